@@ -1,2 +1,28 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! oxtree format.
+//! What OSTree's bytes mean.
+//!
+//! Each module is one format: its specification in the module's documentation, a parser that
+//! refuses what is not in order, and a writer that gives the same bytes again. Nothing here touches
+//! a file, a clock or the network. All bytes are taken to be hostile.
+
+pub mod checksum;
+pub mod commit;
+pub mod dirmeta;
+pub mod dirtree;
+mod error;
+pub mod file;
+pub mod object;
+pub mod xattrs;
+
+pub use checksum::{Checksum, CommitId, DirMetaId, DirTreeId, FileId, Hasher};
+pub use commit::Commit;
+pub use dirmeta::DirMeta;
+pub use dirtree::{DirId, DirTree};
+pub use error::Error;
+pub use file::{FileHeader, FilezHeader};
+pub use object::{ObjectId, ObjectKind};
+pub use oxtree_gvariant as gvariant;
+pub use xattrs::Xattrs;
+
+/// The largest metadata object that is read or written: 128 MiB, libostree's own limit.
+pub const MAX_METADATA_SIZE: u64 = 128 << 20;

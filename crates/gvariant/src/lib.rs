@@ -13,6 +13,12 @@ pub enum Error {
     Depth,
     TypeMismatch,
 }
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+impl std::error::Error for Error {}
 pub type Result<T> = std::result::Result<T, Error>;
 
 pub trait Type {

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What can be wrong with OSTree's bytes.
+
+/// Why some bytes are not what they should be. It does not name the object: the caller, who knows
+/// it, does.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The bytes are no GVariant of the expected type in normal form.
+    #[error("not a valid GVariant in normal form: {0}")]
+    GVariant(oxtree_gvariant::Error),
+    /// A checksum has to have 32 bytes.
+    #[error("a checksum of {0} bytes instead of 32")]
+    ChecksumLength(usize),
+    /// A checksum is written with 64 lower-case hexadecimal digits.
+    #[error("Invalid checksum '{0}': expected 64 hexadecimal digits")]
+    ChecksumText(String),
+    /// Not of the form `CHECKSUM.KIND`.
+    #[error("invalid object name '{0}'")]
+    ObjectName(String),
+    /// A name in a dirtree that no directory can hold.
+    #[error("invalid file name {0:?}")]
+    FileName(String),
+    /// The entries of a dirtree or an attribute list have to be sorted, without duplicates.
+    #[error("{0:?} is out of order or there twice")]
+    Unsorted(String),
+    /// A name is a file as well as a directory of one dirtree.
+    #[error("{0:?} is both a file and a directory")]
+    FileAndDirectory(String),
+    /// A mode that the object cannot have.
+    #[error("invalid mode {0:#o}")]
+    Mode(u32),
+    /// A file header with a device number; OSTree stores no devices.
+    #[error("invalid device number {0}")]
+    DeviceNumber(u32),
+    /// A symbolic link needs a target, nothing else may have one.
+    #[error("a link target in a regular file, or none in a symbolic link")]
+    LinkTarget,
+    /// Extended attribute names are not empty and end with a NUL byte.
+    #[error("invalid extended attribute name {0:?}")]
+    XattrName(String),
+    /// A header whose length field does not fit.
+    #[error("invalid header of a file object: {0}")]
+    Header(&'static str),
+    /// A metadata key that may not be.
+    #[error("invalid metadata key {0:?}")]
+    MetadataKey(String),
+    /// More bytes than any metadata object may have.
+    #[error("{size} bytes of metadata are more than the {max} allowed")]
+    TooLarge {
+        /// The size in bytes.
+        size: u64,
+        /// The largest allowed size in bytes.
+        max: u64,
+    },
+}
+
+impl From<oxtree_gvariant::Error> for Error {
+    fn from(error: oxtree_gvariant::Error) -> Self {
+        Self::GVariant(error)
+    }
+}
