@@ -1,2 +1,45 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Fixtures for tests.
+//! Fixtures for oxtree's tests, made by the real tools: a throw-away `sshd`, a real nginx, the
+//! real `ostree`, input trees with every kind of thing in them, and ways to compare and measure
+//! what came out.
+//!
+//! Everything here panics with a message that says what went wrong: it is test code. Everything
+//! it starts, mounts or writes is gone when the value is dropped.
+
+mod bins;
+mod compare;
+mod measure;
+mod process;
+mod repo;
+mod sshd;
+mod tmpfs;
+mod tool;
+pub mod trees;
+mod web;
+
+pub use bins::BinDir;
+pub use compare::{Compare, compare_trees};
+pub use measure::{Meter, peak_rss};
+pub use repo::Repo;
+pub use sshd::{KnownHost, Sshd, SshdBuilder};
+pub use tmpfs::Tmpfs;
+pub use tool::{Output, Tool};
+pub use web::{Request, WebServer};
+
+/// Whether this process runs as root; some fixtures (owners, mounts) need it.
+#[must_use]
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// A temporary directory below `$TMPDIR`, removed on drop.
+///
+/// # Panics
+/// When it cannot be made.
+#[must_use]
+pub fn temp_dir() -> tempfile::TempDir {
+    tempfile::Builder::new()
+        .prefix("oxtree-test-")
+        .tempdir()
+        .expect("make a temporary directory")
+}
