@@ -53,6 +53,12 @@ pub enum Error {
         /// The largest allowed size in bytes.
         max: u64,
     },
+    /// A key file that cannot be read.
+    #[error(transparent)]
+    KeyFile(#[from] crate::keyfile::Error),
+    /// Not the name of a ref, remote or collection.
+    #[error(transparent)]
+    Ref(#[from] crate::refs::Error),
 }
 
 impl From<oxtree_gvariant::Error> for Error {

@@ -11,7 +11,9 @@ pub mod dirmeta;
 pub mod dirtree;
 mod error;
 pub mod file;
+pub mod keyfile;
 pub mod object;
+pub mod refs;
 pub mod xattrs;
 
 pub use checksum::{Checksum, CommitId, DirMetaId, DirTreeId, FileId, Hasher};
@@ -20,8 +22,10 @@ pub use dirmeta::DirMeta;
 pub use dirtree::{DirId, DirTree};
 pub use error::Error;
 pub use file::{FileHeader, FilezHeader};
+pub use keyfile::KeyFile;
 pub use object::{ObjectId, ObjectKind};
 pub use oxtree_gvariant as gvariant;
+pub use refs::{CollectionId, RefName, Refspec, RemoteName};
 pub use xattrs::Xattrs;
 
 /// The largest metadata object that is read or written: 128 MiB, libostree's own limit.
