@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: help build test demo static fuzz install setup
+help: ## list the targets
+	@awk -F ': .*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## the release binary, target/release/oxtree
+	cargo build --locked --release --package oxtree
+
+test: setup ## every check: format, lints, licences, docs, all tests, the static binary
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	scripts/check-deps
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
+	cargo test --locked --workspace
+	scripts/build-static
+	scripts/test-static
+
+demo: setup ## publish a real Debian tree over SSH, end to end
+	scripts/demo
+
+static: ## a release binary without any shared library, target/static/oxtree
+	scripts/build-static
+
+fuzz: ## fuzz every parser for a minute
+	scripts/fuzz
+
+install: build ## install under $(DESTDIR)$(PREFIX); WITH_OSTREE_LINK=1 also answers as ostree
+	install -D -m 755 $(TARGET)/release/oxtree $(DESTDIR)$(BINDIR)/oxtree
+	ln -sf oxtree $(DESTDIR)$(BINDIR)/ostree-push
+	ln -sf oxtree $(DESTDIR)$(BINDIR)/ostree-receive
+	$(if $(filter 1,$(WITH_OSTREE_LINK)),ln -sf oxtree $(DESTDIR)$(BINDIR)/ostree)
+
+setup: ## install the Debian packages that tests and demo need
+	@scripts/setup
