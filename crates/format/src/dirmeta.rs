@@ -32,6 +32,16 @@ pub struct DirMeta {
 impl DirMeta {
     /// Parses and checks a dirmeta object.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        let meta = Self::parse_any_mode(bytes)?;
+        if meta.mode & S_IFMT != S_IFDIR || meta.mode & !(S_IFMT | 0o7777) != 0 {
+            return Err(Error::Mode(meta.mode));
+        }
+        Ok(meta)
+    }
+
+    /// Parses the same GVariant whatever the mode: the `user.ostreemeta` attribute of files in
+    /// `bare-user` repositories.
+    pub fn parse_any_mode(bytes: &[u8]) -> Result<Self, Error> {
         type Variant<'a> = (Be<u32>, Be<u32>, Be<u32>, XattrsVariant<'a>);
         let (Be(uid), Be(gid), Be(mode), xattrs) = from_bytes::<Variant<'_>>(bytes)?;
         if mode & S_IFMT != S_IFDIR || mode & !(S_IFMT | 0o7777) != 0 {

@@ -1,2 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! oxtree repo.
+//! One OSTree repository on disk.
+//!
+//! This crate is the only one that knows the paths below a repository. It is synchronous and
+//! silent: big operations return what they did, and the caller prints.
+
+pub mod config;
+mod error;
+pub(crate) mod fs;
+mod mode;
+pub mod object;
+pub mod refs;
+mod repo;
+mod rev;
+pub mod transaction;
+
+pub use config::Config;
+pub use error::{Error, Result};
+pub use fs::lock::{FileLock, LockKind};
+pub use mode::Mode;
+pub use object::read::{FileContent, FileObject};
+pub use refs::{Expected, RefUpdate};
+pub use repo::{Environment, Repo};
+pub use transaction::{Stats, Transaction};

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What can go wrong in a repository.
+
+use std::io;
+use std::path::PathBuf;
+
+use oxtree_format::{Checksum, CommitId, ObjectId};
+
+/// Shorthand for results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation on a repository failed. Each says on which object, ref or path.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A system call failed.
+    #[error("{action} {path}: {source}")]
+    Io {
+        /// What was being done: "opening", "writing", …
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// There is no repository at this path.
+    #[error("{path}: not an OSTree repository: {reason}")]
+    NotARepo {
+        /// The path.
+        path: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
+    /// The repository's `config` cannot be used.
+    #[error("{path}: {reason}")]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The object is in neither the repository nor its parents.
+    #[error("No such metadata object {0}")]
+    MetadataNotFound(ObjectId),
+    /// The file object is in neither the repository nor its parents.
+    #[error("Couldn't find file object '{0}'")]
+    FileNotFound(Checksum),
+    /// An object's bytes are no object of its kind.
+    #[error("Corrupted object {object}: {reason}")]
+    Corrupt {
+        /// The object.
+        object: ObjectId,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An object's bytes are not those that its name promises.
+    #[error("Corrupted object {expected}; checksum expected='{}' actual='{actual}'", .expected.checksum)]
+    ChecksumMismatch {
+        /// The object's name.
+        expected: ObjectId,
+        /// The checksum of its bytes.
+        actual: Checksum,
+    },
+    /// Nothing is called so.
+    #[error("Refspec '{0}' not found")]
+    RefNotFound(String),
+    /// The commit has no parent to go to.
+    #[error("Commit {0} has no parent")]
+    NoParent(CommitId),
+    /// A ref is not what the caller thought it was.
+    #[error("ref {name} is at {}, not at {}", show(.actual), show(.expected))]
+    RefMoved {
+        /// The ref.
+        name: String,
+        /// Where the caller thought it was.
+        expected: Option<CommitId>,
+        /// Where it is.
+        actual: Option<CommitId>,
+    },
+    /// A ref's name is in the way of another one.
+    #[error("Ref {name} conflicts with {other}")]
+    RefInTheWay {
+        /// The ref to be written.
+        name: String,
+        /// The ref or folder of refs that is in the way.
+        other: String,
+    },
+    /// What was asked for makes no sense, or not here.
+    #[error("{0}")]
+    Invalid(String),
+    /// Another process holds the repository's lock.
+    #[error(
+        "Locking repo {kind} failed: {path} is locked by another process; gave up after {seconds} s"
+    )]
+    Locked {
+        /// `shared` or `exclusive`.
+        kind: &'static str,
+        /// The lock file.
+        path: PathBuf,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// Writing this would leave less free space than the repository's config demands.
+    #[error("{rule} would be exceeded, at least {requested} bytes requested")]
+    NoSpace {
+        /// The config key with its value.
+        rule: String,
+        /// How much was to be written.
+        requested: u64,
+    },
+    /// A path inside a commit does not exist.
+    #[error("No such file or directory: {0}")]
+    PathNotFound(String),
+    /// The bytes of something other than an object are not in order.
+    #[error("{path}: {reason}")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+fn show(commit: &Option<CommitId>) -> String {
+    commit.map_or_else(|| "nothing".to_owned(), |id| id.to_string())
+}
+
+impl Error {
+    /// For `map_err` on system calls: says what was done to which path.
+    pub fn io<E: Into<io::Error>>(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(E) -> Self {
+        let path = path.into();
+        move |source| Self::Io {
+            action,
+            path,
+            source: source.into(),
+        }
+    }
+
+    /// An object that does not parse.
+    pub fn corrupt(object: impl Into<ObjectId>, reason: impl ToString) -> Self {
+        Self::Corrupt {
+            object: object.into(),
+            reason: reason.to_string(),
+        }
+    }
+
+    /// An object that is nowhere to be found.
+    pub fn not_found(object: impl Into<ObjectId>) -> Self {
+        let object = object.into();
+        match object.kind {
+            oxtree_format::ObjectKind::File => Self::FileNotFound(object.checksum),
+            _ => Self::MetadataNotFound(object),
+        }
+    }
+
+    /// True if this says that some object is not there.
+    pub fn is_missing_object(&self) -> bool {
+        matches!(self, Self::MetadataNotFound(_) | Self::FileNotFound(_))
+    }
+
+    /// The kind of the system's error, where that is what this is.
+    pub fn io_kind(&self) -> Option<io::ErrorKind> {
+        match self {
+            Self::Io { source, .. } => Some(source.kind()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Files that get their name only when they are complete.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+use super::random_name;
+
+/// A file without a name, or with a temporary one where the file system has no `O_TMPFILE`.
+#[derive(Debug)]
+pub(crate) struct TmpFile<'d> {
+    file: File,
+    dir: BorrowedFd<'d>,
+    name: Option<String>,
+}
+
+/// What to do if the name is taken already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IfExists {
+    /// Leave what is there.
+    Keep,
+    /// Put the new file in its place.
+    Replace,
+}
+
+impl<'d> TmpFile<'d> {
+    /// A new empty file of mode 0600 on the file system of `dir`.
+    pub(crate) fn new(dir: BorrowedFd<'d>) -> io::Result<Self> {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o600);
+        match rustix::fs::openat(dir, ".", flags | OFlags::TMPFILE, mode) {
+            Ok(fd) => {
+                return Ok(Self {
+                    file: fd.into(),
+                    dir,
+                    name: None,
+                });
+            }
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {}
+            Err(error) => return Err(error.into()),
+        }
+        loop {
+            let name = random_name(".tmp-");
+            match rustix::fs::openat(dir, &*name, flags | OFlags::CREATE | OFlags::EXCL, mode) {
+                Ok(fd) => {
+                    return Ok(Self {
+                        file: fd.into(),
+                        dir,
+                        name: Some(name),
+                    });
+                }
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The file.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Gives the file its name. True if it got it, false if the name was taken and was kept.
+    pub(crate) fn link(
+        mut self,
+        dir: BorrowedFd<'_>,
+        path: &str,
+        if_exists: IfExists,
+    ) -> io::Result<bool> {
+        if let Some(name) = self.name.take() {
+            let done = rename(self.dir, &name, dir, path, if_exists);
+            if !matches!(done, Ok(true)) {
+                rustix::fs::unlinkat(self.dir, &*name, AtFlags::empty())?;
+            }
+            return done;
+        }
+        match self.link_nameless(dir, path) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) if if_exists == IfExists::Keep => Ok(false),
+            Err(Errno::EXIST) => {
+                let name = random_name(".tmp-");
+                self.link_nameless(self.dir, &name)?;
+                self.name = Some(name);
+                self.link(dir, path, if_exists)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn link_nameless(&self, dir: BorrowedFd<'_>, path: &str) -> rustix::io::Result<()> {
+        // The first way needs a capability or a recent kernel, the second needs /proc.
+        match rustix::fs::linkat(&self.file, "", dir, path, AtFlags::EMPTY_PATH) {
+            Err(Errno::NOENT) => {}
+            done => return done,
+        }
+        let proc = format!("/proc/self/fd/{}", self.file.as_fd().as_raw_fd());
+        rustix::fs::linkat(CWD, proc, dir, path, AtFlags::SYMLINK_FOLLOW)
+    }
+}
+
+impl Drop for TmpFile<'_> {
+    fn drop(&mut self) {
+        if let Some(name) = &self.name {
+            // Nothing can be done about a failure here; expiry of tmp/ takes care of it.
+            let _ = rustix::fs::unlinkat(self.dir, &**name, AtFlags::empty());
+        }
+    }
+}
+
+/// Renames; false if the name was taken and was kept.
+pub(crate) fn rename(
+    from_dir: BorrowedFd<'_>,
+    from: &str,
+    to_dir: BorrowedFd<'_>,
+    to: &str,
+    if_exists: IfExists,
+) -> io::Result<bool> {
+    if if_exists == IfExists::Replace {
+        rustix::fs::renameat(from_dir, from, to_dir, to)?;
+        return Ok(true);
+    }
+    match rustix::fs::renameat_with(from_dir, from, to_dir, to, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
+        // File systems without RENAME_NOREPLACE. An object that is there has the same content.
+        Err(Errno::INVAL) => {
+            if super::stat(to_dir, to)?.is_some() {
+                return Ok(false);
+            }
+            rustix::fs::renameat(from_dir, from, to_dir, to)?;
+            Ok(true)
+        }
+        Err(error) => Err(error.into()),
+    }
+}

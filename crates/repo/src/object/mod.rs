@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Objects as files: how each mode stores them, reading and writing.
+
+pub mod read;
+pub(crate) mod stored;
+pub mod write;

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A repository that was opened.
+
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use oxtree_format::keyfile::KeyFile;
+use oxtree_format::refs::CollectionId;
+use rustix::fs::{Access, AtFlags, CWD, Mode as Perm, XattrFlags};
+
+use crate::fs::lock::{FileLock, LockKind};
+use crate::fs::tmpfile::{IfExists, TmpFile};
+use crate::fs::{self, xattr};
+use crate::{Config, Error, Mode, Result};
+
+/// The largest `config` that is read.
+const MAX_CONFIG: u64 = 1 << 20;
+
+/// Repositories that name each other as parents must not go round in circles.
+const MAX_PARENTS: usize = 16;
+
+/// What the outside world tells a repository, so that the library asks nobody.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    /// Identifies the time since the machine was started; [`None`] reads it from the kernel.
+    /// (libostree: `$OSTREE_BOOTID`.)
+    pub boot_id: Option<String>,
+}
+
+/// A repository on disk.
+#[derive(Debug)]
+pub struct Repo {
+    path: PathBuf,
+    dir: OwnedFd,
+    objects: OwnedFd,
+    tmp: Option<OwnedFd>,
+    config: Config,
+    parent: Option<Box<Repo>>,
+    boot_id: String,
+}
+
+impl Repo {
+    /// Opens the repository at `path`.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_in(path.as_ref(), &Environment::default())
+    }
+
+    /// Opens the repository at `path` in a given environment.
+    pub fn open_in(path: &Path, environment: &Environment) -> Result<Self> {
+        Self::open_child(path, environment, MAX_PARENTS)
+    }
+
+    fn open_child(path: &Path, environment: &Environment, parents: usize) -> Result<Self> {
+        let not_a_repo = |what: &str, error: std::io::Error| Error::NotARepo {
+            path: path.to_owned(),
+            reason: format!("opening {what}: {error}"),
+        };
+        let dir = fs::open_dir_follow(path).map_err(|error| not_a_repo("it", error))?;
+        let objects =
+            fs::open_dir(&dir, "objects").map_err(|error| not_a_repo("objects/", error))?;
+        let config = Self::read_config(&dir, path)?;
+        let tmp = match fs::open_dir(&dir, "tmp") {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            tmp => Some(tmp.map_err(|error| not_a_repo("tmp/", error))?),
+        };
+        let parent = match &config.parent {
+            None => None,
+            Some(_) if parents == 0 => {
+                return Err(Error::Invalid(format!(
+                    "{}: more than {MAX_PARENTS} parent repositories",
+                    path.display()
+                )));
+            }
+            Some(parent) => Some(Box::new(Self::open_child(
+                &path.join(parent),
+                environment,
+                parents - 1,
+            )?)),
+        };
+        let boot_id = environment.boot_id.clone().unwrap_or_else(read_boot_id);
+        Ok(Self {
+            path: path.to_owned(),
+            dir,
+            objects,
+            tmp,
+            config,
+            parent,
+            boot_id,
+        })
+    }
+
+    fn read_config(dir: &OwnedFd, path: &Path) -> Result<Config> {
+        let path = path.join("config");
+        let bytes = fs::read_file(dir, "config", MAX_CONFIG)
+            .map_err(Error::io("reading", &path))?
+            .ok_or_else(|| Error::NotARepo {
+                path: path.clone(),
+                reason: "there is no config".to_owned(),
+            })?;
+        KeyFile::parse(&bytes)
+            .map_err(|error| error.to_string())
+            .and_then(Config::new)
+            .map_err(|reason| Error::Config { path, reason })
+    }
+
+    /// Makes a repository at `path`, with the folders that are missing. One that is there already
+    /// is opened and left as it is.
+    pub fn create(path: &Path, mode: Mode, collection: Option<&CollectionId>) -> Result<Self> {
+        Self::create_in(path, mode, collection, &Environment::default())
+    }
+
+    /// [`Repo::create`] in a given environment.
+    pub fn create_in(
+        path: &Path,
+        mode: Mode,
+        collection: Option<&CollectionId>,
+        environment: &Environment,
+    ) -> Result<Self> {
+        let io = || Error::io("creating", path);
+        match rustix::fs::mkdirat(CWD, path, Perm::from_raw_mode(0o777)) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(io()(error.into())),
+        }
+        let dir = fs::open_dir_follow(path).map_err(io())?;
+        if fs::stat(&dir, "objects").map_err(io())?.is_some() {
+            return Self::open_in(path, environment);
+        }
+        if mode == Mode::BareUser {
+            prove_user_xattrs(dir.as_fd()).map_err(io())?;
+        }
+        if fs::stat(&dir, "config").map_err(io())?.is_none() {
+            let mut config = format!("[core]\nrepo_version=1\nmode={mode}\n");
+            if let Some(id) = collection {
+                config.push_str(&format!("collection-id={id}\n"));
+            }
+            write_file(dir.as_fd(), dir.as_fd(), "config", config.as_bytes(), true).map_err(io())?;
+        }
+        // objects/ last: its presence says that all is there.
+        for name in [
+            "tmp",
+            "extensions",
+            "state",
+            "refs",
+            "refs/heads",
+            "refs/mirrors",
+            "refs/remotes",
+            "objects",
+        ] {
+            fs::ensure_dir(&dir, name).map_err(io())?;
+        }
+        Self::open_in(path, environment)
+    }
+
+    /// Where the repository is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How it stores file objects.
+    pub fn mode(&self) -> Mode {
+        self.config.mode
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// For commands that override a setting for one run.
+    pub fn config_mut(&mut self) -> &mut Config {
+        &mut self.config
+    }
+
+    /// The repository in which objects and refs are looked up that are not here.
+    pub fn parent(&self) -> Option<&Repo> {
+        self.parent.as_deref()
+    }
+
+    /// Writes `file` as the new `config`.
+    pub fn write_config(&self, file: &KeyFile) -> Result<()> {
+        self.check_writable()?;
+        let path = self.path.join("config");
+        Config::new(file.clone()).map_err(|reason| Error::Config {
+            path: path.clone(),
+            reason,
+        })?;
+        self.write_file("config", file.to_string().as_bytes())
+            .map_err(Error::io("writing", path))
+    }
+
+    /// Takes the repository's lock; [`None`] where locking is switched off.
+    pub fn lock(&self, kind: LockKind) -> Result<Option<FileLock>> {
+        self.check_writable()?;
+        if !self.config.locking {
+            return Ok(None);
+        }
+        let path = self.path.join(".lock");
+        match FileLock::take(self.dir(), ".lock", kind, self.config.lock_timeout) {
+            Ok(Some(lock)) => Ok(Some(lock)),
+            Ok(None) => Err(Error::Locked {
+                kind: kind.name(),
+                path,
+                seconds: self.config.lock_timeout.unwrap_or_default().as_secs(),
+            }),
+            Err(error) => Err(Error::io("locking", path)(error)),
+        }
+    }
+
+    /// An error that says why, if nothing can be written here.
+    pub fn check_writable(&self) -> Result<()> {
+        rustix::fs::accessat(&self.objects, ".", Access::WRITE_OK, AtFlags::EACCESS)
+            .map_err(Error::io("writing to the repository at", &self.path))?;
+        match self.tmp {
+            Some(_) => Ok(()),
+            None => Err(Error::NotARepo {
+                path: self.path.clone(),
+                reason: "there is no tmp/".to_owned(),
+            }),
+        }
+    }
+
+    pub(crate) fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    pub(crate) fn objects(&self) -> BorrowedFd<'_> {
+        self.objects.as_fd()
+    }
+
+    /// `tmp/`; only of use after [`Repo::check_writable`].
+    pub(crate) fn tmp(&self) -> BorrowedFd<'_> {
+        self.tmp.as_ref().unwrap_or(&self.dir).as_fd()
+    }
+
+    pub(crate) fn boot_id(&self) -> &str {
+        &self.boot_id
+    }
+
+    /// Writes a small file below the repository: complete and durable before it is seen.
+    pub(crate) fn write_file(&self, path: &str, bytes: &[u8]) -> std::io::Result<()> {
+        write_file(self.tmp(), self.dir(), path, bytes, self.config.fsync)
+    }
+}
+
+fn write_file(
+    tmp: BorrowedFd<'_>,
+    dir: BorrowedFd<'_>,
+    path: &str,
+    bytes: &[u8],
+    sync: bool,
+) -> std::io::Result<()> {
+    let file = TmpFile::new(tmp)?;
+    file.file().write_all(bytes)?;
+    rustix::fs::fchmod(file.file(), Perm::from_raw_mode(0o644))?;
+    if sync {
+        rustix::fs::fdatasync(file.file())?;
+    }
+    file.link(dir, path, IfExists::Replace)?;
+    Ok(())
+}
+
+/// `bare-user` is of no use on a file system without user attributes: find out before, not after.
+fn prove_user_xattrs(dir: BorrowedFd<'_>) -> std::io::Result<()> {
+    let file = TmpFile::new(dir)?;
+    let name = crate::object::stored::OSTREEMETA;
+    rustix::fs::fsetxattr(file.file(), name, b"x", XattrFlags::empty()).map_err(|error| {
+        let error = std::io::Error::from(error);
+        std::io::Error::new(
+            error.kind(),
+            format!("bare-user needs a file system with user extended attributes: {error}"),
+        )
+    })?;
+    xattr::get(file.file(), name)?;
+    Ok(())
+}
+
+fn read_boot_id() -> String {
+    match fs::read_file(CWD, "/proc/sys/kernel/random/boot_id", 64) {
+        Ok(Some(id)) => String::from_utf8_lossy(&id).trim().to_owned(),
+        // Without /proc nothing is ever resumed.
+        _ => fs::random_name("unknown-"),
+    }
+}

@@ -1,0 +1,433 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Transactions: many objects, and then refs, become visible together.
+//!
+//! Objects are written below `tmp/staging-BOOTID-XXXXXX/` in the layout of `objects/`, and moved
+//! there at the end: content first made durable (one `syncfs`), then the names (each directory
+//! synced), then the refs. So there is no instant at which a reader, or the disk after a power
+//! cut, has a ref whose commit is incomplete. A lock file beside the staging directory tells
+//! everybody that it is in use; libostree does the same.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use oxtree_format::{ObjectId, ObjectKind};
+use rayon::prelude::*;
+
+use crate::config::MinFreeSpace;
+use crate::fs::lock::{FileLock, LockKind};
+use crate::fs::{self, tmpfile};
+use crate::refs::RefUpdate;
+use crate::{Error, Repo, Result};
+
+/// What a transaction has written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Metadata objects that were written, because they were not there.
+    pub metadata_written: u64,
+    /// File objects that were written, because they were not there.
+    pub content_written: u64,
+    /// Bytes of content in those file objects.
+    pub content_bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    metadata: AtomicU64,
+    content: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// An open transaction. Dropped without [`Transaction::commit`], it leaves nothing behind, unless
+/// it is a quarantine, which stays for the next one to resume.
+#[derive(Debug)]
+pub struct Transaction<'r> {
+    repo: &'r Repo,
+    _lock: Option<FileLock>,
+    staging: Option<Staging>,
+    counters: Counters,
+    /// Bytes that may still be written before `min-free-space` is hit; [`None`] for no limit.
+    space: Option<AtomicU64>,
+    fanout: [AtomicBool; 256],
+}
+
+#[derive(Debug)]
+struct Staging {
+    name: String,
+    dir: OwnedFd,
+    /// Left where it is when the transaction is dropped.
+    keep: bool,
+    _lock: FileLock,
+}
+
+impl<'r> Transaction<'r> {
+    /// Begins a transaction; holds the repository's shared lock until it ends.
+    pub fn begin(repo: &'r Repo) -> Result<Self> {
+        let lock = repo.lock(LockKind::Shared)?;
+        let config = repo.config();
+        // Without a sync at the end (or with one an object) there is nothing to wait for.
+        let staged = config.fsync && !config.per_object_fsync;
+        let staging = staged
+            .then(|| Staging::create(repo, "staging-", false))
+            .transpose()?;
+        Self::new(repo, lock, staging)
+    }
+
+    /// Begins a transaction for objects that somebody else sends. They stay out of sight until
+    /// they are committed, and what an earlier quarantine of this kind had received and verified
+    /// before it was cut off is taken over.
+    pub fn quarantine(repo: &'r Repo) -> Result<Self> {
+        let lock = repo.lock(LockKind::Shared)?;
+        let staging = match Staging::resume(repo, QUARANTINE)? {
+            Some(staging) => staging,
+            None => Staging::create(repo, QUARANTINE, true)?,
+        };
+        Self::new(repo, lock, Some(staging))
+    }
+
+    fn new(repo: &'r Repo, lock: Option<FileLock>, staging: Option<Staging>) -> Result<Self> {
+        repo.check_writable()?;
+        let space = free_space(repo)?.map(AtomicU64::new);
+        let fanout = [const { AtomicBool::new(false) }; 256];
+        Ok(Self {
+            repo,
+            _lock: lock,
+            staging,
+            counters: Counters::default(),
+            space,
+            fanout,
+        })
+    }
+
+    /// The repository.
+    pub fn repo(&self) -> &'r Repo {
+        self.repo
+    }
+
+    /// Whether the object is in this transaction or in the repository itself. (Not in a parent:
+    /// what is committed here is complete here.)
+    pub fn has_staged(&self, object: &ObjectId) -> Result<bool> {
+        if let Some(staging) = &self.staging {
+            let path = self.repo.loose(object);
+            let stat = fs::stat(&staging.dir, &path).map_err(Error::io(
+                "looking for",
+                self.repo.path().join("tmp").join(&path),
+            ))?;
+            if stat.is_some() {
+                return Ok(true);
+            }
+        }
+        self.repo.has_own_object(object)
+    }
+
+    /// A view of the repository in which this transaction's objects are there.
+    pub fn load_metadata(&self, object: &ObjectId) -> Result<Vec<u8>> {
+        if let Some(staging) = &self.staging {
+            let path = self.repo.loose(object);
+            let bytes =
+                fs::read_file(&staging.dir, &path, oxtree_format::MAX_METADATA_SIZE).map_err(
+                    Error::io("reading", self.repo.path().join("tmp").join(&path)),
+                )?;
+            if let Some(bytes) = bytes {
+                return Ok(bytes);
+            }
+        }
+        self.repo.load_metadata(object)
+    }
+
+    /// What was written so far.
+    pub fn stats(&self) -> Stats {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Stats {
+            metadata_written: load(&self.counters.metadata),
+            content_written: load(&self.counters.content),
+            content_bytes: load(&self.counters.bytes),
+        }
+    }
+
+    /// Makes all objects visible and durable, and then sets `refs`, all of them or, if one is not
+    /// what its update expects, none.
+    pub fn commit(mut self, refs: &[RefUpdate]) -> Result<Stats> {
+        let stats = self.stats();
+        self.publish_objects()?;
+        self.repo.clean_tmp()?;
+        self.repo.update_refs(refs)?;
+        Ok(stats)
+    }
+
+    fn publish_objects(&mut self) -> Result<()> {
+        let Some(staging) = self.staging.as_mut() else {
+            return Ok(());
+        };
+        let repo = self.repo;
+        let config = repo.config();
+        let io = || Error::io("publishing objects in", repo.path());
+        if config.fsync {
+            rustix::fs::syncfs(repo.dir())
+                .map_err(io::Error::from)
+                .map_err(io())?;
+        }
+        let objects: Vec<String> = staged_objects(staging.dir.as_fd()).map_err(io())?;
+        // Commits last: nobody is to find one whose objects are still on their way.
+        let (commits, others): (Vec<_>, Vec<_>) = objects
+            .into_iter()
+            .partition(|path| path.ends_with(".commit"));
+        for batch in [others, commits] {
+            move_objects(staging.dir.as_fd(), repo, &batch).map_err(io())?;
+        }
+        staging.keep = false;
+        let staging = self.staging.take();
+        staging.map_or(Ok(()), |staging| staging.remove(repo))
+    }
+
+    /// Ends the transaction; a quarantine's objects are deleted, too.
+    pub fn abort(mut self) -> Result<()> {
+        self.staging
+            .take()
+            .map_or(Ok(()), |staging| staging.remove(self.repo))
+    }
+
+    /// Notes that an object was written.
+    pub(crate) fn count(&self, object: &ObjectId, bytes: u64) {
+        if object.kind == ObjectKind::File {
+            self.counters.content.fetch_add(1, Ordering::Relaxed);
+            self.counters.bytes.fetch_add(bytes, Ordering::Relaxed);
+        } else {
+            self.counters.metadata.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Asks for `bytes` of disk space before they are written.
+    pub(crate) fn reserve(&self, bytes: u64) -> Result<()> {
+        let Some(space) = &self.space else {
+            return Ok(());
+        };
+        let less = |left: u64| left.checked_sub(bytes);
+        match space.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Error::NoSpace {
+                rule: self.repo.config().min_free_space.to_string(),
+                requested: bytes,
+            }),
+        }
+    }
+
+    /// The directory below which objects are written, in the layout of `objects/`.
+    pub(crate) fn staging_dir(&self) -> BorrowedFd<'_> {
+        match &self.staging {
+            Some(staging) => staging.dir.as_fd(),
+            None => self.repo.objects(),
+        }
+    }
+
+    /// The directory for files that have no name yet.
+    pub(crate) fn tmp_dir(&self) -> BorrowedFd<'_> {
+        self.repo.tmp()
+    }
+
+    /// Makes the directory of all objects whose checksum begins with `first`.
+    pub(crate) fn ensure_fanout(&self, first: u8) -> Result<()> {
+        let made = &self.fanout[usize::from(first)];
+        if !made.load(Ordering::Relaxed) {
+            let name = format!("{first:02x}");
+            fs::ensure_dir(self.staging_dir(), &*name).map_err(Error::io(
+                "creating",
+                self.repo.path().join("objects").join(name),
+            ))?;
+            made.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        if let Some(staging) = self.staging.take().filter(|staging| !staging.keep) {
+            if let Err(error) = staging.remove(self.repo) {
+                tracing::warn!("{error}");
+            }
+        }
+    }
+}
+
+/// What quarantines of pushes are called.
+const QUARANTINE: &str = "oxtree-push-";
+
+impl Staging {
+    fn create(repo: &Repo, prefix: &str, keep: bool) -> Result<Self> {
+        loop {
+            let name = fs::random_name(&format!("{prefix}{}-", repo.boot_id()));
+            let path = repo.path().join("tmp").join(&name);
+            let Some(lock) = Self::try_lock(repo, &name)? else {
+                continue;
+            };
+            match rustix::fs::mkdirat(repo.tmp(), &*name, rustix::fs::Mode::from_raw_mode(0o755)) {
+                Err(rustix::io::Errno::EXIST) => continue,
+                done => done.map_err(Error::io("creating", &path))?,
+            }
+            let dir = fs::open_dir(repo.tmp(), &*name).map_err(Error::io("opening", &path))?;
+            return Ok(Self {
+                name,
+                dir,
+                keep,
+                _lock: lock,
+            });
+        }
+    }
+
+    /// A staging directory that its owner has left behind since this machine was started. Older
+    /// ones may hold files whose bytes never reached the disk.
+    fn resume(repo: &Repo, prefix: &str) -> Result<Option<Self>> {
+        let prefix = format!("{prefix}{}-", repo.boot_id());
+        for name in repo.tmp_entries()? {
+            if !name.starts_with(&prefix) || name.ends_with(LOCK_SUFFIX) {
+                continue;
+            }
+            let Some(lock) = Self::try_lock(repo, &name)? else {
+                continue;
+            };
+            match fs::open_dir(repo.tmp(), &*name) {
+                Ok(dir) => {
+                    return Ok(Some(Self {
+                        name,
+                        dir,
+                        keep: true,
+                        _lock: lock,
+                    }));
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    return Err(Error::io("opening", repo.path().join("tmp").join(name))(
+                        error,
+                    ));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn try_lock(repo: &Repo, name: &str) -> Result<Option<FileLock>> {
+        let lock = format!("{name}{LOCK_SUFFIX}");
+        FileLock::take(repo.tmp(), &lock, LockKind::Exclusive, Some(Duration::ZERO))
+            .map_err(Error::io("locking", repo.path().join("tmp").join(lock)))
+    }
+
+    fn remove(self, repo: &Repo) -> Result<()> {
+        for name in [self.name.clone(), format!("{}{LOCK_SUFFIX}", self.name)] {
+            fs::remove_all(repo.tmp(), name.as_bytes())
+                .map_err(Error::io("deleting", repo.path().join("tmp").join(name)))?;
+        }
+        Ok(())
+    }
+}
+
+const LOCK_SUFFIX: &str = "-lock";
+
+/// The loose paths of all objects in a staging directory.
+fn staged_objects(dir: BorrowedFd<'_>) -> io::Result<Vec<String>> {
+    let mut paths = Vec::new();
+    for (fanout, _) in fs::entries(dir)? {
+        let fanout = String::from_utf8_lossy(&fanout).into_owned();
+        let names = fs::entries(fs::open_dir(dir, &*fanout)?)?;
+        paths.extend(
+            names
+                .iter()
+                .map(|(name, _)| format!("{fanout}/{}", String::from_utf8_lossy(name))),
+        );
+    }
+    paths.sort_unstable();
+    Ok(paths)
+}
+
+/// Moves objects into `objects/` and makes their names durable.
+fn move_objects(from: BorrowedFd<'_>, repo: &Repo, paths: &[String]) -> io::Result<()> {
+    let fanout = |path: &String| path[..2].to_owned();
+    let groups: Vec<&[String]> = paths.chunk_by(|a, b| fanout(a) == fanout(b)).collect();
+    groups.par_iter().try_for_each(|group| {
+        let dir = fanout(&group[0]);
+        fs::ensure_dir(repo.objects(), &*dir)?;
+        for path in *group {
+            let replace = path.ends_with(".commitmeta");
+            let if_exists = if replace {
+                tmpfile::IfExists::Replace
+            } else {
+                tmpfile::IfExists::Keep
+            };
+            if !tmpfile::rename(from, path, repo.objects(), path, if_exists)? {
+                rustix::fs::unlinkat(from, &**path, rustix::fs::AtFlags::empty())?;
+            }
+        }
+        match repo.config().fsync {
+            true => {
+                rustix::fs::fsync(fs::open_dir(repo.objects(), &*dir)?).map_err(io::Error::from)
+            }
+            false => Ok(()),
+        }
+    })?;
+    match repo.config().fsync {
+        true => Ok(rustix::fs::fsync(repo.objects())?),
+        false => Ok(()),
+    }
+}
+
+/// How many bytes may be written; [`None`] for as many as fit.
+fn free_space(repo: &Repo) -> Result<Option<u64>> {
+    let stat = rustix::fs::fstatvfs(repo.dir())
+        .map_err(Error::io("asking for free space on", repo.path()))?;
+    let block = stat.f_frsize;
+    let reserved = match repo.config().min_free_space {
+        MinFreeSpace::Percent(0) | MinFreeSpace::Bytes(0) => return Ok(None),
+        MinFreeSpace::Percent(percent) => stat.f_blocks / 100 * u64::from(percent) * block,
+        MinFreeSpace::Bytes(bytes) => bytes,
+    };
+    Ok(Some((stat.f_bavail * block).saturating_sub(reserved)))
+}
+
+impl Repo {
+    /// The names in `tmp/`.
+    fn tmp_entries(&self) -> Result<Vec<String>> {
+        let entries =
+            fs::entries(self.tmp()).map_err(Error::io("reading", self.path().join("tmp")))?;
+        Ok(entries
+            .into_iter()
+            .filter_map(|(name, _)| String::from_utf8(name).ok())
+            .collect())
+    }
+
+    /// Deletes what others have left in `tmp/` too long ago (`core.tmp-expiry-secs`), and staging
+    /// directories of before the machine was started.
+    pub(crate) fn clean_tmp(&self) -> Result<()> {
+        for name in self.tmp_entries()? {
+            if name == "cache" || name.ends_with(LOCK_SUFFIX) {
+                continue;
+            }
+            let path = || self.path().join("tmp").join(&name);
+            let stat = fs::stat(self.tmp(), &*name).map_err(Error::io("reading", path()))?;
+            let Some(stat) = stat else { continue };
+            let age = SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default()
+                .saturating_sub(Duration::from_secs(
+                    u64::try_from(stat.st_mtime).unwrap_or(0),
+                ));
+            let staging = name.starts_with("staging-") || name.starts_with(QUARANTINE);
+            let of_this_boot = name.contains(self.boot_id());
+            if (staging && !of_this_boot) || age > self.config().tmp_expiry {
+                self.remove_unused(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_unused(&self, name: &str) -> Result<()> {
+        let Some(lock) = Staging::try_lock(self, name)? else {
+            return Ok(());
+        };
+        fs::remove_all(self.tmp(), name.as_bytes())
+            .and_then(|()| fs::remove_all(self.tmp(), format!("{name}{LOCK_SUFFIX}").as_bytes()))
+            .map_err(Error::io("deleting", self.path().join("tmp").join(name)))?;
+        drop(lock);
+        Ok(())
+    }
+}
