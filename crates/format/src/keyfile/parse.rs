@@ -142,7 +142,8 @@ pub(super) fn is_settable_key(key: &str) -> bool {
         && !key.starts_with('#')
 }
 
-/// LOCALE of `KEY[LOCALE]`.
+/// LOCALE of `KEY[LOCALE]`; an empty one is none.
 pub(super) fn locale(key: &str) -> Option<&str> {
-    key.split_once('[')?.1.strip_suffix(']')
+    let locale = key.split_once('[')?.1.strip_suffix(']')?;
+    (!locale.is_empty()).then_some(locale)
 }
