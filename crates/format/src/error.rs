@@ -53,6 +53,15 @@ pub enum Error {
         /// The largest allowed size in bytes.
         max: u64,
     },
+    /// Neither `TO` nor `FROM-TO`.
+    #[error("invalid name of a static delta '{0}'")]
+    DeltaName(String),
+    /// An entry of `ostree.sizes` that is not in order.
+    #[error("invalid entry of ostree.sizes: {0}")]
+    SizesEntry(&'static str),
+    /// A tombstone that does not say which commit it stands for.
+    #[error("invalid tombstone: {0}")]
+    Tombstone(&'static str),
     /// A key file that cannot be read.
     #[error(transparent)]
     KeyFile(#[from] crate::keyfile::Error),

@@ -7,6 +7,8 @@
 
 pub mod checksum;
 pub mod commit;
+pub mod delta_name;
+pub mod detached;
 pub mod dirmeta;
 pub mod dirtree;
 mod error;
@@ -14,10 +16,15 @@ pub mod file;
 pub mod keyfile;
 pub mod object;
 pub mod refs;
+pub mod sizes;
+pub mod summary;
+pub mod tombstone;
 pub mod xattrs;
 
 pub use checksum::{Checksum, CommitId, DirMetaId, DirTreeId, FileId, Hasher};
 pub use commit::Commit;
+pub use delta_name::DeltaName;
+pub use detached::{Detached, NewDetached};
 pub use dirmeta::DirMeta;
 pub use dirtree::{DirId, DirTree};
 pub use error::Error;
@@ -26,6 +33,8 @@ pub use keyfile::KeyFile;
 pub use object::{ObjectId, ObjectKind};
 pub use oxtree_gvariant as gvariant;
 pub use refs::{CollectionId, RefName, Refspec, RemoteName};
+pub use sizes::SizesEntry;
+pub use summary::{NewSummary, Summary};
 pub use xattrs::Xattrs;
 
 /// The largest metadata object that is read or written: 128 MiB, libostree's own limit.
