@@ -44,9 +44,6 @@ impl DirMeta {
     pub fn parse_any_mode(bytes: &[u8]) -> Result<Self, Error> {
         type Variant<'a> = (Be<u32>, Be<u32>, Be<u32>, XattrsVariant<'a>);
         let (Be(uid), Be(gid), Be(mode), xattrs) = from_bytes::<Variant<'_>>(bytes)?;
-        if mode & S_IFMT != S_IFDIR || mode & !(S_IFMT | 0o7777) != 0 {
-            return Err(Error::Mode(mode));
-        }
         Ok(Self {
             uid,
             gid,
@@ -100,5 +97,6 @@ mod tests {
             DirMeta::parse(&file.to_bytes()),
             Err(Error::Mode(0o100_755))
         );
+        assert_eq!(DirMeta::parse_any_mode(&file.to_bytes()), Ok(file));
     }
 }
