@@ -2,27 +2,22 @@
 //! Key files and names, read and changed by us and by the real `ostree`.
 
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
 
 use oxtree_format::{CollectionId, KeyFile, Refspec};
+use oxtree_testkit::{Repo, Tool, temp_dir};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-fn ostree(repo: &Path, args: &[&str]) -> Output {
-    Command::new("ostree")
-        .env("LC_ALL", "C.UTF-8")
-        .arg(format!("--repo={}", repo.display()))
-        .args(args)
-        .output()
-        .expect("these tests need ostree")
+/// The real tool. It shows names that are not ASCII only in a locale that has them.
+fn ostree() -> Tool {
+    Tool::ostree().env("LC_ALL", "C.UTF-8")
 }
 
-fn new_repo() -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    let output = ostree(dir.path(), &["init", "--mode=archive"]);
-    assert!(output.status.success(), "{output:?}");
-    dir
+/// A repository, and what removes it.
+fn new_repo() -> (impl Drop, Repo) {
+    let dir = temp_dir();
+    let repo = ostree().repo(dir.path().join("repo")).init("archive");
+    (dir, repo)
 }
 
 const CORE: &str = "[core]\nrepo_version=1\nmode=archive-z2\n";
@@ -53,11 +48,11 @@ fn as_libostree_reads(text: &str) -> Result<KeyFile, oxtree_format::keyfile::Err
 
 #[test]
 fn changed_config_is_the_same_file() {
-    let repo = new_repo();
+    let (_dir, repo) = new_repo();
     let config = repo.path().join("config");
     let accepted = std::cell::Cell::new(0);
     let options = Config {
-        cases: 200,
+        cases: 120,
         failure_persistence: None,
         ..Config::default()
     };
@@ -68,13 +63,13 @@ fn changed_config_is_the_same_file() {
         let name = format!("core.{key}");
         let ours = as_libostree_reads(&text);
         let theirs = if set {
-            ostree(repo.path(), &["config", "set", &name, &value])
+            repo.run("config", ["set", &name, &value])
         } else {
-            ostree(repo.path(), &["config", "unset", &name])
+            repo.run("config", ["unset", &name])
         };
         prop_assert_eq!(
             ours.is_ok(),
-            theirs.status.success(),
+            theirs.code == Some(0),
             "{:?} {:?}",
             ours,
             theirs
@@ -106,35 +101,33 @@ fn changed_config_is_the_same_file() {
 
 #[test]
 fn values_mean_the_same() {
-    let repo = new_repo();
+    let (_dir, repo) = new_repo();
     let config = repo.path().join("config");
     for value in [
         "plain", "a\\sb", "\\tx", "a\\\\b", "a\\x", "a\\", "a;b;", "  x  ", "\\n", "a\\;b",
     ] {
         let text = format!("{CORE}a={value}\n");
         fs::write(&config, &text).unwrap();
-        let theirs = ostree(repo.path(), &["config", "get", "core.a"]);
+        let theirs = repo.run("config", ["get", "core.a"]);
         let ours = KeyFile::parse(text.as_bytes()).unwrap().string("core", "a");
         match ours {
-            Ok(ours) => assert_eq!(theirs.stdout, format!("{}\n", ours.unwrap()).into_bytes()),
-            Err(_) => assert!(!theirs.status.success(), "{value}: {theirs:?}"),
+            Ok(ours) => assert_eq!(theirs.stdout(), format!("{}\n", ours.unwrap())),
+            Err(_) => assert!(theirs.code != Some(0), "{value}: {theirs:?}"),
         }
     }
 }
 
 #[test]
 fn the_same_refspecs_are_refused_with_the_same_words() {
-    let repo = new_repo();
+    let (_dir, repo) = new_repo();
     let texts = [
         "main", "a/b", ".a", "a.", "_a", "-a", "a b", "ä", "日本", "a//b", "/a", "a/", "o:x",
         "x/.y", "x/-y", "a+b", "a~b", "a\nb", "٣", "a‿b", "o/p:x", ".o:x", "ö:x", ":x", "o:",
         "a:b:c", "..", "a/../b", "a@b", "Ω/ß",
     ];
     for text in texts {
-        let output = ostree(repo.path(), &["rev-parse", "--", text]);
-        let theirs = String::from_utf8_lossy(&output.stderr)
-            .trim_end()
-            .to_owned();
+        let output = repo.run("rev-parse", ["--", text]);
+        let theirs = output.stderr().trim_end().to_owned();
         match text.parse::<Refspec>() {
             Ok(_) => assert_eq!(theirs, format!("error: Refspec '{text}' not found")),
             Err(error) => assert_eq!(theirs, format!("error: {error}")),
@@ -163,15 +156,13 @@ fn the_same_collection_ids_are_refused_with_the_same_words() {
         &too_long,
     ];
     for id in ids {
-        let dir = tempfile::tempdir().unwrap();
-        let repo = dir.path().join("repo");
-        let output = ostree(
-            &repo,
-            &["init", "--mode=archive", &format!("--collection-id={id}")],
-        );
+        let dir = temp_dir();
+        let repo = ostree().repo(dir.path().join("repo"));
+        let collection = format!("--collection-id={id}");
+        let output = repo.run("init", ["--mode=archive", &collection]);
         match id.parse::<CollectionId>() {
-            Ok(_) => assert!(output.status.success(), "{id}: {output:?}"),
-            Err(error) => assert_eq!(output.stderr, format!("error: {error}\n").into_bytes()),
+            Ok(_) => assert!(output.code == Some(0), "{id}: {output:?}"),
+            Err(error) => assert_eq!(output.stderr(), format!("error: {error}\n")),
         }
     }
 }
