@@ -30,26 +30,29 @@ pub(crate) enum Basic {
 }
 
 impl Basic {
-    pub(crate) fn from_letter(letter: u8) -> Option<Self> {
-        Some(match letter {
-            b'b' => Basic::Bool,
-            b'y' => Basic::Byte,
-            b'n' => Basic::Int16,
-            b'q' => Basic::Uint16,
-            b'i' => Basic::Int32,
-            b'u' => Basic::Uint32,
-            b'x' => Basic::Int64,
-            b't' => Basic::Uint64,
-            b'h' => Basic::Handle,
-            b'd' => Basic::Double,
-            b's' => Basic::String,
-            b'o' => Basic::ObjectPath,
-            b'g' => Basic::Signature,
-            _ => return None,
-        })
+    const ALL: [Basic; 13] = [
+        Basic::Bool,
+        Basic::Byte,
+        Basic::Int16,
+        Basic::Uint16,
+        Basic::Int32,
+        Basic::Uint32,
+        Basic::Int64,
+        Basic::Uint64,
+        Basic::Handle,
+        Basic::Double,
+        Basic::String,
+        Basic::ObjectPath,
+        Basic::Signature,
+    ];
+
+    fn from_letter(letter: u8) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|basic| basic.letter() == char::from(letter))
     }
 
-    fn letter(self) -> char {
+    pub(crate) fn letter(self) -> char {
         match self {
             Basic::Bool => 'b',
             Basic::Byte => 'y',
@@ -67,6 +70,29 @@ impl Basic {
         }
     }
 
+    /// The word for it in the text format.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Basic::Bool => "boolean",
+            Basic::Byte => "byte",
+            Basic::Int16 => "int16",
+            Basic::Uint16 => "uint16",
+            Basic::Int32 => "int32",
+            Basic::Uint32 => "uint32",
+            Basic::Int64 => "int64",
+            Basic::Uint64 => "uint64",
+            Basic::Handle => "handle",
+            Basic::Double => "double",
+            Basic::String => "string",
+            Basic::ObjectPath => "objectpath",
+            Basic::Signature => "signature",
+        }
+    }
+
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|basic| basic.name() == name)
+    }
+
     fn fixed(self) -> Option<usize> {
         match self {
             Basic::Bool | Basic::Byte => Some(1),
@@ -77,11 +103,11 @@ impl Basic {
         }
     }
 
-    fn is_text(self) -> bool {
+    pub(crate) fn is_text(self) -> bool {
         self.fixed().is_none()
     }
 
-    fn is_numeric(self) -> bool {
+    pub(crate) fn is_numeric(self) -> bool {
         !self.is_text() && self != Basic::Bool
     }
 
@@ -225,6 +251,18 @@ impl DynType {
             fixed,
             opaque,
         }
+    }
+
+    pub(crate) fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    pub(crate) fn align(&self) -> usize {
+        self.align
+    }
+
+    pub(crate) fn fixed(&self) -> Option<usize> {
+        self.fixed
     }
 
     /// Checks that `data` is a value of this type in normal form.

@@ -73,6 +73,7 @@ mod basic;
 mod dynamic;
 mod error;
 mod framing;
+pub mod text;
 mod traits;
 mod tuple;
 mod variant;
