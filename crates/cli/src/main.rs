@@ -1,3 +1,39 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! oxtree.
-fn main() {}
+//! The `oxtree` command, which also answers to `ostree`, `ostree-push` and `ostree-receive`.
+
+mod args;
+mod commands;
+mod context;
+mod dates;
+mod error;
+mod names;
+mod output;
+mod progress;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let (face, words) = names::from_argv(std::env::args_os());
+    let output = output::Output::default();
+    let outcome = run(face, words, &output).and_then(|()| output.flush());
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error::report(&error, face, &output),
+    }
+}
+
+fn run(
+    face: names::Face,
+    words: Vec<std::ffi::OsString>,
+    output: &output::Output,
+) -> anyhow::Result<()> {
+    let Some(args) = args::parse(face, words, output)? else {
+        return Ok(());
+    };
+    output::start_tracing(args.global.verbose);
+    let context = context::Context::new(face, args.global, output);
+    match args.command {
+        Some(command) => command.run(&context),
+        None => Err(args::no_command(face, output)?),
+    }
+}

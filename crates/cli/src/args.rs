@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The command line: options of every command, and what is said about a wrong one.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
+
+use crate::commands::Command;
+use crate::error::Usage;
+use crate::names::Face;
+use crate::output::Output;
+
+/// Publish, store and serve OSTree commits.
+#[derive(Debug, Parser)]
+#[command(
+    name = "oxtree",
+    version,
+    disable_version_flag = true,
+    propagate_version = true,
+    after_help = "`oxtree COMMAND --help` has the options of a command, with examples."
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// Options that every command takes, before or after its name.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Global {
+    /// The repository [default: the current directory if it is one, else $OSTREE_REPO, else
+    /// /ostree/repo]
+    #[arg(
+        long,
+        value_name = "PATH",
+        global = true,
+        help_heading = "Global options"
+    )]
+    pub(crate) repo: Option<PathBuf>,
+    /// Say on standard error what is being done
+    #[arg(long, short, global = true, help_heading = "Global options")]
+    pub(crate) verbose: bool,
+    /// Print the version and exit
+    #[arg(long, action = ArgAction::Version, global = true, help_heading = "Global options")]
+    version: Option<bool>,
+}
+
+/// The whole tree of commands, with the rules of GLib's option parser where clap's are stricter:
+/// an option may be given twice (the last one counts), and its value may begin with a dash.
+pub(crate) fn command(face: Face) -> clap::Command {
+    fn lenient(command: clap::Command) -> clap::Command {
+        command
+            .args_override_self(true)
+            .mut_args(|arg| {
+                let option = !arg.is_positional() && arg.get_action().takes_values();
+                arg.allow_hyphen_values(option)
+            })
+            .mut_subcommands(lenient)
+    }
+    lenient(Args::command().name(face.name()).bin_name(face.name()))
+}
+
+/// Reads the command line. [`None`]: help or the version was asked for, and printed.
+pub(crate) fn parse(face: Face, words: Vec<OsString>, output: &Output) -> Result<Option<Args>> {
+    let parsed = command(face)
+        .try_get_matches_from(words)
+        .and_then(|matches| Args::from_arg_matches(&matches));
+    let error = match parsed {
+        Ok(args) => return Ok(Some(args)),
+        Err(error) => error,
+    };
+    match error.kind() {
+        ErrorKind::DisplayVersion => output.text(&version(face))?,
+        ErrorKind::DisplayHelp => output.help(&error.render())?,
+        _ => return Err(Usage(describe(&error)).into()),
+    }
+    Ok(None)
+}
+
+/// The error for a command line without a command, after the help.
+pub(crate) fn no_command(face: Face, output: &Output) -> Result<anyhow::Error> {
+    let help = command(face).render_help();
+    match face {
+        Face::Oxtree => output.help(&help)?,
+        Face::Ostree => output.note(help.to_string().trim_end()),
+    }
+    Ok(Usage("No command specified".to_owned()).into())
+}
+
+/// What `--version` prints.
+fn version(face: Face) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    match face {
+        Face::Oxtree => format!("oxtree {version}\n"),
+        // Scripts and libostree's own tests read this as YAML, and look for features.
+        Face::Ostree => format!(
+            "libostree:\n Version: '2022.7'\n Oxtree: '{version}'\n Features:\n  - libarchive\n"
+        ),
+    }
+}
+
+/// clap's message as one line, in libostree's words where it has some.
+fn describe(error: &clap::Error) -> String {
+    let strings = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        Some(ContextValue::Strings(all)) => all.join(" "),
+        _ => String::new(),
+    };
+    let invalid = || strings(ContextKind::InvalidArg);
+    // An argument as the help shows it, such as `--create <NEWREF>`: its name alone.
+    let name = || {
+        let arg = invalid();
+        arg.split(['=', ' ']).next().unwrap_or_default().to_owned()
+    };
+    match error.kind() {
+        ErrorKind::UnknownArgument => format!("Unknown option {}", invalid()),
+        ErrorKind::InvalidValue if strings(ContextKind::InvalidValue).is_empty() => {
+            format!("Missing argument for {}", name())
+        }
+        ErrorKind::MissingRequiredArgument => {
+            let missing = invalid().replace(['<', '>'], "");
+            format!("{missing} must be specified")
+        }
+        ErrorKind::InvalidUtf8 => "an argument is not UTF-8".to_owned(),
+        _ => {
+            let text = error.render().to_string();
+            let first = text.split("\n\n").next().unwrap_or_default();
+            let first = first.split_whitespace().collect::<Vec<_>>().join(" ");
+            first.trim_start_matches("error: ").to_owned()
+        }
+    }
+}

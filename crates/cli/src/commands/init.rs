@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `init`: a new repository.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use oxtree_format::CollectionId;
+use oxtree_repo::{Mode, Repo};
+
+use crate::context::Context;
+
+/// Options of `init`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Modes:
+  archive         compressed files; what a web server publishes
+  bare            files as they are, with owners and attributes; needs root
+  bare-user       as bare, with owners and attributes kept beside the files; needs no root
+  bare-user-only  without owners and attributes
+
+A repository that is there already is left as it is.
+
+Examples:
+  oxtree init --repo=/srv/ostree --mode=archive
+  oxtree init --repo=build --mode=bare-user")]
+pub(crate) struct Args {
+    /// How the repository stores files
+    #[arg(long, value_name = "MODE", default_value = "bare")]
+    mode: String,
+    /// The globally unique id of the collection that the repository's refs are in, such as
+    /// org.example.Os
+    #[arg(long, value_name = "COLLECTION-ID")]
+    collection_id: Option<String>,
+}
+
+pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
+    let mode: Mode = args.mode.parse()?;
+    let collection: Option<CollectionId> =
+        args.collection_id.as_deref().map(str::parse).transpose()?;
+    let path = context.named_repo().unwrap_or_else(|| PathBuf::from("."));
+    Repo::create_in(&path, mode, collection.as_ref(), &context.environment())?;
+    Ok(())
+}

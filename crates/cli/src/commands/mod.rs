@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The commands, a file each. The order here is that of the help.
+
+mod external;
+mod init;
+mod rev_parse;
+
+use std::ffi::OsString;
+
+use anyhow::Result;
+
+use crate::context::Context;
+
+/// Every command with its options.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Make a new, empty repository
+    Init(init::Args),
+    /// Print the checksum of the commit that a rev means
+    RevParse(rev_parse::Args),
+    /// A program on PATH
+    #[command(external_subcommand)]
+    External(Vec<OsString>),
+}
+
+impl Command {
+    /// Runs the command.
+    pub(crate) fn run(self, context: &Context<'_>) -> Result<()> {
+        match self {
+            Self::Init(args) => init::run(&args, context),
+            Self::RevParse(args) => rev_parse::run(&args, context),
+            Self::External(words) => external::run(&words, context),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What every command is given: the repository, the environment, where to print.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use oxtree_repo::{Environment, Progress, Repo};
+
+use crate::args::Global;
+use crate::error::Usage;
+use crate::names::Face;
+use crate::output::Output;
+use crate::progress::Terminal;
+
+/// What every command is given.
+#[derive(Debug)]
+pub(crate) struct Context<'a> {
+    /// By which name the binary was called.
+    pub(crate) face: Face,
+    /// Where to print.
+    pub(crate) out: &'a Output,
+    /// The option `--repo`.
+    pub(crate) repo: Option<PathBuf>,
+    env: BTreeMap<OsString, OsString>,
+    progress: Option<Terminal>,
+}
+
+impl<'a> Context<'a> {
+    /// Reads the environment, which nothing else does.
+    pub(crate) fn new(face: Face, global: Global, out: &'a Output) -> Self {
+        Self {
+            face,
+            out,
+            repo: global.repo,
+            env: std::env::vars_os().collect(),
+            progress: Terminal::new(),
+        }
+    }
+
+    /// An environment variable; an empty one is none.
+    pub(crate) fn var(&self, name: &str) -> Option<&OsStr> {
+        let value = self.env.get(OsStr::new(name))?;
+        (!value.is_empty()).then_some(value)
+    }
+
+    /// What a repository has to know about the environment.
+    pub(crate) fn environment(&self) -> Environment {
+        Environment {
+            boot_id: self
+                .var("OSTREE_BOOTID")
+                .and_then(OsStr::to_str)
+                .map(str::to_owned),
+        }
+    }
+
+    /// Hears how far a long operation is.
+    pub(crate) fn progress(&self) -> &dyn Progress {
+        match &self.progress {
+            Some(terminal) => terminal,
+            None => &(),
+        }
+    }
+
+    /// Opens the repository: that of `--repo`, the current directory, `$OSTREE_REPO`, the
+    /// system's.
+    pub(crate) fn open_repo(&self) -> Result<Repo> {
+        let (path, named) = match self.named_repo() {
+            Some(path) => (path, true),
+            None => (self.system_repo(), false),
+        };
+        match Repo::open_in(&path, &self.environment()) {
+            Err(oxtree_repo::Error::NotARepo { .. }) if !named => {
+                Err(Usage("Command requires a --repo argument".to_owned()).into())
+            }
+            repo => repo.context("opening repo"),
+        }
+    }
+
+    /// The repository that the user meant, if any: not yet the system's.
+    pub(crate) fn named_repo(&self) -> Option<PathBuf> {
+        let here = Path::new(".");
+        let is_repo = || here.join("objects").exists() && here.join("config").exists();
+        self.repo
+            .clone()
+            .or_else(|| is_repo().then(|| here.to_owned()))
+            .or_else(|| self.var("OSTREE_REPO").map(PathBuf::from))
+    }
+
+    fn system_repo(&self) -> PathBuf {
+        let root = self.var("OSTREE_SYSROOT").unwrap_or(OsStr::new("/"));
+        Path::new(root).join("ostree/repo")
+    }
+}

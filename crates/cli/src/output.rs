@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The one place that prints.
+
+use std::cell::RefCell;
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+
+use anyhow::Result;
+use clap::builder::StyledStr;
+
+/// Standard output, buffered, and standard error.
+#[derive(Debug)]
+pub(crate) struct Output {
+    stdout: RefCell<BufWriter<Stdout>>,
+}
+
+/// Standard output cannot be written to.
+#[derive(Debug, thiserror::Error)]
+#[error("writing to standard output: {0}")]
+pub(crate) struct StdoutError(#[from] io::Error);
+
+impl StdoutError {
+    /// True if whoever read it has gone, which is not an error.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        self.0.kind() == io::ErrorKind::BrokenPipe
+    }
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self {
+            stdout: RefCell::new(BufWriter::with_capacity(1 << 16, io::stdout())),
+        }
+    }
+}
+
+impl Output {
+    /// Prints a line to standard output.
+    pub(crate) fn line(&self, line: &str) -> Result<()> {
+        self.bytes(line.as_bytes())?;
+        self.bytes(b"\n")
+    }
+
+    /// Prints text that has its own line ends to standard output.
+    pub(crate) fn text(&self, text: &str) -> Result<()> {
+        self.bytes(text.as_bytes())
+    }
+
+    /// Prints bytes to standard output.
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<()> {
+        Ok(self
+            .stdout
+            .borrow_mut()
+            .write_all(bytes)
+            .map_err(StdoutError)?)
+    }
+
+    /// Prints help: with colours on a terminal only.
+    pub(crate) fn help(&self, help: &StyledStr) -> Result<()> {
+        match io::stdout().is_terminal() {
+            true => self.text(&help.ansi().to_string()),
+            false => self.text(&help.to_string()),
+        }
+    }
+
+    /// Prints a line to standard error, after what was printed to standard output. That standard
+    /// error is gone is nothing anybody could be told.
+    pub(crate) fn note(&self, line: &str) {
+        let _ = self.stdout.borrow_mut().flush();
+        let _ = writeln!(io::stderr(), "{line}");
+    }
+
+    /// Writes out what is buffered.
+    pub(crate) fn flush(&self) -> Result<()> {
+        Ok(self.stdout.borrow_mut().flush().map_err(StdoutError)?)
+    }
+}
+
+/// Lets diagnostics go to standard error: everything with `-v`, else only warnings.
+pub(crate) fn start_tracing(verbose: bool) {
+    let level = match verbose {
+        true => tracing::Level::DEBUG,
+        false => tracing::Level::WARN,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .without_time()
+        .init();
+}
