@@ -6,6 +6,9 @@ use super::{ParseError, ParseErrorKind as Kind};
 use crate::MAX_DEPTH;
 use crate::dynamic::{Basic, DynType};
 
+/// How deeply text may be nested: what is printed has at most a type before each level of values.
+const MAX_TEXT_DEPTH: u8 = 2 * MAX_DEPTH + 2;
+
 /// A value as it was written.
 #[derive(Debug)]
 pub(super) struct Node<'t> {
@@ -38,7 +41,7 @@ pub(super) fn parse(text: &str) -> Result<Node<'_>, ParseError> {
     let mut parser = Parser {
         lexer: Lexer::new(text)?,
     };
-    let node = parser.value(MAX_DEPTH)?;
+    let node = parser.value(MAX_TEXT_DEPTH)?;
     match parser.lexer.token() {
         Token::End => Ok(node),
         _ => Err(Kind::TrailingText.at(parser.lexer.at())),
