@@ -5,7 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use crate::framing::{ArrayFrame, pad, put_offsets};
-use crate::{Decode, Encode, Error, MAX_DEPTH, Result, Type};
+use crate::{Decode, Encode, Error, Result, Type};
 
 /// An array that was checked as a whole and is read element by element, without allocating.
 pub struct Seq<'a, T> {
@@ -32,7 +32,7 @@ impl<'a, T: Decode<'a>> Seq<'a, T> {
         if i >= self.len() {
             return None;
         }
-        let element = self.frame.get(i).and_then(|b| T::get(b, MAX_DEPTH));
+        let element = self.frame.get(i).and_then(T::reread);
         debug_assert!(
             element.is_ok(),
             "an element was accepted once and refused later"

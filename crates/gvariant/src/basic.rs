@@ -80,14 +80,12 @@ impl Type for str {
         s.push('s');
     }
 }
-/// The string must not contain a zero byte: what is written could not be read back.
+/// A GVariant string cannot hold a zero byte: one in the string ends it there, as in C, so that
+/// whatever is written can be read back.
 impl Encode for str {
     fn put(&self, w: &mut Vec<u8>) {
-        debug_assert!(
-            !self.contains('\0'),
-            "a GVariant string cannot hold a zero byte"
-        );
-        w.extend_from_slice(self.as_bytes());
+        let text = self.split('\0').next().unwrap_or_default();
+        w.extend_from_slice(text.as_bytes());
         w.push(0);
     }
 }
@@ -162,6 +160,7 @@ mod tests {
     fn strings_end_with_their_only_zero_byte() {
         assert_eq!(to_bytes("hé"), [b'h', 0xc3, 0xa9, 0]);
         assert_eq!(to_bytes(&String::from("x")), *b"x\0");
+        assert_eq!(to_bytes("x\0y"), *b"x\0");
         assert_eq!(from_bytes::<&str>(b"x\0"), Ok("x"));
         assert_eq!(from_bytes::<&str>(b""), Err(Error::Nul));
         assert_eq!(from_bytes::<&str>(b"x"), Err(Error::Nul));

@@ -37,6 +37,15 @@ pub trait Decode<'a>: Type + Sized {
     /// # Errors
     /// Says which rule the bytes break; reading never panics.
     fn get(b: &'a [u8], depth: u8) -> Result<Self>;
+
+    /// Reads bytes that [`get`](Decode::get) has accepted before, as when an element is taken out
+    /// of an array that was checked; containers need not check what they hold again.
+    ///
+    /// # Errors
+    /// None after `get` accepted the bytes. Others give an error or some value, but no panic.
+    fn reread(b: &'a [u8]) -> Result<Self> {
+        Self::get(b, MAX_DEPTH)
+    }
 }
 
 impl<T: Type + ?Sized> Type for &T {

@@ -54,13 +54,18 @@ macro_rules! tuple { ($n:literal: $($t:ident $i:tt),*) => {
             if Self::FIXED.is_some_and(|size| size != b.len()) {
                 return Err(Error::Length);
             }
-            let framed = [$($t::FIXED.is_none()),*].iter().take($n - 1).filter(|f| **f).count();
-            let mut frame = TupleFrame::new(b, framed)?;
+            let mut frame = TupleFrame::new(b, framed(&[$($t::FIXED),*]))?;
             let members = ($(
                 $t::get(frame.next_bytes($t::ALIGN, $t::FIXED, $i + 1 == $n)?, depth)?,
             )*);
             frame.finish(Self::FIXED.is_some())?;
             Ok(members)
+        }
+        fn reread(b: &'a [u8]) -> Result<Self> {
+            let mut frame = TupleFrame::new(b, framed(&[$($t::FIXED),*]))?;
+            Ok(($(
+                $t::reread(frame.next_bytes($t::ALIGN, $t::FIXED, $i + 1 == $n)?)?,
+            )*))
         }
     }
 } }
@@ -72,6 +77,13 @@ tuple!(5: A 0, B 1, C 2, D 3, E 4);
 tuple!(6: A 0, B 1, C 2, D 3, E 4, F 5);
 tuple!(7: A 0, B 1, C 2, D 3, E 4, F 5, G 6);
 tuple!(8: A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
+
+/// How many members, given their fixed sizes, have a framing offset: the last one never has.
+fn framed(sizes: &[Option<usize>]) -> usize {
+    sizes.split_last().map_or(0, |(_, framed)| {
+        framed.iter().filter(|f| f.is_none()).count()
+    })
+}
 
 /// A dictionary entry: laid out as a pair, only its type string differs.
 ///
@@ -98,6 +110,9 @@ impl<K: Encode, V: Encode> Encode for Entry<K, V> {
 impl<'a, K: Decode<'a>, V: Decode<'a>> Decode<'a> for Entry<K, V> {
     fn get(b: &'a [u8], depth: u8) -> Result<Self> {
         <(K, V)>::get(b, depth).map(|(k, v)| Entry(k, v))
+    }
+    fn reread(b: &'a [u8]) -> Result<Self> {
+        <(K, V)>::reread(b).map(|(k, v)| Entry(k, v))
     }
 }
 

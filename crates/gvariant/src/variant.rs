@@ -98,6 +98,9 @@ impl<'a> Decode<'a> for Variant<'a> {
         DynType::parse(sig)?.check(data, depth)?;
         Ok(Variant { sig, data })
     }
+    fn reread(b: &'a [u8]) -> Result<Self> {
+        split_variant(b).map(|(sig, data)| Variant { sig, data })
+    }
 }
 
 /// A value with its type string, owned: what dictionaries are built from.

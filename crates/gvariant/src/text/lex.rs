@@ -127,7 +127,8 @@ fn quoted(rest: &str) -> Result<&str, Kind> {
         match byte {
             b if *b == bytes[0] => return Ok(&rest[1..i]),
             0 => break,
-            b'\\' => i += 2,
+            // Whatever is escaped does not end the text, except a zero byte.
+            b'\\' if bytes.get(i + 1) != Some(&0) => i += 2,
             _ => i += 1,
         }
     }
@@ -269,7 +270,7 @@ mod tests {
                 Sign('}'),
             ]
         );
-        for text in ["'", "'\\'", "b\"x", "'a\0'"] {
+        for text in ["'", "'\\'", "b\"x", "'a\0'", "'\\\0'"] {
             assert_eq!(tokens(text), Err(Kind::Unterminated.at(0)), "{text:?}");
         }
     }
