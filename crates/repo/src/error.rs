@@ -61,6 +61,16 @@ pub enum Error {
         /// The checksum of its bytes.
         actual: Checksum,
     },
+    /// A commit that is not whole.
+    #[error("commit {commit} is incomplete: {object} is missing, needed for {path}")]
+    Incomplete {
+        /// The commit.
+        commit: CommitId,
+        /// An object that is not there.
+        object: ObjectId,
+        /// Where in the commit it belongs.
+        path: String,
+    },
     /// Nothing is called so.
     #[error("Refspec '{0}' not found")]
     RefNotFound(String),

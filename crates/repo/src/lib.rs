@@ -14,6 +14,7 @@ pub mod refs;
 mod repo;
 mod rev;
 pub mod transaction;
+pub mod traverse;
 
 pub use config::Config;
 pub use error::{Error, Result};

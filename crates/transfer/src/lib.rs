@@ -1,2 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! oxtree transfer.
+//! Commits between two repositories.
+//!
+//! A push is a conversation of two programs over any two streams of bytes: [`push::push`] on one
+//! side, [`receive::receive`] on the other, in the words of [`protocol`]. [`ssh`] puts it on the
+//! system's ssh, [`local`] on a socket pair.
+
+pub mod destination;
+mod error;
+pub mod local;
+pub mod protocol;
+pub mod push;
+pub mod receive;
+pub mod ssh;
+pub mod url;
+
+pub use error::{Error, Result};
+pub use push::plan::{History, Request};
+pub use push::send::Packing;
+pub use push::{Audience, Options, Report, push};
+pub use url::Url;

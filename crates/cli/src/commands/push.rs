@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `push`: publish commits to another repository.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use oxtree_format::refs::RefName;
+use oxtree_transfer::local::push_local;
+use oxtree_transfer::protocol::message::{RefOutcome, Status, WireCommit};
+use oxtree_transfer::push::Report;
+use oxtree_transfer::ssh::{SshOptions, push_ssh};
+use oxtree_transfer::{Audience, History, Options, Packing, Request, Url};
+
+use crate::context::Context;
+use crate::error::{AlreadyReported, Usage};
+
+/// Options of `push`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+DEST is ssh://[user@]host[:port]/path, [user@]host:path, or a local path. On the far side `oxtree
+receive` is run by ssh; it verifies every object, moves all refs at once or none, and then updates
+the summary. Both repositories can be in any mode.
+
+A ref moves only forward: to a descendant of its present commit, or to a newer commit. Anything
+else takes --force, and the receiver's leave.
+
+Examples:
+  oxtree push ssh://repo@example.com/srv/repo                 all local refs
+  oxtree push repo@example.com:/srv/repo debian/12/amd64      one ref
+  oxtree push -n /srv/repo                                    what would be sent?
+  oxtree push --delete old/branch repo@example.com:/srv/repo
+
+Exit status: 0 when all refs are as asked, 1 when one was refused or something failed, 2 for wrong
+usage.")]
+pub(crate) struct Args {
+    /// Change nothing; say what would move, and how much would be sent
+    #[arg(long, short = 'n')]
+    dry_run: bool,
+    /// Let refs go back or sideways
+    #[arg(long, short)]
+    force: bool,
+    /// Delete this ref at the destination (can be repeated)
+    #[arg(long, value_name = "REF")]
+    delete: Vec<RefName>,
+    /// Send so many commits before each ref's, too [default: those the receiver lacks since the
+    /// newest it has, else none]
+    #[arg(long, value_name = "N", conflicts_with = "all_history")]
+    depth: Option<u64>,
+    /// Send all commits before each ref's, too
+    #[arg(long)]
+    all_history: bool,
+    /// Threads that read and pack objects [default: one a core]
+    #[arg(long, short, value_name = "N")]
+    jobs: Option<usize>,
+    /// Send no more than so many bytes a second; K, M and G are understood (powers of 1024)
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    limit_rate: Option<u64>,
+    /// How to pack what is not packed already: auto, none, or 1 (fast) to 9 (small)
+    #[arg(long, value_name = "HOW", default_value = "auto", value_parser = compression)]
+    compression: Compression,
+    /// Print the outcome as one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Print nothing but errors
+    #[arg(long, short)]
+    quiet: bool,
+    /// The port of the ssh server
+    #[arg(short, value_name = "PORT")]
+    port: Option<u16>,
+    /// The private key for ssh
+    #[arg(short, value_name = "FILE")]
+    identity: Option<String>,
+    /// An option for ssh, as in its configuration file (can be repeated)
+    #[arg(short = 'o', value_name = "OPTION")]
+    ssh_options: Vec<String>,
+    /// What to run instead of `ssh` [default: $OXTREE_SSH_COMMAND]
+    #[arg(long, value_name = "COMMAND")]
+    ssh_command: Option<String>,
+    /// What to run on the far side (can be repeated: the first that is there) [default: oxtree
+    /// receive, ostree-receive]
+    #[arg(long, value_name = "COMMAND")]
+    command: Vec<String>,
+    /// Where to push to
+    #[arg(value_name = "DEST")]
+    dest: String,
+    /// What to push [default: all local refs]
+    #[arg(value_name = "REF")]
+    refs: Vec<RefName>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Compression(Option<u32>);
+
+fn compression(text: &str) -> Result<Compression, String> {
+    match text {
+        "auto" => Ok(Compression(Packing::default().level)),
+        "none" | "0" => Ok(Compression(None)),
+        level => match level.parse() {
+            Ok(level @ 1..=9) => Ok(Compression(Some(level))),
+            _ => Err("expected auto, none, or a level from 1 to 9".to_owned()),
+        },
+    }
+}
+
+fn rate(text: &str) -> Result<u64, String> {
+    let (digits, shift) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 10),
+        Some((at, 'm' | 'M')) => (&text[..at], 20),
+        Some((at, 'g' | 'G')) => (&text[..at], 30),
+        _ => (text, 0),
+    };
+    let rate = digits.parse::<u64>().ok().and_then(|rate| rate.checked_mul(1 << shift));
+    rate.filter(|rate| *rate > 0)
+        .ok_or_else(|| "expected bytes a second, such as 500K or 2M".to_owned())
+}
+
+/// What the two sides call themselves.
+pub(crate) fn agent() -> String {
+    format!("oxtree {}", env!("CARGO_PKG_VERSION"))
+}
+
+pub(crate) fn run(args: Args, context: &Context<'_>) -> Result<()> {
+    let url: Url = args.dest.parse().map_err(|error| Usage(format!("{error}")))?;
+    let ssh = ssh_options(&args, context)?;
+    let repo = context.open_repo()?;
+    let history = match (args.all_history, args.depth) {
+        (true, _) => History::All,
+        (false, Some(depth)) => History::Depth(depth),
+        (false, None) => History::SinceReceiver,
+    };
+    let options = Options {
+        request: Request { refs: args.refs, deletes: args.delete, force: args.force, history },
+        dry_run: args.dry_run,
+        packing: Packing { level: args.compression.0, jobs: args.jobs.unwrap_or(0) },
+        rate: args.limit_rate,
+        agent: agent(),
+    };
+    let started = Instant::now();
+    let notice = |text: &str| context.out.note(&format!("remote: {text}"));
+    let quiet = args.quiet || args.json;
+    let progress = if quiet { &() } else { context.progress() };
+    let audience = Audience { progress, notice: &notice };
+    let report = match &url {
+        Url::Ssh(ssh_url) => push_ssh(&repo, ssh_url, &args.command, &ssh, &options, audience),
+        Url::Local(path) => push_local(&repo, path, &options, audience),
+    };
+    let report = report.with_context(|| format!("pushing to {url}"))?;
+    if args.json {
+        context.out.line(&json(&url, &report, started.elapsed()))?;
+    } else if !args.quiet {
+        describe(context, &url, &report, started.elapsed())?;
+    }
+    finish(context, &report)
+}
+
+fn ssh_options(args: &Args, context: &Context<'_>) -> Result<SshOptions> {
+    let variable = context.var("OXTREE_SSH_COMMAND").and_then(|value| value.to_str());
+    let program = match args.ssh_command.as_deref().or(variable) {
+        Some(words) => words.split_whitespace().map(str::to_owned).collect(),
+        None => Vec::new(),
+    };
+    if args.identity.as_deref() == Some("") {
+        return Err(Usage("-i needs a file".to_owned()).into());
+    }
+    Ok(SshOptions {
+        program,
+        identity: args.identity.clone(),
+        options: args.ssh_options.clone(),
+        port: args.port,
+        verbose: context.verbose,
+    })
+}
+
+/// Warnings, and the error for what was refused.
+fn finish(context: &Context<'_>, report: &Report) -> Result<()> {
+    for warning in &report.outcome.warnings {
+        context.out.note(&format!("warning: {warning}"));
+    }
+    let refused: Vec<String> = report
+        .outcome
+        .refs
+        .iter()
+        .filter(|r| r.status == Status::Rejected)
+        .map(|r| format!("{}: {}", r.name, r.reason.as_deref().unwrap_or("no reason given")))
+        .collect();
+    if report.outcome.is_ok() {
+        return Ok(());
+    }
+    context.out.note(&format!("error: push refused, nothing has changed: {}", refused.join("; ")));
+    Err(AlreadyReported { code: 1 }.into())
+}
+
+fn describe(context: &Context<'_>, url: &Url, report: &Report, took: Duration) -> Result<()> {
+    let would = if report.dry_run { " (dry run: nothing is changed)" } else { "" };
+    context.out.line(&format!("To {url}{would}"))?;
+    for outcome in &report.outcome.refs {
+        context.out.line(&ref_line(outcome))?;
+    }
+    if report.outcome.refs.is_empty() {
+        context.out.line("Nothing to push: there are no local refs")?;
+    }
+    if report.dry_run {
+        return context.out.line(&format!(
+            "Would send {} of {} objects, {}",
+            report.missing,
+            report.offered,
+            size(report.missing_bytes)
+        ));
+    }
+    if report.outcome.refs.iter().all(|r| r.status == Status::Unchanged) {
+        return Ok(());
+    }
+    context.out.line(&format!(
+        "Sent {} of {} objects, {} in {:.1} s",
+        report.missing,
+        report.offered,
+        size(report.bytes_sent),
+        took.as_secs_f64()
+    ))
+}
+
+fn ref_line(outcome: &RefOutcome) -> String {
+    let name = &outcome.name;
+    let short = |commit: &Option<WireCommit>| {
+        commit.as_ref().map_or(String::new(), |commit| commit.to_string()[..10].to_owned())
+    };
+    let (old, new) = (short(&outcome.old), short(&outcome.new));
+    match outcome.status {
+        Status::Created => format!(" * [new]                  {name} -> {new}"),
+        Status::Updated => format!("   {old}..{new} {name}"),
+        Status::Deleted => format!(" - [deleted]              {name} (was {old})"),
+        Status::Unchanged => format!(" = [up to date]           {name}"),
+        Status::NotDone => format!(" ! [not done]             {name}"),
+        Status::Rejected => {
+            let reason = outcome.reason.as_deref().unwrap_or("no reason given");
+            format!(" ! [refused]              {name}: {reason}")
+        }
+    }
+}
+
+/// Bytes for people.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
+    if bytes < 1000 {
+        return format!("{bytes} bytes");
+    }
+    let mut value = bytes as f64 / 1000.0;
+    let mut unit = 0;
+    while value >= 999.95 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+fn json(url: &Url, report: &Report, took: Duration) -> String {
+    serde_json::json!({
+        "destination": url.to_string(),
+        "dry_run": report.dry_run,
+        "ok": report.outcome.is_ok(),
+        "refs": report.outcome.refs,
+        "warnings": report.outcome.warnings,
+        "objects_offered": report.offered,
+        "objects_missing": report.missing,
+        "object_bytes": report.missing_bytes,
+        "bytes_sent": report.bytes_sent,
+        "bytes_received": report.bytes_received,
+        "turns": report.turns,
+        "seconds": (took.as_secs_f64() * 1000.0).round() / 1000.0,
+    })
+    .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_and_levels() {
+        assert_eq!(rate("500K"), Ok(500 << 10));
+        assert_eq!(rate("7"), Ok(7));
+        for bad in ["", "K", "0", "-1", "1.5M", "99999999999999999999G"] {
+            assert!(rate(bad).is_err(), "{bad}");
+        }
+        assert_eq!(compression("none").map(|c| c.0), Ok(None));
+        assert_eq!(compression("9").map(|c| c.0), Ok(Some(9)));
+        assert!(compression("10").is_err() && compression("best").is_err());
+    }
+
+    #[test]
+    fn sizes_for_people() {
+        for (bytes, text) in [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 kB"), (999_949, "999.9 kB"), (1_500_000, "1.5 MB")] {
+            assert_eq!(size(bytes), text);
+        }
+    }
+}

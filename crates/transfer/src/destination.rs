@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a place that commits are pushed to must be able to do. A local repository can; other kinds
+//! of store can be added behind the same two traits, and must pass the same tests
+//! (`tests/conformance.rs`).
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use oxtree_format::refs::RefName;
+use oxtree_format::{CommitId, ObjectId};
+use oxtree_repo::RefUpdate;
+
+use crate::Result;
+use crate::protocol::stream::Record;
+
+/// A store of commits.
+pub trait Destination: Sync {
+    /// What holds objects back until they are published.
+    type Quarantine<'d>: Quarantine
+    where
+        Self: 'd;
+
+    /// How it stores files, in the words of a repository's config.
+    fn mode(&self) -> &str;
+
+    /// Its local refs.
+    fn refs(&self) -> Result<BTreeMap<RefName, CommitId>>;
+
+    /// The rules that its owner has set.
+    fn rules(&self) -> Result<Rules>;
+
+    /// Of these objects, which are not there. Changes nothing.
+    fn missing(&self, objects: &[ObjectId]) -> Result<Vec<bool>>;
+
+    /// The bytes of a metadata object.
+    fn load(&self, object: &ObjectId) -> Result<Vec<u8>>;
+
+    /// Opens a quarantine. Verified objects that an interrupted one has left are in it.
+    fn quarantine(&self) -> Result<Self::Quarantine<'_>>;
+
+    /// Brings up to date what is computed from the refs. Can fail and be done again.
+    fn derive(&self) -> Result<()>;
+}
+
+/// Objects that are not public yet. Used by many threads at once. Dropped, it keeps its verified
+/// objects for the next one to find.
+pub trait Quarantine: Sync {
+    /// Of these objects, which are neither here nor public.
+    fn missing(&self, objects: &[ObjectId]) -> Result<Vec<bool>>;
+
+    /// Reads an object of exactly `record.len` bytes, and keeps it if it is what `record` says.
+    fn put(&self, record: &Record, bytes: &mut dyn Read, max_size: u64) -> Result<()>;
+
+    /// The bytes of a metadata object, here or public.
+    fn load(&self, object: &ObjectId) -> Result<Vec<u8>>;
+
+    /// Checks that all of the commit's objects are here or public. `complete`: a public commit
+    /// whose objects are known to be there.
+    fn check_complete(&self, commit: CommitId, complete: Option<CommitId>) -> Result<()>;
+
+    /// Makes the objects public, and then changes the refs: all of them or none.
+    fn publish(self, refs: &[RefUpdate]) -> Result<()>;
+
+    /// Throws everything away.
+    fn discard(self) -> Result<()>;
+}
+
+/// What a destination's owner allows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// `receive.deny-non-fast-forward`: not even `--force` moves a ref back or sideways.
+    pub deny_non_fast_forward: bool,
+    /// `receive.deny-deletes`: no ref is deleted.
+    pub deny_deletes: bool,
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What can go wrong between two repositories.
+
+use std::io;
+
+/// Shorthand for results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a transfer failed. Each says what to do where that is known.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Something about the repository at this end.
+    #[error(transparent)]
+    Repo(#[from] oxtree_repo::Error),
+    /// Where to push to cannot be understood.
+    #[error("{0}")]
+    Destination(String),
+    /// The far side answers with something that is not the protocol.
+    #[error(
+        "the far side does not speak oxtree's protocol, it says {0:?}: its login shell must \
+             print nothing, and the command run there must be `oxtree receive`"
+    )]
+    NotTheProtocol(String),
+    /// No protocol version that both sides know.
+    #[error("the far side speaks protocol version {theirs}, this oxtree speaks {ours}: update {}",
+            if *.newer { "this oxtree" } else { "the oxtree on the far side" })]
+    Version {
+        /// The versions there.
+        theirs: String,
+        /// The version here.
+        ours: u32,
+        /// Theirs is the newer one.
+        newer: bool,
+    },
+    /// The peer broke the rules.
+    #[error("protocol error: {0}")]
+    Protocol(String),
+    /// The peer asks for more than the limits allow.
+    #[error("{what} of {size} is over the receiver's limit of {limit}")]
+    Limit {
+        /// What is too large, or too many.
+        what: &'static str,
+        /// How large.
+        size: u64,
+        /// How large it may be.
+        limit: u64,
+    },
+    /// The connection ended early.
+    #[error("the connection to the far side was lost: {0}")]
+    Connection(#[source] io::Error),
+    /// The far side gave up and said why.
+    #[error("{0}")]
+    Remote(String),
+    /// The login failed, or nothing there answers.
+    #[error("{0}")]
+    Ssh(String),
+    /// What the user wants to push is not there.
+    #[error("{0}")]
+    NothingToPush(String),
+}
+
+impl Error {
+    /// True if the far side has no command by the name that was tried.
+    pub fn is_command_not_found(&self) -> bool {
+        matches!(self, Self::Ssh(text) if text.starts_with(crate::ssh::NOT_FOUND))
+    }
+}

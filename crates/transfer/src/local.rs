@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A local repository as a destination, and pushing to one: the same protocol over a socket pair,
+//! so that there is one road only.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use oxtree_format::file::{PREFIX_LEN, header_len};
+use oxtree_format::refs::RefName;
+use oxtree_format::{CommitId, FileHeader, FileId, ObjectId, ObjectKind};
+use oxtree_repo::{RefUpdate, Repo, Transaction, traverse};
+use rayon::prelude::*;
+
+use crate::destination::{Destination, Quarantine, Rules};
+use crate::protocol::stream::{Form, Record};
+use crate::push::{self, Audience, Options, Report};
+use crate::{Error, Result, receive};
+
+/// A repository on this machine.
+#[derive(Debug)]
+pub struct LocalDestination {
+    repo: Repo,
+}
+
+impl LocalDestination {
+    /// The repository as a destination.
+    pub fn new(repo: Repo) -> Self {
+        Self { repo }
+    }
+}
+
+impl Destination for LocalDestination {
+    type Quarantine<'d> = LocalQuarantine<'d>;
+
+    fn mode(&self) -> &str {
+        self.repo.mode().as_str()
+    }
+
+    fn refs(&self) -> Result<BTreeMap<RefName, CommitId>> {
+        Ok(self.repo.local_refs()?)
+    }
+
+    fn rules(&self) -> Result<Rules> {
+        let boolean = |key: &str| {
+            self.repo
+                .config()
+                .boolean("receive", key, false)
+                .map_err(|reason| {
+                    let path = self.repo.path().join("config");
+                    Error::from(oxtree_repo::Error::Config { path, reason })
+                })
+        };
+        Ok(Rules {
+            deny_non_fast_forward: boolean("deny-non-fast-forward")?,
+            deny_deletes: boolean("deny-deletes")?,
+        })
+    }
+
+    fn missing(&self, objects: &[ObjectId]) -> Result<Vec<bool>> {
+        let has = |object: &ObjectId| Ok(!self.repo.has_own_object(object)?);
+        objects.par_iter().map(has).collect()
+    }
+
+    fn load(&self, object: &ObjectId) -> Result<Vec<u8>> {
+        Ok(self.repo.load_metadata(object)?)
+    }
+
+    fn quarantine(&self) -> Result<LocalQuarantine<'_>> {
+        Ok(LocalQuarantine {
+            transaction: Transaction::quarantine(&self.repo)?,
+        })
+    }
+
+    fn derive(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A transaction that nobody sees yet.
+#[derive(Debug)]
+pub struct LocalQuarantine<'d> {
+    transaction: Transaction<'d>,
+}
+
+impl Quarantine for LocalQuarantine<'_> {
+    fn missing(&self, objects: &[ObjectId]) -> Result<Vec<bool>> {
+        let has = |object: &ObjectId| Ok(!self.transaction.has_staged(object)?);
+        objects.par_iter().map(has).collect()
+    }
+
+    fn put(&self, record: &Record, bytes: &mut dyn Read, max_size: u64) -> Result<()> {
+        let object = record.object;
+        match record.form {
+            Form::Metadata => self.put_metadata(record, bytes),
+            Form::Filez => {
+                let check = |header: &oxtree_format::FilezHeader| match header.size > max_size {
+                    true => Err(oxtree_repo::Error::corrupt(
+                        object,
+                        too_large(header.size, max_size),
+                    )),
+                    false => Ok(()),
+                };
+                Ok(self
+                    .transaction
+                    .write_filez(FileId(object.checksum), bytes, &check)?)
+            }
+            Form::Plain => self.put_plain(record, bytes, max_size),
+        }
+    }
+
+    fn load(&self, object: &ObjectId) -> Result<Vec<u8>> {
+        Ok(self.transaction.load_metadata(object)?)
+    }
+
+    fn check_complete(&self, commit: CommitId, complete: Option<CommitId>) -> Result<()> {
+        Ok(traverse::check_complete(
+            &self.transaction,
+            commit,
+            complete,
+        )?)
+    }
+
+    fn publish(self, refs: &[RefUpdate]) -> Result<()> {
+        self.transaction.commit(refs)?;
+        Ok(())
+    }
+
+    fn discard(self) -> Result<()> {
+        Ok(self.transaction.abort()?)
+    }
+}
+
+impl LocalQuarantine<'_> {
+    fn put_metadata(&self, record: &Record, bytes: &mut dyn Read) -> Result<()> {
+        let object = record.object;
+        if record.len > oxtree_format::MAX_METADATA_SIZE {
+            let reason = too_large(record.len, oxtree_format::MAX_METADATA_SIZE);
+            return Err(oxtree_repo::Error::corrupt(object, reason).into());
+        }
+        let mut content = Vec::new();
+        let len = bytes.read_to_end(&mut content).map_err(Error::Connection)?;
+        if len as u64 != record.len {
+            return Err(oxtree_repo::Error::corrupt(object, "it was cut off").into());
+        }
+        if object.kind == ObjectKind::CommitMeta {
+            let commit = CommitId(object.checksum);
+            return Ok(self.transaction.write_detached_metadata(commit, &content)?);
+        }
+        self.transaction
+            .write_metadata(object.kind, &content, Some(object.checksum))?;
+        Ok(())
+    }
+
+    fn put_plain(&self, record: &Record, bytes: &mut dyn Read, max_size: u64) -> Result<()> {
+        let object = record.object;
+        let corrupt = |reason: String| Error::from(oxtree_repo::Error::corrupt(object, reason));
+        let mut prefix = [0; PREFIX_LEN];
+        bytes
+            .read_exact(&mut prefix)
+            .map_err(|error| corrupt(error.to_string()))?;
+        let len = header_len(prefix).map_err(|error| corrupt(error.to_string()))?;
+        let size = record
+            .len
+            .checked_sub((PREFIX_LEN + len) as u64)
+            .ok_or_else(|| corrupt("header longer than the object".to_owned()))?;
+        if size > max_size {
+            return Err(corrupt(too_large(size, max_size)));
+        }
+        let mut header = Vec::new();
+        (&mut *bytes)
+            .take(len as u64)
+            .read_to_end(&mut header)
+            .map_err(Error::Connection)?;
+        let header = FileHeader::parse(&header).map_err(|error| corrupt(error.to_string()))?;
+        if header.is_symlink() && size > 0 {
+            return Err(corrupt("a symbolic link with content".to_owned()));
+        }
+        self.transaction
+            .write_file(&header, size, bytes, Some(FileId(object.checksum)))?;
+        Ok(())
+    }
+}
+
+fn too_large(size: u64, limit: u64) -> String {
+    format!("{size} bytes are more than the receiver's limit of {limit}")
+}
+
+/// Pushes to a repository on this machine.
+pub fn push_local(
+    repo: &Repo,
+    path: &Path,
+    options: &Options,
+    audience: Audience<'_>,
+) -> Result<Report> {
+    let (here, there) = UnixStream::pair().map_err(Error::Connection)?;
+    let from = here.try_clone().map_err(Error::Connection)?;
+    std::thread::scope(|scope| {
+        let agent = &options.agent;
+        scope.spawn(move || {
+            let open = || Ok(LocalDestination::new(Repo::open(path)?));
+            // What goes wrong is told to the pusher, which is us.
+            let _ = receive::receive(open, &there, &there, agent);
+        });
+        let report = push::push(repo, options, from, &here, audience);
+        // Wakes the receiver where the push has ended early.
+        let _ = here.shutdown(std::net::Shutdown::Both);
+        report
+    })
+}

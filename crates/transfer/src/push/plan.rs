@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a push is to do: which refs change, which commits go along, which objects those are made
+//! of. Made of the local repository and of what the receiver has told of its refs.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use oxtree_format::refs::RefName;
+use oxtree_format::{Commit, CommitId, ObjectId, ObjectKind};
+use oxtree_repo::{Repo, traverse};
+
+use crate::protocol::message::{RefOutcome, Status, WireCommit, WireRef, WireUpdate};
+use crate::{Error, Result};
+
+/// How much of the history before a commit goes along.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum History {
+    /// What the receiver lacks since the newest commit it has, else only the tip.
+    #[default]
+    SinceReceiver,
+    /// So many commits before each tip.
+    Depth(u64),
+    /// All of it.
+    All,
+}
+
+/// What the user wants to push.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// The refs; none for all local ones.
+    pub refs: Vec<RefName>,
+    /// Refs to be deleted at the receiver.
+    pub deletes: Vec<RefName>,
+    /// Refs may go back or sideways.
+    pub force: bool,
+    /// How much history goes along.
+    pub history: History,
+}
+
+/// What is to be sent.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// The refs that change.
+    pub updates: Vec<WireUpdate>,
+    /// The refs that are there already.
+    pub unchanged: Vec<RefOutcome>,
+    /// The objects that the receiver may lack, each once; commits come after what they hold.
+    pub objects: Vec<ObjectId>,
+}
+
+/// The local refs that are asked for; an error names all that are not there.
+pub fn wanted_refs(repo: &Repo, request: &Request) -> Result<BTreeMap<RefName, CommitId>> {
+    let local = repo.local_refs()?;
+    if request.refs.is_empty() && !request.deletes.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    if request.refs.is_empty() {
+        return Ok(local);
+    }
+    let asked: BTreeSet<&RefName> = request.refs.iter().collect();
+    let missing: Vec<&str> = asked
+        .iter()
+        .filter(|name| !local.contains_key(**name))
+        .map(|name| name.as_str())
+        .collect();
+    if !missing.is_empty() {
+        let path = repo.path().display();
+        return Err(Error::NothingToPush(format!(
+            "Refs {} not found in {path}",
+            missing.join(" ")
+        )));
+    }
+    Ok(local
+        .into_iter()
+        .filter(|(name, _)| asked.contains(name))
+        .collect())
+}
+
+impl Plan {
+    /// Compares `wanted` with the receiver's refs.
+    pub fn new(
+        repo: &Repo,
+        request: &Request,
+        wanted: &BTreeMap<RefName, CommitId>,
+        remote: &BTreeMap<RefName, CommitId>,
+    ) -> Result<Self> {
+        let mut plan = Self::default();
+        let theirs: HashSet<CommitId> = remote.values().copied().collect();
+        let mut seen = HashSet::new();
+        for (name, tip) in wanted {
+            let old = remote.get(name).copied();
+            if old == Some(*tip) {
+                plan.unchanged.push(unchanged(name, *tip));
+                continue;
+            }
+            let lineage = Lineage::follow(repo, *tip, old, &theirs, request.history)?;
+            plan.add_objects(repo, &lineage, old, &mut seen)?;
+            plan.updates.push(WireUpdate {
+                name: WireRef(name.clone()),
+                old: old.map(WireCommit),
+                new: Some(WireCommit(*tip)),
+                force: request.force,
+                timestamp: lineage.timestamp,
+                fast_forward: lineage.fast_forward,
+            });
+        }
+        for name in &request.deletes {
+            plan.delete(name, remote)?;
+        }
+        Ok(plan)
+    }
+
+    fn delete(&mut self, name: &RefName, remote: &BTreeMap<RefName, CommitId>) -> Result<()> {
+        let Some(old) = remote.get(name) else {
+            let reason = format!("cannot delete ref {name}: the receiver does not have it");
+            return Err(Error::NothingToPush(reason));
+        };
+        self.updates.push(WireUpdate {
+            name: WireRef(name.clone()),
+            old: Some(WireCommit(*old)),
+            new: None,
+            force: false,
+            timestamp: 0,
+            fast_forward: false,
+        });
+        Ok(())
+    }
+
+    /// Adds the objects of the commits that go along, which are not yet in `seen`.
+    fn add_objects(
+        &mut self,
+        repo: &Repo,
+        lineage: &Lineage,
+        old: Option<CommitId>,
+        seen: &mut HashSet<ObjectId>,
+    ) -> Result<()> {
+        // Oldest first, so that each is compared with the one before it.
+        let mut base = match (lineage.base, old) {
+            (None, Some(old)) if repo.has_object(&old.object())? => Some(old),
+            (base, _) => base,
+        };
+        for commit in lineage.commits.iter().rev() {
+            let bases: Vec<CommitId> = base.into_iter().collect();
+            let objects = traverse::new_objects(repo, *commit, &bases)?;
+            self.objects
+                .extend(objects.into_iter().filter(|object| seen.insert(*object)));
+            let detached = ObjectId::new(ObjectKind::CommitMeta, commit.0);
+            if repo.has_object(&detached)? && seen.insert(detached) {
+                self.objects.push(detached);
+            }
+            base = Some(*commit);
+        }
+        Ok(())
+    }
+
+    /// Bytes of these objects as they are stored here.
+    pub fn stored_size(repo: &Repo, objects: &[ObjectId]) -> Result<u64> {
+        let mut size = 0;
+        for object in objects {
+            size += repo.stored_size(object)?;
+        }
+        Ok(size)
+    }
+}
+
+fn unchanged(name: &RefName, commit: CommitId) -> RefOutcome {
+    let commit = Some(WireCommit(commit));
+    RefOutcome {
+        name: WireRef(name.clone()),
+        old: commit.clone(),
+        new: commit,
+        status: Status::Unchanged,
+        reason: None,
+    }
+}
+
+/// How far back the receiver's present commit is looked for.
+const MAX_HISTORY: usize = 100_000;
+
+/// A commit's history as far as it matters to a push.
+struct Lineage {
+    /// The commits that go along, newest first.
+    commits: Vec<CommitId>,
+    /// The newest commit that the receiver has.
+    base: Option<CommitId>,
+    /// The receiver's present commit of the ref is an ancestor.
+    fast_forward: bool,
+    /// When the newest one was made.
+    timestamp: u64,
+}
+
+impl Lineage {
+    fn follow(
+        repo: &Repo,
+        tip: CommitId,
+        old: Option<CommitId>,
+        theirs: &HashSet<CommitId>,
+        history: History,
+    ) -> Result<Self> {
+        let mut lineage = Self {
+            commits: Vec::new(),
+            base: None,
+            fast_forward: false,
+            timestamp: 0,
+        };
+        let mut next = Some(tip);
+        for depth in 0..MAX_HISTORY as u64 {
+            let Some(id) = next else { break };
+            let bytes = match repo.load_commit(id) {
+                // History ends where nothing more of it was fetched.
+                Err(error) if error.is_missing_object() && depth > 0 => break,
+                bytes => bytes?,
+            };
+            let commit = Commit::parse(&bytes).map_err(|e| oxtree_repo::Error::corrupt(id, e))?;
+            if depth == 0 {
+                lineage.timestamp = commit.timestamp;
+            }
+            lineage.fast_forward |= old == Some(id);
+            if lineage.base.is_none() && theirs.contains(&id) {
+                lineage.base = Some(id);
+            }
+            let goes_along = match history {
+                History::SinceReceiver => lineage.base.is_none(),
+                History::Depth(more) => depth <= more,
+                History::All => true,
+            };
+            if goes_along {
+                lineage.commits.push(id);
+            }
+            next = commit.parent;
+        }
+        if history == History::SinceReceiver && lineage.base.is_none() {
+            lineage.commits.truncate(1);
+        }
+        Ok(lineage)
+    }
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The pusher's side of the protocol as a state machine: frames in, events out, no I/O.
+
+use std::collections::BTreeMap;
+
+use oxtree_format::CommitId;
+use oxtree_format::refs::RefName;
+
+use crate::protocol::VERSION;
+use crate::protocol::frame::{Frame, FrameKind};
+use crate::protocol::message::{Message, Outcome, Receiver};
+use crate::{Error, Result};
+
+#[derive(Debug)]
+enum State {
+    /// The receiver has not said who it is.
+    Greeting,
+    /// Its refs are coming in.
+    Refs,
+    /// They are known; now it is our turn.
+    OurTurn,
+    /// So many ids were offered.
+    Offered { ids: usize, bitmap: Vec<u8> },
+    /// Objects are on their way; the outcome is to come.
+    Sending,
+    /// All is said.
+    Ended,
+}
+
+/// What the driver has to do about a frame.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Nothing yet.
+    Continue,
+    /// The receiver and its refs are known.
+    Remote,
+    /// A bit an id that was offered: 1 where the object is wanted.
+    Wanted(Vec<u8>),
+    /// The receiver has so many objects.
+    Progress(u64),
+    /// Something for the user to read.
+    Notice(String),
+    /// The end.
+    Outcome(Outcome),
+}
+
+/// The pusher's state in one push.
+#[derive(Debug)]
+pub struct Session {
+    state: State,
+    /// Who the receiver is.
+    pub receiver: Receiver,
+    /// Its refs.
+    pub refs: BTreeMap<RefName, CommitId>,
+    /// How often it was the other side's turn: the round trips, twice.
+    pub turns: u64,
+    ours: bool,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        let receiver = Receiver {
+            versions: Vec::new(),
+            agent: String::new(),
+            capabilities: Vec::new(),
+            mode: String::new(),
+            limits: crate::protocol::message::Limits::default(),
+        };
+        // The receiver begins.
+        Self {
+            state: State::Greeting,
+            receiver,
+            refs: BTreeMap::new(),
+            turns: 0,
+            ours: false,
+        }
+    }
+}
+
+impl Session {
+    /// Takes a frame from the receiver.
+    pub fn receive(&mut self, frame: Frame) -> Result<Event> {
+        if let (FrameKind::Bitmap, State::Offered { .. }) = (frame.kind, &self.state) {
+            self.turn(false);
+            return self.bitmap(&frame.payload);
+        }
+        if frame.kind != FrameKind::Control {
+            return Err(unexpected(&format!("{:?} frame", frame.kind)));
+        }
+        let message = Message::parse(&frame.payload)?;
+        match message {
+            // These come whenever the receiver likes; nobody waits for them.
+            Message::Error { text } => return Err(Error::Remote(text)),
+            Message::Notice { text } => return Ok(Event::Notice(text)),
+            Message::Progress { objects } => return Ok(Event::Progress(objects)),
+            _ => self.turn(false),
+        }
+        match (&mut self.state, message) {
+            (State::Greeting, Message::Receiver(receiver)) => {
+                check_version(&receiver.versions)?;
+                self.receiver = receiver;
+                self.state = State::Refs;
+                Ok(Event::Continue)
+            }
+            (State::Refs, Message::Refs { refs, more }) => {
+                self.refs
+                    .extend(refs.into_iter().map(|(name, commit)| (name.0, commit.0)));
+                if more {
+                    return Ok(Event::Continue);
+                }
+                self.state = State::OurTurn;
+                Ok(Event::Remote)
+            }
+            (State::Offered { .. } | State::Sending, Message::Outcome(outcome)) => {
+                self.state = State::Ended;
+                Ok(Event::Outcome(outcome))
+            }
+            (_, message) => Err(unexpected(&format!("message {message:?}"))),
+        }
+    }
+
+    fn bitmap(&mut self, payload: &[u8]) -> Result<Event> {
+        let State::Offered { ids, bitmap } = &mut self.state else {
+            return Err(unexpected("bitmap"));
+        };
+        let need = ids.div_ceil(8);
+        bitmap.extend_from_slice(payload);
+        if bitmap.len() > need {
+            return Err(unexpected("length of a bitmap"));
+        }
+        if bitmap.len() < need {
+            return Ok(Event::Continue);
+        }
+        let bitmap = std::mem::take(bitmap);
+        // In a dry run the outcome follows at once, and nothing is sent.
+        self.state = State::Sending;
+        Ok(Event::Wanted(bitmap))
+    }
+
+    /// Notes that `ids` ids were offered, and that it is the receiver's turn.
+    pub fn offered(&mut self, ids: usize) {
+        self.turn(true);
+        self.state = State::Offered {
+            ids,
+            bitmap: Vec::new(),
+        };
+    }
+
+    /// Notes that we are sending.
+    pub fn sending(&mut self) {
+        self.turn(true);
+    }
+
+    fn turn(&mut self, ours: bool) {
+        if self.ours != ours {
+            self.ours = ours;
+            self.turns += 1;
+        }
+    }
+}
+
+fn check_version(versions: &[u32]) -> Result<()> {
+    if versions.contains(&VERSION) {
+        return Ok(());
+    }
+    let newer = versions.iter().all(|version| *version > VERSION);
+    let list: Vec<String> = versions.iter().map(ToString::to_string).collect();
+    Err(Error::Version {
+        theirs: list.join(", "),
+        ours: VERSION,
+        newer,
+    })
+}
+
+fn unexpected(what: &str) -> Error {
+    Error::Protocol(format!("unexpected {what} from the far side"))
+}

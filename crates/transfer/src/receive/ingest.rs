@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Ingest: from the stream of objects to verified objects in the quarantine, on all cores.
+//!
+//! The thread that reads the connection cuts the stream into objects and hands them to workers
+//! through a bounded queue: a small object whole, a large one piece by piece through a queue of its
+//! own. An object is checked and named by the worker, and has no name before.
+
+use std::io::{self, Read};
+use std::num::NonZero;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Scope, ScopedJoinHandle};
+
+use crate::destination::Quarantine;
+use crate::protocol::stream::{Event, Record};
+use crate::{Error, Result};
+
+/// Objects up to this size wait in memory as a whole.
+const SMALL: u64 = 256 << 10;
+
+/// Small objects that wait for a worker.
+const QUEUE: usize = 64;
+
+/// Pieces of a large object that wait for its worker; each is as large as a frame at the most.
+const PIECES: usize = 4;
+
+enum Job {
+    Small(Record, Vec<u8>),
+    Large(Record, Receiver<Vec<u8>>),
+}
+
+/// What the reading thread is in the middle of.
+enum Current {
+    Small(Record, Vec<u8>),
+    Large(SyncSender<Vec<u8>>),
+}
+
+/// Turns a stream of objects into objects in a quarantine.
+pub struct Ingest<'scope> {
+    jobs: Option<SyncSender<Job>>,
+    current: Option<Current>,
+    workers: Vec<ScopedJoinHandle<'scope, ()>>,
+    shared: Arc<Shared>,
+    max_size: u64,
+}
+
+#[derive(Default)]
+struct Shared {
+    failed: Mutex<Option<Error>>,
+    done: AtomicU64,
+}
+
+impl Shared {
+    fn fail(&self, error: Error) {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.get_or_insert(error);
+    }
+
+    fn take(&self) -> Option<Error> {
+        self.failed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
+    }
+}
+
+impl<'scope> Ingest<'scope> {
+    /// Starts the workers. Objects of more than `max_size` bytes are refused.
+    pub fn start<'env, Q: Quarantine>(
+        scope: &'scope Scope<'scope, 'env>,
+        quarantine: &'env Q,
+        max_size: u64,
+    ) -> Self {
+        let (jobs, queue) = sync_channel(QUEUE);
+        let queue = Arc::new(Mutex::new(queue));
+        let shared = Arc::new(Shared::default());
+        let count = std::thread::available_parallelism().map_or(2, NonZero::get);
+        let workers = (0..count)
+            .map(|_| {
+                let (queue, shared) = (Arc::clone(&queue), Arc::clone(&shared));
+                scope.spawn(move || work(quarantine, &queue, &shared, max_size))
+            })
+            .collect();
+        Self {
+            jobs: Some(jobs),
+            current: None,
+            workers,
+            shared,
+            max_size,
+        }
+    }
+
+    /// Takes the next piece of the stream.
+    pub fn feed(&mut self, event: Event<'_>) -> Result<()> {
+        match event {
+            Event::Begin(record) => self.begin(record),
+            Event::Bytes(bytes) => match &mut self.current {
+                Some(Current::Small(_, have)) => {
+                    have.extend_from_slice(bytes);
+                    Ok(())
+                }
+                Some(Current::Large(pieces)) => match pieces.send(bytes.to_vec()) {
+                    Ok(()) => Ok(()),
+                    // Its worker has given up, and has said why.
+                    Err(_) => self.check(),
+                },
+                None => Ok(()),
+            },
+            Event::End => match self.current.take() {
+                Some(Current::Small(record, bytes)) => self.submit(Job::Small(record, bytes)),
+                _ => self.check(),
+            },
+        }
+    }
+
+    fn begin(&mut self, record: Record) -> Result<()> {
+        // A header comes on top of the content.
+        let limit = self
+            .max_size
+            .saturating_add(oxtree_format::file::MAX_HEADER_LEN as u64);
+        if record.len > limit {
+            return Err(Error::Limit {
+                what: "an object",
+                size: record.len,
+                limit,
+            });
+        }
+        if record.len <= SMALL {
+            let capacity = usize::try_from(record.len).unwrap_or(0);
+            self.current = Some(Current::Small(record, Vec::with_capacity(capacity)));
+            return self.check();
+        }
+        let (pieces, queue) = sync_channel(PIECES);
+        self.current = Some(Current::Large(pieces));
+        self.submit(Job::Large(record, queue))
+    }
+
+    fn submit(&mut self, job: Job) -> Result<()> {
+        let sent = self
+            .jobs
+            .as_ref()
+            .is_some_and(|jobs| jobs.send(job).is_ok());
+        self.check()?;
+        match sent {
+            true => Ok(()),
+            false => Err(Error::Protocol(
+                "the receiver's workers have stopped".to_owned(),
+            )),
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.shared.has_failed() {
+            self.shared.take().map_or(Ok(()), Err)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Objects that are in the quarantine.
+    pub fn done(&self) -> u64 {
+        self.shared.done.load(Ordering::Relaxed)
+    }
+
+    /// Waits until every object was written. The first error, if there was one.
+    pub fn finish(mut self) -> Result<u64> {
+        self.stop();
+        self.shared.take().map_or_else(|| Ok(self.done()), Err)
+    }
+
+    fn stop(&mut self) {
+        self.current = None;
+        self.jobs = None;
+        for worker in self.workers.drain(..) {
+            if worker.join().is_err() {
+                self.shared.fail(Error::Protocol(
+                    "a worker of the receiver has crashed".to_owned(),
+                ));
+            }
+        }
+    }
+}
+
+impl Drop for Ingest<'_> {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl std::fmt::Debug for Ingest<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ingest")
+            .field("done", &self.done())
+            .finish_non_exhaustive()
+    }
+}
+
+fn work<Q: Quarantine>(
+    quarantine: &Q,
+    queue: &Mutex<Receiver<Job>>,
+    shared: &Shared,
+    max_size: u64,
+) {
+    loop {
+        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(job) = job else { return };
+        // After a failure the queue is only emptied, so that nobody waits for it.
+        if shared.has_failed() {
+            continue;
+        }
+        let put = match job {
+            Job::Small(record, bytes) => quarantine.put(&record, &mut &bytes[..], max_size),
+            Job::Large(record, pieces) => {
+                let mut pieces = Pieces {
+                    queue: pieces,
+                    piece: Vec::new(),
+                    at: 0,
+                };
+                quarantine.put(&record, &mut pieces, max_size)
+            }
+        };
+        match put {
+            Ok(()) => drop(shared.done.fetch_add(1, Ordering::Relaxed)),
+            Err(error) => shared.fail(error),
+        }
+    }
+}
+
+/// Reads a large object out of its queue.
+struct Pieces {
+    queue: Receiver<Vec<u8>>,
+    piece: Vec<u8>,
+    at: usize,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.piece.len() {
+            match self.queue.recv() {
+                Ok(piece) => (self.piece, self.at) = (piece, 0),
+                Err(_) => return Ok(0),
+            }
+        }
+        let len = buffer.len().min(self.piece.len() - self.at);
+        buffer[..len].copy_from_slice(&self.piece[self.at..self.at + len]);
+        self.at += len;
+        Ok(len)
+    }
+}

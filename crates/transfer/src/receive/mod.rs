@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The receiving end of a push. One road for whatever comes in: [`ingest`], [`admit`],
+//! [`publish`], [`derive`].
+
+pub mod admit;
+pub mod derive;
+pub mod ingest;
+pub mod publish;
+pub mod session;
+
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::time::{Duration, Instant};
+
+use self::ingest::Ingest;
+use self::session::{Event, Session};
+use crate::destination::{Destination, Quarantine};
+use crate::protocol::frame::{self, FrameKind, MAX_FRAME};
+use crate::protocol::message::{
+    Limits, Message, Outcome, Receiver, WireCommit, WireRef, write_bitmap,
+};
+use crate::protocol::{PUSHER_GREETING, RECEIVER_GREETING, VERSION};
+use crate::{Error, Result};
+
+/// Refs a message: well below a frame, with the longest names.
+const REFS_A_MESSAGE: usize = 400;
+
+/// Progress is told once in this time.
+const PROGRESS: Duration = Duration::from_millis(500);
+
+/// Receives one push: reads what the pusher says from `from`, answers on `to`. `open` opens the
+/// destination; where it fails, the pusher is told. [`None`] if the pusher had nothing to do.
+pub fn receive<D: Destination>(
+    open: impl FnOnce() -> Result<D>,
+    from: impl Read,
+    to: impl Write,
+    agent: &str,
+) -> Result<Option<Outcome>> {
+    let mut to = BufWriter::with_capacity(64 << 10, to);
+    to.write_all(RECEIVER_GREETING).map_err(Error::Connection)?;
+    let mut from = BufReader::with_capacity(MAX_FRAME, from);
+    let done = open().and_then(|destination| serve(&destination, &mut from, &mut to, agent));
+    if let Err(error) = &done {
+        // The connection may be what failed: then nobody can be told.
+        let _ = send(&mut to, &Message::Error { text: chain(error) })
+            .and_then(|()| to.flush().map_err(Error::Connection));
+    }
+    done
+}
+
+/// An error with all its causes, on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text.replace('\n', " ")
+}
+
+fn send(to: &mut impl Write, message: &Message) -> Result<()> {
+    let frame = message.to_frame();
+    frame::write(to, frame.kind, &frame.payload).map_err(Error::Connection)
+}
+
+fn serve<D: Destination>(
+    destination: &D,
+    from: &mut impl Read,
+    to: &mut impl Write,
+    agent: &str,
+) -> Result<Option<Outcome>> {
+    let limits = Limits::default();
+    introduce(destination, to, agent, limits)?;
+    greet(from)?;
+    let mut session = Session::new(limits);
+    // Up to the ids there are no objects, and nothing is written anywhere.
+    loop {
+        let frame = frame::read(from)?.ok_or_else(|| lost("before it said what it wants"))?;
+        let refuse = &mut |_: crate::protocol::stream::Event<'_>| Ok(());
+        match session.receive(frame, refuse)? {
+            Event::Decide => break,
+            Event::End => return Ok(None),
+            Event::Continue | Event::Complete => {}
+        }
+    }
+    let outcome = match negotiate(destination, &mut session, to)? {
+        Negotiated::Over(outcome) => outcome,
+        Negotiated::Quarantine(quarantine) => {
+            take_in(destination, quarantine, &mut session, from, to, limits)?
+        }
+    };
+    send(to, &Message::Outcome(outcome.clone()))?;
+    to.flush().map_err(Error::Connection)?;
+    Ok(Some(outcome))
+}
+
+fn introduce<D: Destination>(
+    destination: &D,
+    to: &mut impl Write,
+    agent: &str,
+    limits: Limits,
+) -> Result<()> {
+    send(
+        to,
+        &Message::Receiver(Receiver {
+            versions: vec![VERSION],
+            agent: agent.to_owned(),
+            capabilities: Vec::new(),
+            mode: destination.mode().to_owned(),
+            limits,
+        }),
+    )?;
+    let refs: Vec<(WireRef, WireCommit)> = destination
+        .refs()?
+        .into_iter()
+        .map(|(name, commit)| (WireRef(name), WireCommit(commit)))
+        .collect();
+    let mut left = &refs[..];
+    loop {
+        let (refs, rest) = left.split_at(left.len().min(REFS_A_MESSAGE));
+        left = rest;
+        send(
+            to,
+            &Message::Refs {
+                refs: refs.to_vec(),
+                more: !left.is_empty(),
+            },
+        )?;
+        if left.is_empty() {
+            return to.flush().map_err(Error::Connection);
+        }
+    }
+}
+
+fn greet(from: &mut impl Read) -> Result<()> {
+    let mut greeting = vec![0; PUSHER_GREETING.len()];
+    from.read_exact(&mut greeting)
+        .map_err(|_| lost("before it said anything"))?;
+    match greeting == PUSHER_GREETING {
+        true => Ok(()),
+        false => Err(Error::Protocol(
+            "what comes in is no push of oxtree".to_owned(),
+        )),
+    }
+}
+
+fn lost(when: &str) -> Error {
+    let reason = format!("the pusher has left {when}");
+    Error::Connection(std::io::Error::new(
+        std::io::ErrorKind::UnexpectedEof,
+        reason,
+    ))
+}
+
+/// Where a push stands once the ids are known.
+enum Negotiated<Q> {
+    /// Refused, or only asked for: this is the answer.
+    Over(Outcome),
+    /// Objects may come in.
+    Quarantine(Q),
+}
+
+fn negotiate<'d, D: Destination>(
+    destination: &'d D,
+    session: &mut Session,
+    to: &mut impl Write,
+) -> Result<Negotiated<D::Quarantine<'d>>> {
+    let mut verdict = admit::before(destination, &session.updates)?;
+    if admit::is_refused(&verdict) {
+        admit::refuse_rest(&mut verdict);
+        return Ok(Negotiated::Over(Outcome {
+            refs: verdict,
+            ..Outcome::default()
+        }));
+    }
+    if session.dry_run {
+        let missing = destination.missing(&session.offered)?;
+        answer(to, &missing)?;
+        let objects = missing.iter().filter(|missing| **missing).count() as u64;
+        return Ok(Negotiated::Over(Outcome {
+            refs: verdict,
+            objects,
+            ..Outcome::default()
+        }));
+    }
+    let quarantine = destination.quarantine()?;
+    let missing = quarantine.missing(&session.offered)?;
+    // Nothing missing, nothing to wait for: the outcome is the answer.
+    if missing.contains(&true) {
+        answer(to, &missing)?;
+        to.flush().map_err(Error::Connection)?;
+    }
+    session.want(&missing);
+    Ok(Negotiated::Quarantine(quarantine))
+}
+
+fn answer(to: &mut impl Write, missing: &[bool]) -> Result<()> {
+    for part in write_bitmap(missing.iter().copied()).chunks(MAX_FRAME) {
+        frame::write(to, FrameKind::Bitmap, part).map_err(Error::Connection)?;
+    }
+    Ok(())
+}
+
+fn take_in<D: Destination, Q: Quarantine>(
+    destination: &D,
+    quarantine: Q,
+    session: &mut Session,
+    from: &mut impl Read,
+    to: &mut impl Write,
+    limits: Limits,
+) -> Result<Outcome> {
+    let objects = match session.is_waiting() {
+        true => read_objects(&quarantine, session, from, to, limits)?,
+        false => 0,
+    };
+    let mut verdict = admit::decide(destination, &quarantine, &session.updates)?;
+    let mut warnings = Vec::new();
+    if admit::is_refused(&verdict) {
+        admit::refuse_rest(&mut verdict);
+        quarantine.discard()?;
+    } else {
+        publish::publish(quarantine, &mut verdict)?;
+        if !admit::is_refused(&verdict) {
+            warnings = derive::derive(destination);
+        }
+    }
+    Ok(Outcome {
+        refs: verdict,
+        objects,
+        warnings,
+    })
+}
+
+fn read_objects<Q: Quarantine>(
+    quarantine: &Q,
+    session: &mut Session,
+    from: &mut impl Read,
+    to: &mut impl Write,
+    limits: Limits,
+) -> Result<u64> {
+    std::thread::scope(|scope| {
+        let mut ingest = Ingest::start(scope, quarantine, limits.object);
+        let mut told = Instant::now();
+        loop {
+            let frame = frame::read(from)?.ok_or_else(|| lost("in the middle of the objects"))?;
+            match session.receive(frame, &mut |event| ingest.feed(event))? {
+                Event::Complete => return ingest.finish(),
+                Event::Continue | Event::Decide | Event::End => {}
+            }
+            if told.elapsed() > PROGRESS {
+                told = Instant::now();
+                send(
+                    to,
+                    &Message::Progress {
+                        objects: ingest.done(),
+                    },
+                )?;
+                to.flush().map_err(Error::Connection)?;
+            }
+        }
+    })
+}

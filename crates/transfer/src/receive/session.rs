@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The receiver's side of the protocol as a state machine: frames in, events out, no I/O.
+
+use std::collections::HashSet;
+
+use oxtree_format::ObjectId;
+
+use crate::protocol::VERSION;
+use crate::protocol::frame::{Frame, FrameKind};
+use crate::protocol::message::{Limits, Message, WireUpdate, parse_ids};
+use crate::protocol::stream::{Decoder, Event as StreamEvent, Record, unpack};
+use crate::{Error, Result};
+
+/// Where the conversation is.
+#[derive(Debug)]
+enum State {
+    /// The pusher has not said who it is.
+    Greeting,
+    /// It has, but not what it wants.
+    Introduced,
+    /// Ids are being offered.
+    Offering,
+    /// The ids are known; the answer is to be given.
+    Deciding,
+    /// Objects are coming in. Those in the set were asked for and have not begun yet.
+    Receiving {
+        wanted: HashSet<ObjectId>,
+        total: u64,
+        decoder: Decoder,
+    },
+    /// All is said.
+    Ended,
+}
+
+/// What the driver has to do about a frame.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Nothing yet.
+    Continue,
+    /// All that is offered is known: decide, and answer.
+    Decide,
+    /// All objects have come in.
+    Complete,
+    /// The pusher has left in good order.
+    End,
+}
+
+/// What the driver has to do with a piece of an object.
+pub type OnObject<'a> = dyn FnMut(StreamEvent<'_>) -> Result<()> + 'a;
+
+/// The receiver's state in one push.
+#[derive(Debug)]
+pub struct Session {
+    state: State,
+    limits: Limits,
+    /// What the pusher wants to change.
+    pub updates: Vec<WireUpdate>,
+    /// Nothing is to be changed.
+    pub dry_run: bool,
+    /// What the pusher can send.
+    pub offered: Vec<ObjectId>,
+}
+
+impl Session {
+    /// A session in which nothing was said yet.
+    pub fn new(limits: Limits) -> Self {
+        let (updates, offered) = (Vec::new(), Vec::new());
+        Self {
+            state: State::Greeting,
+            limits,
+            updates,
+            dry_run: false,
+            offered,
+        }
+    }
+
+    /// Takes a frame from the pusher. Pieces of objects go to `on_object`.
+    pub fn receive(&mut self, frame: Frame, on_object: &mut OnObject<'_>) -> Result<Event> {
+        match (&mut self.state, frame.kind) {
+            (_, FrameKind::Control) => self.control(Message::parse(&frame.payload)?),
+            (State::Offering, FrameKind::Ids) => self.ids(&frame.payload),
+            (
+                State::Receiving {
+                    wanted, decoder, ..
+                },
+                FrameKind::Data,
+            ) => {
+                let mut on = |event: StreamEvent<'_>| {
+                    if let StreamEvent::Begin(Record { object, .. }) = &event {
+                        if !wanted.remove(object) {
+                            return Err(unexpected(&format!("object {object}, not asked for")));
+                        }
+                    }
+                    on_object(event)
+                };
+                decoder.feed(&unpack(frame.payload)?, &mut on)?;
+                Ok(Event::Continue)
+            }
+            (_, kind) => Err(unexpected(&format!("{kind:?} frame"))),
+        }
+    }
+
+    fn control(&mut self, message: Message) -> Result<Event> {
+        match (&self.state, message) {
+            (
+                State::Greeting,
+                Message::Pusher {
+                    version: VERSION, ..
+                },
+            ) => {
+                self.state = State::Introduced;
+                Ok(Event::Continue)
+            }
+            (State::Greeting, Message::Pusher { version, .. }) => Err(Error::Version {
+                theirs: version.to_string(),
+                ours: VERSION,
+                newer: version > VERSION,
+            }),
+            (State::Introduced, Message::Bye) => {
+                self.state = State::Ended;
+                Ok(Event::End)
+            }
+            (
+                State::Introduced,
+                Message::Update {
+                    updates,
+                    dry_run,
+                    more,
+                },
+            ) => {
+                self.take_updates(updates)?;
+                self.dry_run = dry_run;
+                if !more {
+                    self.state = State::Offering;
+                }
+                Ok(Event::Continue)
+            }
+            (State::Offering, Message::Offered { count }) => {
+                if count != self.offered.len() as u64 {
+                    return Err(unexpected("count of ids"));
+                }
+                self.state = State::Deciding;
+                Ok(Event::Decide)
+            }
+            (
+                State::Receiving {
+                    wanted,
+                    total,
+                    decoder,
+                },
+                Message::Sent { count },
+            ) => {
+                if !wanted.is_empty() || count != *total || !decoder.is_at_boundary() {
+                    let missing = wanted.iter().next().map(ToString::to_string);
+                    let missing = missing.unwrap_or_else(|| "the rest of an object".to_owned());
+                    return Err(unexpected(&format!(
+                        "end of the objects: {missing} is missing"
+                    )));
+                }
+                self.state = State::Ended;
+                Ok(Event::Complete)
+            }
+            (_, message) => Err(unexpected(&format!("message {message:?}"))),
+        }
+    }
+
+    fn take_updates(&mut self, updates: Vec<WireUpdate>) -> Result<()> {
+        self.updates.extend(updates);
+        self.limit(
+            "refs to change",
+            self.updates.len() as u64,
+            self.limits.refs,
+        )?;
+        let mut names = HashSet::new();
+        match self
+            .updates
+            .iter()
+            .find(|update| !names.insert(&update.name))
+        {
+            Some(twice) => Err(unexpected(&format!("ref {}, twice", twice.name))),
+            None => Ok(()),
+        }
+    }
+
+    fn ids(&mut self, payload: &[u8]) -> Result<Event> {
+        let ids = parse_ids(payload)?;
+        let count = (self.offered.len() + ids.len()) as u64;
+        self.limit("a list of object ids", count, self.limits.ids)?;
+        self.offered.extend(ids);
+        Ok(Event::Continue)
+    }
+
+    fn limit(&self, what: &'static str, size: u64, limit: u64) -> Result<()> {
+        if size > limit {
+            Err(Error::Limit { what, size, limit })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// True if objects that were asked for are still to come.
+    pub fn is_waiting(&self) -> bool {
+        matches!(&self.state, State::Receiving { total, .. } if *total > 0)
+    }
+
+    /// The driver's answer to [`Event::Decide`]: of what was offered, these are wanted.
+    pub fn want(&mut self, missing: &[bool]) {
+        let offered = std::mem::take(&mut self.offered);
+        let wanted: HashSet<ObjectId> = offered
+            .into_iter()
+            .zip(missing)
+            .filter(|(_, missing)| **missing)
+            .map(|(id, _)| id)
+            .collect();
+        let total = wanted.len() as u64;
+        self.state = State::Receiving {
+            wanted,
+            total,
+            decoder: Decoder::default(),
+        };
+    }
+}
+
+fn unexpected(what: &str) -> Error {
+    Error::Protocol(format!("unexpected {what}"))
+}

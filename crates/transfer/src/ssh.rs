@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Reaching a receiver through the system's `ssh`, so that the user's configuration, agent, known
+//! hosts and jump hosts all work.
+
+use std::io::{self, BufRead, BufReader};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use oxtree_repo::Repo;
+
+use crate::push::plan::wanted_refs;
+use crate::push::{self, Audience, Options, Report};
+use crate::url::SshUrl;
+use crate::{Error, Result};
+
+/// What ssh is told besides where to go.
+#[derive(Clone, Debug, Default)]
+pub struct SshOptions {
+    /// The program and its first arguments; empty for `ssh`.
+    pub program: Vec<String>,
+    /// `-i`.
+    pub identity: Option<String>,
+    /// `-o`, any number.
+    pub options: Vec<String>,
+    /// `-p`; wins over the URL's.
+    pub port: Option<u16>,
+    /// Prints what ssh and the far side say on standard error as they say it.
+    pub verbose: bool,
+}
+
+/// A running ssh.
+#[derive(Debug)]
+pub struct Ssh {
+    child: Child,
+    host: String,
+    said: Arc<Mutex<Vec<String>>>,
+    listener: Option<JoinHandle<()>>,
+}
+
+/// Lines of standard error that are kept for the error message.
+const MAX_LINES: usize = 100;
+
+/// How the error for a missing command on the far side begins.
+pub(crate) const NOT_FOUND: &str = "there is no command ";
+
+impl Ssh {
+    /// Runs `command` with the repository's path as its last argument on the far side. Gives its
+    /// standard output and input.
+    pub fn start(
+        url: &SshUrl,
+        command: &str,
+        options: &SshOptions,
+    ) -> Result<(Self, ChildStdout, ChildStdin)> {
+        let default = vec!["ssh".to_owned()];
+        let program = if options.program.is_empty() {
+            &default
+        } else {
+            &options.program
+        };
+        let mut ssh = Command::new(&program[0]);
+        ssh.args(&program[1..]).arg("-T");
+        if let Some(port) = options.port.or(url.port) {
+            ssh.arg("-p").arg(port.to_string());
+        }
+        if let Some(identity) = &options.identity {
+            ssh.arg("-i").arg(identity);
+        }
+        for option in &options.options {
+            ssh.arg("-o").arg(option);
+        }
+        // The URL's parser has refused hosts and users that begin with a dash.
+        ssh.arg(url.login())
+            .arg("--")
+            .arg(format!("{command} {}", quote(&url.path)));
+        ssh.stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        tracing::debug!(?ssh, "connecting");
+        let mut child = ssh
+            .spawn()
+            .map_err(|error| Error::Ssh(format!("cannot run {}: {error}", program[0])))?;
+        let (Some(stdin), Some(stdout), Some(stderr)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(Error::Ssh("no pipes to ssh".to_owned()));
+        };
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let listener = listen(stderr, Arc::clone(&said), options.verbose);
+        let host = url.host.clone();
+        Ok((
+            Self {
+                child,
+                host,
+                said,
+                listener: Some(listener),
+            },
+            stdout,
+            stdin,
+        ))
+    }
+
+    /// After the push: waits for ssh to end. `failed`: what went wrong on the connection, which may
+    /// be only a consequence of what ssh has to say.
+    pub fn finish(mut self, command: &str, failed: Option<Error>) -> Result<()> {
+        if failed.as_ref().is_some_and(|error| !is_consequence(error)) {
+            // Not the connection: nothing is gained by waiting for the far side.
+            let _ = self.child.kill();
+        }
+        let status = self.child.wait().map_err(Error::Connection)?;
+        if let Some(listener) = self.listener.take() {
+            // The thread only reads lines; it has nothing to report.
+            let _ = listener.join();
+        }
+        let Some(failed) = failed else { return Ok(()) };
+        if !is_consequence(&failed) {
+            return Err(failed);
+        }
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        Err(match status.code() {
+            Some(255) => Error::Ssh(explain_ssh(&self.host, &said)),
+            Some(127) => Error::Ssh(format!(
+                "{NOT_FOUND}`{command}` on {}: install oxtree there, or say with --command where it is",
+                self.host
+            )),
+            Some(0) | None => failed,
+            Some(code) => Error::Ssh(format!(
+                "`{command}` on {} failed with exit status {code}{}",
+                self.host,
+                said.last()
+                    .map_or(String::new(), |line| format!(": {line}"))
+            )),
+        })
+    }
+}
+
+impl Drop for Ssh {
+    fn drop(&mut self) {
+        // Gone already in most cases.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What is run on the far side, in this order until one is there.
+pub const COMMANDS: [&str; 2] = ["oxtree receive", "ostree-receive"];
+
+/// Pushes to a repository on another machine. `commands` are tried in order until one is there;
+/// none for [`COMMANDS`].
+pub fn push_ssh(
+    repo: &Repo,
+    url: &SshUrl,
+    commands: &[String],
+    ssh: &SshOptions,
+    options: &Options,
+    audience: Audience<'_>,
+) -> Result<Report> {
+    let default = COMMANDS.map(str::to_owned);
+    let commands = if commands.is_empty() {
+        &default
+    } else {
+        commands
+    };
+    // What is not there locally is found before anybody is asked for a password.
+    wanted_refs(repo, &options.request)?;
+    let mut missing = None;
+    for command in commands {
+        let (child, from, to) = Ssh::start(url, command, ssh)?;
+        let (report, failed) = match push::push(repo, options, from, to, audience) {
+            Ok(report) => (Some(report), None),
+            Err(error) => (None, Some(error)),
+        };
+        match (child.finish(command, failed), report) {
+            (Ok(()), Some(report)) => return Ok(report),
+            (Ok(()), None) => return Err(Error::Ssh("the push has not been answered".to_owned())),
+            // The first name is the one to ask for.
+            (Err(error), _) if error.is_command_not_found() => drop(missing.get_or_insert(error)),
+            (Err(error), _) => return Err(error),
+        }
+    }
+    Err(missing.unwrap_or_else(|| Error::Ssh("no command to run on the far side".to_owned())))
+}
+
+/// Whether this is what one sees when the other process has ended.
+fn is_consequence(error: &Error) -> bool {
+    matches!(error, Error::Connection(_))
+}
+
+/// Passes on what is said on standard error, and keeps the end of it.
+fn listen(stderr: ChildStderr, said: Arc<Mutex<Vec<String>>>, verbose: bool) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut from = BufReader::new(stderr);
+        let mut line = Vec::new();
+        while matches!(read_line(&mut from, &mut line), Ok(len) if len > 0) {
+            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+            if verbose {
+                tracing::info!("{text}");
+            }
+            let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+            if said.len() == MAX_LINES {
+                said.remove(0);
+            }
+            said.push(text);
+        }
+    })
+}
+
+fn read_line(from: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<usize> {
+    line.clear();
+    io::Read::take(from, 8 << 10).read_until(b'\n', line)
+}
+
+/// Why ssh did not get there, in a line that says what to do.
+fn explain_ssh(host: &str, said: &[String]) -> String {
+    let all = said.join("\n");
+    let has = |text: &str| all.contains(text);
+    if has("REMOTE HOST IDENTIFICATION HAS CHANGED") {
+        return format!(
+            "the host key of {host} is not the one that is known: find out why, and if it is right \
+             forget the old one with `ssh-keygen -R {host}`"
+        );
+    }
+    if has("Host key verification failed") {
+        return format!(
+            "the host key of {host} is not known: log in once with ssh to accept it, or add it to \
+             known_hosts"
+        );
+    }
+    if has("Permission denied (") || has("Too many authentication failures") {
+        return format!(
+            "{host} refuses the login: check the user name and the key (-i), and that the key is in \
+             authorized_keys there"
+        );
+    }
+    let line = said.iter().rev().find(|line| !line.trim().is_empty());
+    let line = line.map_or("it has said nothing", |line| line.trim());
+    format!(
+        "ssh cannot connect to {host}: {}",
+        line.trim_start_matches("ssh: ")
+    )
+}
+
+/// A word for the far side's shell. Plain ones stay plain: a restricted shell need not know quotes.
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@,%".contains(c);
+    match word.chars().all(plain) && !word.starts_with('-') && !word.is_empty() {
+        true => word.to_owned(),
+        false if word.starts_with('-') => quote(&format!("./{word}")),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_for_a_shell() {
+        assert_eq!(quote("/srv/repo"), "/srv/repo");
+        assert_eq!(quote("/srv/a; touch pwned"), "'/srv/a; touch pwned'");
+        assert_eq!(quote("it's"), r"'it'\''s'");
+        assert_eq!(quote("-x"), "./-x");
+        assert_eq!(quote("$(x)"), "'$(x)'");
+    }
+
+    #[test]
+    fn ssh_errors_say_what_to_do() {
+        let explain = |line: &str| explain_ssh("h", &[line.to_owned()]);
+        assert!(
+            explain("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @")
+                .contains("ssh-keygen -R h")
+        );
+        assert!(explain("Host key verification failed.").contains("known_hosts"));
+        assert!(explain("root@h: Permission denied (publickey).").contains("authorized_keys"));
+        let refused = explain("ssh: connect to host h port 1: Connection refused");
+        assert!(refused.ends_with("Connection refused"), "{refused}");
+    }
+}
