@@ -87,13 +87,24 @@ pub enum Error {
         /// Where it is.
         actual: Option<CommitId>,
     },
-    /// A ref's name is in the way of another one.
-    #[error("Ref {name} conflicts with {other}")]
-    RefInTheWay {
+    /// A ref cannot have a name with a slash after the name of another.
+    #[error("Conflict: a part of {0} is a ref itself")]
+    RefInTheWay(String),
+    /// A ref cannot have a name that others have before a slash.
+    #[error("Conflict: {found} exists under {name} when attempting write")]
+    RefsBelow {
         /// The ref to be written.
         name: String,
-        /// The ref or folder of refs that is in the way.
-        other: String,
+        /// One of those below it.
+        found: String,
+    },
+    /// A ref that an alias stands for is not deleted.
+    #[error("Ref '{name}' has an active alias: '{alias}'")]
+    HasAlias {
+        /// The ref.
+        name: String,
+        /// The alias.
+        alias: String,
     },
     /// What was asked for makes no sense, or not here.
     #[error("{0}")]
@@ -147,6 +158,11 @@ impl Error {
             path,
             source: source.into(),
         }
+    }
+
+    /// What a parser says about a name that a user wrote.
+    pub fn invalid<E: std::error::Error>(error: E) -> Self {
+        Self::Invalid(error.to_string())
     }
 
     /// An object that does not parse.

@@ -287,13 +287,13 @@ impl Repo {
     /// least).
     pub(crate) fn objects_with_prefix(&self, prefix: &str) -> Result<Vec<ObjectId>> {
         let mut objects = Vec::new();
-        if let Some(first) = prefix
-            .get(..2)
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok())
-        {
-            self.list_fanout(first, &mut objects)?;
-            objects.retain(|object| object.checksum.to_hex().starts_with(prefix));
+        for first in 0..=255 {
+            let folder = format!("{first:02x}");
+            if folder.starts_with(prefix) || prefix.starts_with(&folder) {
+                self.list_fanout(first, &mut objects)?;
+            }
         }
+        objects.retain(|object| object.checksum.to_hex().starts_with(prefix));
         Ok(objects)
     }
 

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Listing refs.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::AsFd;
+
+use oxtree_format::CommitId;
+use oxtree_format::refs::{CollectionId, RefName, Refspec, RemoteName};
+use rustix::fs::FileType;
+
+use crate::{Error, Repo, Result, fs};
+
+/// Deeper folders of refs are not looked into.
+const MAX_DEPTH: usize = 128;
+
+impl Repo {
+    /// All refs that are `prefix` or below it, sorted by name. Without a prefix local and remote
+    /// refs. A prefix may begin with `REMOTE:`.
+    pub fn list_refs(&self, prefix: Option<&str>) -> Result<BTreeMap<Refspec, CommitId>> {
+        let mut refs = BTreeMap::new();
+        if let Some(parent) = self.parent() {
+            refs = parent.list_refs(prefix)?;
+        }
+        let (remote, name) = match prefix.map(|p| p.split_once(':').ok_or(p)) {
+            None => {
+                self.collect_refs("refs/heads", None, &mut refs)?;
+                for remote in self.remotes_with_refs()? {
+                    self.collect_refs(&format!("refs/remotes/{remote}"), Some(&remote), &mut refs)?;
+                }
+                return Ok(refs);
+            }
+            Some(Ok((remote, name))) => (Some(remote.parse().map_err(Error::invalid)?), name),
+            Some(Err(name)) => (None, name),
+        };
+        let base = match &remote {
+            Some(remote) => format!("refs/remotes/{remote}"),
+            None => "refs/heads".to_owned(),
+        };
+        if name.is_empty() {
+            self.collect_refs(&base, remote.as_ref(), &mut refs)?;
+            return Ok(refs);
+        }
+        let name: RefName = name.trim_end_matches('/').parse().map_err(Error::invalid)?;
+        let path = format!("{base}/{name}");
+        if let Some(commit) = self.read_ref_file(&path)? {
+            refs.insert(Refspec { remote, name }, commit);
+        } else {
+            self.collect_below(&path, remote.as_ref(), name.as_str(), &mut refs, 0)?;
+        }
+        Ok(refs)
+    }
+
+    /// The local refs of this very repository, sorted by name.
+    pub fn local_refs(&self) -> Result<BTreeMap<RefName, CommitId>> {
+        let mut refs = BTreeMap::new();
+        self.collect_refs("refs/heads", None, &mut refs)?;
+        Ok(refs
+            .into_iter()
+            .map(|(refspec, commit)| (refspec.name, commit))
+            .collect())
+    }
+
+    /// The refs that mirror other collections: collection, name, commit.
+    pub fn mirror_refs(&self) -> Result<BTreeMap<(CollectionId, RefName), CommitId>> {
+        let mut found = BTreeMap::new();
+        for name in self.dir_names("refs/mirrors")? {
+            let Ok(collection) = name.parse::<CollectionId>() else {
+                continue;
+            };
+            let mut refs = BTreeMap::new();
+            self.collect_refs(&format!("refs/mirrors/{collection}"), None, &mut refs)?;
+            found.extend(
+                refs.into_iter()
+                    .map(|(refspec, id)| ((collection.clone(), refspec.name), id)),
+            );
+        }
+        Ok(found)
+    }
+
+    /// The remotes that have refs here.
+    pub fn remotes_with_refs(&self) -> Result<Vec<RemoteName>> {
+        let names = self.dir_names("refs/remotes")?;
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    fn dir_names(&self, path: &str) -> Result<Vec<String>> {
+        let io = || Error::io("reading", self.path().join(path));
+        let dir = match fs::open_dir(self.dir(), path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            dir => dir.map_err(io())?,
+        };
+        let entries = fs::entries(dir.as_fd()).map_err(io())?;
+        Ok(entries
+            .into_iter()
+            .filter_map(|(name, _)| String::from_utf8(name).ok())
+            .collect())
+    }
+
+    fn collect_refs(
+        &self,
+        base: &str,
+        remote: Option<&RemoteName>,
+        refs: &mut BTreeMap<Refspec, CommitId>,
+    ) -> Result<()> {
+        self.collect_below(base, remote, "", refs, 0)
+    }
+
+    fn collect_below(
+        &self,
+        path: &str,
+        remote: Option<&RemoteName>,
+        prefix: &str,
+        refs: &mut BTreeMap<Refspec, CommitId>,
+        depth: usize,
+    ) -> Result<()> {
+        let io = |path: &str| Error::io("reading", self.path().join(path));
+        let dir = match fs::open_dir(self.dir(), path) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Ok(());
+            }
+            dir => dir.map_err(io(path))?,
+        };
+        if depth > MAX_DEPTH {
+            return Ok(());
+        }
+        for (name, kind) in fs::entries(dir.as_fd()).map_err(io(path))? {
+            // Temporary files and what cannot be a ref are passed over, as libostree does.
+            let Ok(name) = String::from_utf8(name) else {
+                continue;
+            };
+            let below = format!("{path}/{name}");
+            let full = if prefix.is_empty() {
+                name
+            } else {
+                format!("{prefix}/{name}")
+            };
+            let Ok(full) = full.parse::<RefName>() else {
+                continue;
+            };
+            let kind = match kind {
+                FileType::Unknown => fs::stat(dir.as_fd(), below.rsplit('/').next().unwrap_or(""))
+                    .map_err(io(&below))?
+                    .map_or(FileType::Unknown, |stat| {
+                        FileType::from_raw_mode(stat.st_mode)
+                    }),
+                kind => kind,
+            };
+            if kind.is_dir() {
+                self.collect_below(&below, remote, full.as_str(), refs, depth + 1)?;
+            } else if let Some(commit) = self.read_ref_file(&below)? {
+                refs.insert(
+                    Refspec {
+                        remote: remote.cloned(),
+                        name: full,
+                    },
+                    commit,
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// The aliases among the local refs, with the ref that each names.
+    pub fn list_aliases(&self) -> Result<BTreeMap<RefName, RefName>> {
+        let mut aliases = BTreeMap::new();
+        for name in self.local_refs()?.into_keys() {
+            let target = self.alias_target(&format!("refs/heads/{name}"))?;
+            let target = target
+                .as_deref()
+                .and_then(|path| path.strip_prefix("refs/heads/"))
+                .and_then(|target| target.parse().ok());
+            aliases.extend(target.map(|target| (name, target)));
+        }
+        Ok(aliases)
+    }
+
+    /// The refs that are in a collection: mirrors of others, and the local ones if the repository
+    /// has a collection id itself.
+    pub fn collection_refs(&self) -> Result<BTreeMap<(CollectionId, RefName), CommitId>> {
+        let mut refs = self.mirror_refs()?;
+        if let Some(own) = &self.config().collection_id {
+            let local = self.local_refs()?.into_iter();
+            refs.extend(local.map(|(name, commit)| ((own.clone(), name), commit)));
+        }
+        Ok(refs)
+    }
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Refs: names of commits, one small file each below `refs/`.
+//!
+//! `refs/heads/NAME` is local, `refs/remotes/REMOTE/NAME` came from a remote,
+//! `refs/mirrors/COLLECTION/NAME` mirrors another collection. An alias is a relative symbolic link
+//! within `refs/heads`.
+
+mod list;
+mod write;
+
+use oxtree_format::CommitId;
+use oxtree_format::refs::{Refspec, parse_ref_file};
+use rustix::fs::{AtFlags, FileType};
+use rustix::io::Errno;
+
+use crate::{Error, Repo, Result, fs};
+
+/// A ref file has 65 bytes.
+const MAX_REF_FILE: u64 = 4096;
+
+/// So many aliases may stand for each other.
+const MAX_ALIASES: usize = 8;
+
+/// One ref to be changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefUpdate {
+    /// Which ref.
+    pub refspec: Refspec,
+    /// What it has to be for the change to be made.
+    pub expected: Expected,
+    /// The new commit; [`None`] deletes the ref.
+    pub new: Option<CommitId>,
+}
+
+/// What a ref has to be before it is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Anything.
+    Any,
+    /// Exactly this; [`None`]: it must not exist.
+    Exactly(Option<CommitId>),
+}
+
+impl RefUpdate {
+    /// Sets `refspec` to `commit`, whatever it is now.
+    pub fn set(refspec: Refspec, commit: CommitId) -> Self {
+        Self {
+            refspec,
+            expected: Expected::Any,
+            new: Some(commit),
+        }
+    }
+}
+
+/// The path of a ref below the repository.
+fn ref_path(refspec: &Refspec) -> String {
+    match &refspec.remote {
+        None => format!("refs/heads/{}", refspec.name),
+        Some(remote) => format!("refs/remotes/{remote}/{}", refspec.name),
+    }
+}
+
+impl Repo {
+    /// The commit of a ref, which an alias may stand for; [`None`] if there is no such ref here or
+    /// in a parent repository.
+    pub fn read_ref(&self, refspec: &Refspec) -> Result<Option<CommitId>> {
+        match self.read_ref_file(&ref_path(refspec))? {
+            Some(commit) => Ok(Some(commit)),
+            None => self
+                .parent()
+                .map_or(Ok(None), |parent| parent.read_ref(refspec)),
+        }
+    }
+
+    fn read_ref_file(&self, path: &str) -> Result<Option<CommitId>> {
+        let full = || self.path().join(path);
+        match rustix::fs::statat(self.dir(), path, AtFlags::empty()) {
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+            Err(error) => return Err(Error::io("reading", full())(error)),
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_dir() => return Ok(None),
+            Ok(_) => {}
+        }
+        let target = self.follow_alias(path)?;
+        let Some(bytes) = fs::read_file(self.dir(), &*target, MAX_REF_FILE)
+            .map_err(Error::io("reading", full()))?
+        else {
+            return Ok(None);
+        };
+        parse_ref_file(&bytes)
+            .map(Some)
+            .map_err(|error| Error::Format {
+                path: full(),
+                reason: error.to_string(),
+            })
+    }
+
+    /// The path that an alias leads to, which must be within `refs/heads`; any other path as it is.
+    fn follow_alias(&self, path: &str) -> Result<String> {
+        let mut path = path.to_owned();
+        for _ in 0..MAX_ALIASES {
+            match self.alias_target(&path)? {
+                Some(target) => path = target,
+                None => return Ok(path),
+            }
+        }
+        Err(Error::Format {
+            path: self.path().join(&path),
+            reason: "too many aliases".to_owned(),
+        })
+    }
+
+    /// The path that the alias at `path` names; [`None`] if that is no alias.
+    fn alias_target(&self, path: &str) -> Result<Option<String>> {
+        let target = match rustix::fs::readlinkat(self.dir(), path, Vec::new()) {
+            Ok(target) => target,
+            Err(Errno::INVAL | Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(Error::io("reading", self.path().join(path))(error)),
+        };
+        let target = target.to_string_lossy();
+        let outside = || Error::Format {
+            path: self.path().join(path),
+            reason: format!("alias leads out of refs/heads: {target}"),
+        };
+        join_relative(path, &target).map(Some).ok_or_else(outside)
+    }
+}
+
+/// `target` as seen from the folder of `path`; [`None`] if that is not below `refs/heads`.
+fn join_relative(path: &str, target: &str) -> Option<String> {
+    if target.starts_with('/') {
+        return None;
+    }
+    let mut parts: Vec<&str> = path.split('/').collect();
+    parts.pop();
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    match parts[..] {
+        ["refs", "heads", _, ..] => Some(parts.join("/")),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aliases_stay_within_heads() {
+        let join = |path, target| join_relative(path, target);
+        assert_eq!(
+            join("refs/heads/x/y/alias", "../../main").as_deref(),
+            Some("refs/heads/main")
+        );
+        assert_eq!(
+            join("refs/heads/a", "b/c").as_deref(),
+            Some("refs/heads/b/c")
+        );
+        for target in [
+            "../remotes/o/x",
+            "../../config",
+            "/etc/passwd",
+            "../../../../x",
+            ".",
+        ] {
+            assert_eq!(join("refs/heads/a", target), None, "{target}");
+        }
+    }
+}

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Changing refs.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::AsFd;
+use std::time::SystemTime;
+
+use oxtree_format::CommitId;
+use oxtree_format::refs::{CollectionId, RefName, write_ref_file};
+use rustix::fs::{AtFlags, FileType, Timespec, Timestamps};
+use rustix::io::Errno;
+
+use super::{Expected, RefUpdate, ref_path};
+use crate::fs::lock::{FileLock, LockKind};
+use crate::fs::{self, tmpfile};
+use crate::{Error, Repo, Result};
+
+/// Serializes changes of refs. Not `.lock`, which other pushes hold while they last.
+const REFS_LOCK: &str = ".refs-lock";
+
+impl Repo {
+    /// Makes `alias` stand for the local ref `target`.
+    pub fn write_alias(&self, alias: &RefName, target: &RefName) -> Result<()> {
+        let lock = self.lock_refs()?;
+        let path = format!("refs/heads/{alias}");
+        self.make_room(&path, alias.as_str())?;
+        let up = "../".repeat(alias.components().count() - 1);
+        let link = format!("{up}{target}");
+        let name = fs::random_name(".tmp-");
+        let io = || Error::io("writing", self.path().join(&path));
+        rustix::fs::symlinkat(&*link, self.tmp(), &*name)
+            .map_err(io::Error::from)
+            .map_err(io())?;
+        tmpfile::rename(
+            self.tmp(),
+            &name,
+            self.dir(),
+            &path,
+            tmpfile::IfExists::Replace,
+        )
+        .map_err(io())?;
+        self.touch()?;
+        drop(lock);
+        Ok(())
+    }
+
+    /// Changes refs: all of them, or none if one is not what its update expects. Held against each
+    /// other by a lock of their own, so that no change of another oxtree process is lost.
+    pub fn update_refs(&self, updates: &[RefUpdate]) -> Result<()> {
+        if updates.is_empty() {
+            return Ok(());
+        }
+        let lock = self.lock_refs()?;
+        for update in updates {
+            self.check_expected(update)?;
+        }
+        // What can be known to fail is found before the first ref is written.
+        self.check_aliases(updates)?;
+        for update in updates.iter().filter(|update| update.new.is_some()) {
+            let path = ref_path(&update.refspec);
+            self.make_room(&path, &update.refspec.to_string())?;
+        }
+        for update in updates {
+            self.write_ref(&ref_path(&update.refspec), update.new)?;
+        }
+        self.touch()?;
+        drop(lock);
+        Ok(())
+    }
+
+    /// Sets a ref of a collection, or deletes it with [`None`]. Those of the repository's own
+    /// collection are its local refs.
+    pub fn write_collection_ref(
+        &self,
+        collection: &CollectionId,
+        name: &RefName,
+        new: Option<CommitId>,
+    ) -> Result<()> {
+        if self.config().collection_id.as_ref() == Some(collection) {
+            let update = RefUpdate {
+                refspec: name.clone().into(),
+                expected: Expected::Any,
+                new,
+            };
+            return self.update_refs(&[update]);
+        }
+        let lock = self.lock_refs()?;
+        let path = format!("refs/mirrors/{collection}/{name}");
+        if new.is_some() {
+            self.make_room(&path, name.as_str())?;
+        }
+        self.write_ref(&path, new)?;
+        self.touch()?;
+        drop(lock);
+        Ok(())
+    }
+
+    /// A ref that an alias stands for is not deleted, unless the alias goes with it.
+    fn check_aliases(&self, updates: &[RefUpdate]) -> Result<()> {
+        let deleted: BTreeSet<&RefName> = updates
+            .iter()
+            .filter(|update| update.new.is_none() && update.refspec.remote.is_none())
+            .map(|update| &update.refspec.name)
+            .collect();
+        if deleted.is_empty() {
+            return Ok(());
+        }
+        for (alias, target) in self.list_aliases()? {
+            if deleted.contains(&target) && !deleted.contains(&alias) {
+                return Err(Error::HasAlias {
+                    name: target.into(),
+                    alias: alias.into(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_expected(&self, update: &RefUpdate) -> Result<()> {
+        let Expected::Exactly(expected) = update.expected else {
+            return Ok(());
+        };
+        let actual = self.read_ref_file(&ref_path(&update.refspec))?;
+        if actual == expected {
+            return Ok(());
+        }
+        Err(Error::RefMoved {
+            name: update.refspec.to_string(),
+            expected,
+            actual,
+        })
+    }
+
+    /// An alias at `path` is replaced, not followed: so does libostree.
+    fn write_ref(&self, path: &str, new: Option<CommitId>) -> Result<()> {
+        let io = |action| Error::io(action, self.path().join(path));
+        if let Some(commit) = new {
+            return self
+                .write_file(path, write_ref_file(commit).as_bytes())
+                .map_err(io("writing"));
+        }
+        match rustix::fs::unlinkat(self.dir(), path, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => {}
+            Err(error) => return Err(io("deleting")(error.into())),
+        }
+        self.remove_empty_parents(path);
+        Ok(())
+    }
+
+    /// Makes the folders that a ref needs. A folder in its place goes if it holds no refs.
+    fn make_room(&self, path: &str, name: &str) -> Result<()> {
+        let io = || Error::io("writing", self.path().join(path));
+        if let Some((folder, _)) = path.rsplit_once('/') {
+            match fs::ensure_dirs(self.dir(), folder) {
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotADirectory
+                        || error.kind() == io::ErrorKind::AlreadyExists =>
+                {
+                    return Err(Error::RefInTheWay(name.to_owned()));
+                }
+                done => done.map_err(io())?,
+            }
+        }
+        let stat = fs::stat(self.dir(), path).map_err(io())?;
+        let folder = stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir());
+        if !folder {
+            return Ok(());
+        }
+        match self.remove_if_empty(path).map_err(io())? {
+            None => Ok(()),
+            Some(found) => Err(Error::RefsBelow {
+                name: name.to_owned(),
+                found,
+            }),
+        }
+    }
+
+    /// Removes a folder of refs with all the empty folders in it. If there is a ref, its path
+    /// below the folder is returned.
+    fn remove_if_empty(&self, path: &str) -> io::Result<Option<String>> {
+        let dir = fs::open_dir(self.dir(), path)?;
+        for (name, kind) in fs::entries(dir.as_fd())? {
+            let name = String::from_utf8_lossy(&name).into_owned();
+            if !kind.is_dir() {
+                return Ok(Some(name));
+            }
+            if let Some(found) = self.remove_if_empty(&format!("{path}/{name}"))? {
+                return Ok(Some(format!("{name}/{found}")));
+            }
+        }
+        match rustix::fs::unlinkat(self.dir(), path, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// After a ref was deleted: the folders it leaves empty, up to `refs/heads` or the remote.
+    fn remove_empty_parents(&self, path: &str) {
+        let keep = if path.starts_with("refs/heads/") {
+            2
+        } else {
+            3
+        };
+        let mut folder = path;
+        while let Some((above, _)) = folder.rsplit_once('/') {
+            folder = above;
+            // Not empty, or gone already: both are the end of it.
+            if folder.split('/').count() <= keep
+                || rustix::fs::unlinkat(self.dir(), folder, AtFlags::REMOVEDIR).is_err()
+            {
+                return;
+            }
+        }
+    }
+
+    fn lock_refs(&self) -> Result<FileLock> {
+        self.check_writable()?;
+        let path = self.path().join(REFS_LOCK);
+        let timeout = self.config().lock_timeout;
+        match FileLock::take(self.dir(), REFS_LOCK, LockKind::Exclusive, timeout) {
+            Ok(Some(lock)) => Ok(lock),
+            Ok(None) => Err(Error::Locked {
+                kind: LockKind::Exclusive.name(),
+                path,
+                seconds: timeout.unwrap_or_default().as_secs(),
+            }),
+            Err(error) => Err(Error::io("locking", path)(error)),
+        }
+    }
+
+    /// Programs that watch a repository look at the time stamp of its directory.
+    fn touch(&self) -> Result<()> {
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let now = Timespec {
+            tv_sec: i64::try_from(now.as_secs()).unwrap_or(0),
+            tv_nsec: i64::from(now.subsec_nanos()),
+        };
+        let times = Timestamps {
+            last_access: now,
+            last_modification: now,
+        };
+        match rustix::fs::futimens(self.dir(), &times) {
+            // Somebody else's directory that we may write to.
+            Ok(()) | Err(Errno::PERM | Errno::ACCESS) => Ok(()),
+            Err(error) => Err(Error::io("touching", self.path())(error)),
+        }
+    }
+}
