@@ -45,15 +45,22 @@ fn offset_width_for(body: usize, count: usize) -> usize {
 }
 
 fn read_offset(b: &[u8], at: usize, width: usize) -> Result<usize> {
-    let bytes = at
-        .checked_add(width)
-        .and_then(|end| b.get(at..end))
-        .ok_or(Error::Offset)?;
-    let mut le = [0; 8];
-    le.get_mut(..width)
-        .ok_or(Error::Offset)?
-        .copy_from_slice(bytes);
-    usize::try_from(u64::from_le_bytes(le)).map_err(|_| Error::Offset)
+    let bytes = b.get(at..).ok_or(Error::Offset)?;
+    let offset = match width {
+        1 => bytes
+            .first_chunk()
+            .map(|b| u64::from(u8::from_le_bytes(*b))),
+        2 => bytes
+            .first_chunk()
+            .map(|b| u64::from(u16::from_le_bytes(*b))),
+        4 => bytes
+            .first_chunk()
+            .map(|b| u64::from(u32::from_le_bytes(*b))),
+        _ => bytes.first_chunk().map(|b| u64::from_le_bytes(*b)),
+    };
+    offset
+        .and_then(|offset| usize::try_from(offset).ok())
+        .ok_or(Error::Offset)
 }
 
 /// Appends framing offsets to a container that began at `start`.
