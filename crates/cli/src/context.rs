@@ -23,6 +23,8 @@ pub(crate) struct Context<'a> {
     pub(crate) out: &'a Output,
     /// The option `--repo`.
     pub(crate) repo: Option<PathBuf>,
+    /// The option `--verbose`.
+    pub(crate) verbose: bool,
     env: BTreeMap<OsString, OsString>,
     progress: Option<Terminal>,
 }
@@ -34,6 +36,7 @@ impl<'a> Context<'a> {
             face,
             out,
             repo: global.repo,
+            verbose: global.verbose,
             env: std::env::vars_os().collect(),
             progress: Terminal::new(),
         }

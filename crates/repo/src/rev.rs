@@ -31,10 +31,11 @@ impl Repo {
         }
         // libostree asks for prefixes before refs, wherever a word could be one.
         let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        if (2..64).contains(&rev.len()) && rev.bytes().all(is_hex) {
-            if let Some(commit) = self.unique_prefix(rev)? {
-                return Ok(Some(commit));
-            }
+        if (2..64).contains(&rev.len())
+            && rev.bytes().all(is_hex)
+            && let Some(commit) = self.unique_prefix(rev)?
+        {
+            return Ok(Some(commit));
         }
         let refspec: Refspec = rev
             .parse()
@@ -54,13 +55,13 @@ impl Repo {
         let name = refspec.name.as_str();
         if let Some((remote, below)) = name.split_once('/') {
             let parts = (remote.parse().ok(), below.parse::<RefName>().ok());
-            if let (Some(remote), Some(name)) = parts {
-                if let Some(commit) = self.read_ref(&Refspec {
+            if let (Some(remote), Some(name)) = parts
+                && let Some(commit) = self.read_ref(&Refspec {
                     remote: Some(remote),
                     name,
-                })? {
-                    return Ok(Some(commit));
-                }
+                })?
+            {
+                return Ok(Some(commit));
             }
         }
         for remote in self.remotes_with_refs()? {

@@ -243,10 +243,10 @@ impl<'r> Transaction<'r> {
 
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
-        if let Some(staging) = self.staging.take().filter(|staging| !staging.keep) {
-            if let Err(error) = staging.remove(self.repo) {
-                tracing::warn!("{error}");
-            }
+        if let Some(staging) = self.staging.take().filter(|staging| !staging.keep)
+            && let Err(error) = staging.remove(self.repo)
+        {
+            tracing::warn!("{error}");
         }
     }
 }

@@ -3,6 +3,8 @@
 
 mod external;
 mod init;
+pub(crate) mod push;
+mod receive;
 mod rev_parse;
 
 use std::ffi::OsString;
@@ -16,6 +18,10 @@ use crate::context::Context;
 pub(crate) enum Command {
     /// Make a new, empty repository
     Init(init::Args),
+    /// Publish commits to another repository, over ssh or on this machine
+    Push(Box<push::Args>),
+    /// The far side of a push
+    Receive(receive::Args),
     /// Print the checksum of the commit that a rev means
     RevParse(rev_parse::Args),
     /// A program on PATH
@@ -28,6 +34,8 @@ impl Command {
     pub(crate) fn run(self, context: &Context<'_>) -> Result<()> {
         match self {
             Self::Init(args) => init::run(&args, context),
+            Self::Push(args) => push::run(*args, context),
+            Self::Receive(args) => receive::run(&args, context),
             Self::RevParse(args) => rev_parse::run(&args, context),
             Self::External(words) => external::run(&words, context),
         }

@@ -109,7 +109,10 @@ fn rate(text: &str) -> Result<u64, String> {
         Some((at, 'g' | 'G')) => (&text[..at], 30),
         _ => (text, 0),
     };
-    let rate = digits.parse::<u64>().ok().and_then(|rate| rate.checked_mul(1 << shift));
+    let rate = digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|rate| rate.checked_mul(1 << shift));
     rate.filter(|rate| *rate > 0)
         .ok_or_else(|| "expected bytes a second, such as 500K or 2M".to_owned())
 }
@@ -120,7 +123,10 @@ pub(crate) fn agent() -> String {
 }
 
 pub(crate) fn run(args: Args, context: &Context<'_>) -> Result<()> {
-    let url: Url = args.dest.parse().map_err(|error| Usage(format!("{error}")))?;
+    let url: Url = args
+        .dest
+        .parse()
+        .map_err(|error| Usage(format!("{error}")))?;
     let ssh = ssh_options(&args, context)?;
     let repo = context.open_repo()?;
     let history = match (args.all_history, args.depth) {
@@ -129,9 +135,17 @@ pub(crate) fn run(args: Args, context: &Context<'_>) -> Result<()> {
         (false, None) => History::SinceReceiver,
     };
     let options = Options {
-        request: Request { refs: args.refs, deletes: args.delete, force: args.force, history },
+        request: Request {
+            refs: args.refs,
+            deletes: args.delete,
+            force: args.force,
+            history,
+        },
         dry_run: args.dry_run,
-        packing: Packing { level: args.compression.0, jobs: args.jobs.unwrap_or(0) },
+        packing: Packing {
+            level: args.compression.0,
+            jobs: args.jobs.unwrap_or(0),
+        },
         rate: args.limit_rate,
         agent: agent(),
     };
@@ -139,7 +153,10 @@ pub(crate) fn run(args: Args, context: &Context<'_>) -> Result<()> {
     let notice = |text: &str| context.out.note(&format!("remote: {text}"));
     let quiet = args.quiet || args.json;
     let progress = if quiet { &() } else { context.progress() };
-    let audience = Audience { progress, notice: &notice };
+    let audience = Audience {
+        progress,
+        notice: &notice,
+    };
     let report = match &url {
         Url::Ssh(ssh_url) => push_ssh(&repo, ssh_url, &args.command, &ssh, &options, audience),
         Url::Local(path) => push_local(&repo, path, &options, audience),
@@ -154,7 +171,9 @@ pub(crate) fn run(args: Args, context: &Context<'_>) -> Result<()> {
 }
 
 fn ssh_options(args: &Args, context: &Context<'_>) -> Result<SshOptions> {
-    let variable = context.var("OXTREE_SSH_COMMAND").and_then(|value| value.to_str());
+    let variable = context
+        .var("OXTREE_SSH_COMMAND")
+        .and_then(|value| value.to_str());
     let program = match args.ssh_command.as_deref().or(variable) {
         Some(words) => words.split_whitespace().map(str::to_owned).collect(),
         None => Vec::new(),
@@ -181,23 +200,38 @@ fn finish(context: &Context<'_>, report: &Report) -> Result<()> {
         .refs
         .iter()
         .filter(|r| r.status == Status::Rejected)
-        .map(|r| format!("{}: {}", r.name, r.reason.as_deref().unwrap_or("no reason given")))
+        .map(|r| {
+            format!(
+                "{}: {}",
+                r.name,
+                r.reason.as_deref().unwrap_or("no reason given")
+            )
+        })
         .collect();
     if report.outcome.is_ok() {
         return Ok(());
     }
-    context.out.note(&format!("error: push refused, nothing has changed: {}", refused.join("; ")));
+    context.out.note(&format!(
+        "error: push refused, nothing has changed: {}",
+        refused.join("; ")
+    ));
     Err(AlreadyReported { code: 1 }.into())
 }
 
 fn describe(context: &Context<'_>, url: &Url, report: &Report, took: Duration) -> Result<()> {
-    let would = if report.dry_run { " (dry run: nothing is changed)" } else { "" };
+    let would = if report.dry_run {
+        " (dry run: nothing is changed)"
+    } else {
+        ""
+    };
     context.out.line(&format!("To {url}{would}"))?;
     for outcome in &report.outcome.refs {
         context.out.line(&ref_line(outcome))?;
     }
     if report.outcome.refs.is_empty() {
-        context.out.line("Nothing to push: there are no local refs")?;
+        context
+            .out
+            .line("Nothing to push: there are no local refs")?;
     }
     if report.dry_run {
         return context.out.line(&format!(
@@ -207,7 +241,12 @@ fn describe(context: &Context<'_>, url: &Url, report: &Report, took: Duration) -
             size(report.missing_bytes)
         ));
     }
-    if report.outcome.refs.iter().all(|r| r.status == Status::Unchanged) {
+    if report
+        .outcome
+        .refs
+        .iter()
+        .all(|r| r.status == Status::Unchanged)
+    {
         return Ok(());
     }
     context.out.line(&format!(
@@ -222,7 +261,9 @@ fn describe(context: &Context<'_>, url: &Url, report: &Report, took: Duration) -
 fn ref_line(outcome: &RefOutcome) -> String {
     let name = &outcome.name;
     let short = |commit: &Option<WireCommit>| {
-        commit.as_ref().map_or(String::new(), |commit| commit.to_string()[..10].to_owned())
+        commit
+            .as_ref()
+            .map_or(String::new(), |commit| commit.to_string()[..10].to_owned())
     };
     let (old, new) = (short(&outcome.old), short(&outcome.new));
     match outcome.status {
@@ -289,7 +330,13 @@ mod tests {
 
     #[test]
     fn sizes_for_people() {
-        for (bytes, text) in [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 kB"), (999_949, "999.9 kB"), (1_500_000, "1.5 MB")] {
+        for (bytes, text) in [
+            (0, "0 bytes"),
+            (999, "999 bytes"),
+            (1000, "1.0 kB"),
+            (999_949, "999.9 kB"),
+            (1_500_000, "1.5 MB"),
+        ] {
             assert_eq!(size(bytes), text);
         }
     }

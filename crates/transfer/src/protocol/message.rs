@@ -273,7 +273,7 @@ pub fn travels(kind: ObjectKind) -> bool {
 
 /// Reads the ids in a frame's payload.
 pub fn parse_ids(payload: &[u8]) -> Result<Vec<ObjectId>> {
-    if payload.len() % ID_LEN != 0 {
+    if !payload.len().is_multiple_of(ID_LEN) {
         return Err(Error::Protocol(format!(
             "{} bytes are no list of ids",
             payload.len()

@@ -147,10 +147,10 @@ const DEFLATED: u8 = 1;
 pub fn pack(piece: &[u8], level: Option<u32>) -> Vec<u8> {
     if let Some(level) = level {
         let mut encoder = DeflateEncoder::new(vec![DEFLATED], Compression::new(level));
-        if let Ok(packed) = encoder.write_all(piece).and_then(|()| encoder.finish()) {
-            if packed.len() < piece.len() {
-                return packed;
-            }
+        if let Ok(packed) = encoder.write_all(piece).and_then(|()| encoder.finish())
+            && packed.len() < piece.len()
+        {
+            return packed;
         }
     }
     [&[STORED], piece].concat()

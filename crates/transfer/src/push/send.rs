@@ -212,19 +212,19 @@ impl Opened {
             });
         }
         let id = FileId(object.checksum);
-        if repo.mode().is_archive() {
-            if let Some((file, len)) = repo.open_filez(id)? {
-                let record = Record {
-                    object,
-                    form: Form::Filez,
-                    len,
-                };
-                return Ok(Self {
-                    record,
-                    head: Vec::new(),
-                    content: Content::File(file),
-                });
-            }
+        if repo.mode().is_archive()
+            && let Some((file, len)) = repo.open_filez(id)?
+        {
+            let record = Record {
+                object,
+                form: Form::Filez,
+                len,
+            };
+            return Ok(Self {
+                record,
+                head: Vec::new(),
+                content: Content::File(file),
+            });
         }
         let FileObject {
             header,

@@ -86,10 +86,10 @@ impl Session {
                 FrameKind::Data,
             ) => {
                 let mut on = |event: StreamEvent<'_>| {
-                    if let StreamEvent::Begin(Record { object, .. }) = &event {
-                        if !wanted.remove(object) {
-                            return Err(unexpected(&format!("object {object}, not asked for")));
-                        }
+                    if let StreamEvent::Begin(Record { object, .. }) = &event
+                        && !wanted.remove(object)
+                    {
+                        return Err(unexpected(&format!("object {object}, not asked for")));
                     }
                     on_object(event)
                 };
