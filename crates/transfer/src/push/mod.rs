@@ -59,7 +59,7 @@ pub struct Report {
     pub bytes_sent: u64,
     /// Bytes that were read from it.
     pub bytes_received: u64,
-    /// How often the direction of the conversation has changed: twice the round trips.
+    /// How often the direction of the conversation has changed.
     pub turns: u64,
     /// Nothing was changed.
     pub dry_run: bool,
@@ -210,6 +210,7 @@ impl<W: Write> Conversation<'_, W> {
     }
 
     fn greet(&mut self) -> Result<()> {
+        self.session.speaking();
         self.to
             .write_all(PUSHER_GREETING)
             .map_err(Error::Connection)?;
@@ -275,7 +276,7 @@ impl<W: Write> Conversation<'_, W> {
     }
 
     fn send(&mut self, objects: &[ObjectId], bytes: u64) -> Result<()> {
-        self.session.sending();
+        self.session.speaking();
         let progress = self.audience.progress;
         progress.start("Sending objects", Some(bytes));
         let sent = send::send(self.repo, objects, self.options.packing, self.to, progress)

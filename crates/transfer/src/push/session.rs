@@ -52,7 +52,7 @@ pub struct Session {
     pub receiver: Receiver,
     /// Its refs.
     pub refs: BTreeMap<RefName, CommitId>,
-    /// How often it was the other side's turn: the round trips, twice.
+    /// How often the direction of the conversation has changed.
     pub turns: u64,
     ours: bool,
 }
@@ -139,15 +139,14 @@ impl Session {
 
     /// Notes that `ids` ids were offered, and that it is the receiver's turn.
     pub fn offered(&mut self, ids: usize) {
-        self.turn(true);
         self.state = State::Offered {
             ids,
             bitmap: Vec::new(),
         };
     }
 
-    /// Notes that we are sending.
-    pub fn sending(&mut self) {
+    /// Notes that we say something.
+    pub fn speaking(&mut self) {
         self.turn(true);
     }
 
