@@ -19,15 +19,16 @@ fn ostree() -> Tool {
     Tool::ostree().env("OSTREE_DUMMY_SIGN_ENABLED", "1")
 }
 
-/// A tree with everything that a commit may hold.
-fn input(dir: &Path) -> PathBuf {
-    let tree = dir.join("tree");
-    fs::create_dir(&tree).unwrap();
-    trees::everything(&tree, 200_000);
+/// Adds some hundred files to `tree`, one of them with attributes and odd mode bits.
+fn add_files(tree: &Path) {
     let many = tree.join("many");
-    fs::create_dir(&many).unwrap();
+    trees::directory(&many, 0o755);
     trees::many(&many, 300, 1);
-    tree
+    let odd = many.join("odd");
+    trees::file(&odd, b"set-user-id and attributes\n", 0o4751);
+    trees::xattr(&odd, "user.zebra", b"z");
+    trees::xattr(&odd, "user.a", b"\0\xff");
+    trees::xattr(&many, "user.on-a-directory", b"");
 }
 
 /// Metadata of many types, for the command line of `ostree commit`.
@@ -46,9 +47,12 @@ const METADATA: [&str; 12] = [
     "--add-metadata=a.empty=()",
 ];
 
-/// Two commits on one branch, the second with signatures; returns the second.
-fn commits(repo: &Repo, dir: &Path) -> CommitId {
-    let tree = input(dir);
+/// Two commits on one branch: the first of only a part of `tree`, the second with signatures.
+/// Returns the second.
+fn commits(repo: &Repo, tree: &Path) -> CommitId {
+    // Nothing is to survive a crash here.
+    repo.ok("config", ["set", "core.fsync", "false"]);
+    add_files(tree);
     let mut words = METADATA.to_vec();
     words.push("--body=a body\nof lines");
     if repo
@@ -57,15 +61,14 @@ fn commits(repo: &Repo, dir: &Path) -> CommitId {
     {
         words.push("--generate-sizes");
     }
-    repo.commit("main", &tree, &words);
-    fs::write(tree.join("more"), "more").unwrap();
+    repo.commit("main", tree.join("many"), &words);
     words.extend([
         "--add-detached-metadata-string=note=a note",
         "--sign-type=dummy",
         "--sign=first",
         "--sign=second",
     ]);
-    repo.commit("main", &tree, &words).parse().unwrap()
+    repo.commit("main", tree, &words).parse().unwrap()
 }
 
 /// Each loose object with its path.
@@ -188,7 +191,10 @@ fn check_bare_user_file(id: ObjectId, path: &Path) {
 fn archive_repository() {
     let dir = temp_dir();
     let repo = ostree().repo(dir.path().join("repo")).init("archive");
-    let tip = commits(&repo, dir.path());
+    let tree = dir.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    trees::everything(&tree, 200_000);
+    let tip = commits(&repo, &tree);
     let old = repo.rev_parse("main^");
     check_sizes(&repo, tip);
 
@@ -210,7 +216,10 @@ fn archive_repository() {
 fn bare_user_repository() {
     let dir = temp_dir();
     let repo = ostree().repo(dir.path().join("repo")).init("bare-user");
-    let tip = commits(&repo, dir.path());
+    let tree = dir.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    trees::small(&tree, 1);
+    let tip = commits(&repo, &tree);
 
     let counts = check_all(&repo, false, check_bare_user_file);
     assert_eq!(counts[&ObjectKind::Commit], 2);
