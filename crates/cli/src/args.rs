@@ -55,10 +55,12 @@ pub(crate) fn command(face: Face) -> clap::Command {
     fn lenient(command: clap::Command) -> clap::Command {
         command
             .args_override_self(true)
-            .mut_args(|arg| {
-                let option = !arg.is_positional() && arg.get_action().takes_values();
-                arg.allow_hyphen_values(option)
-            })
+            .mut_args(
+                |arg| match !arg.is_positional() && arg.get_action().takes_values() {
+                    true => arg.allow_hyphen_values(true),
+                    false => arg,
+                },
+            )
             .mut_subcommands(lenient)
     }
     lenient(Args::command().name(face.name()).bin_name(face.name()))

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The commands, a file each. The order here is that of the help.
 
+mod config;
 mod external;
 mod init;
+mod log;
 pub(crate) mod push;
 mod receive;
+mod refs;
+mod reset;
 mod rev_parse;
+mod show;
 
 use std::ffi::OsString;
 
@@ -22,8 +27,18 @@ pub(crate) enum Command {
     Push(Box<push::Args>),
     /// The far side of a push
     Receive(receive::Args),
+    /// Read and change the repository's settings
+    Config(config::Args),
+    /// List, create and delete refs
+    Refs(refs::Args),
+    /// Point a ref at another commit
+    Reset(reset::Args),
     /// Print the checksum of the commit that a rev means
     RevParse(rev_parse::Args),
+    /// Print a commit and those before it
+    Log(log::Args),
+    /// Print an object
+    Show(show::Args),
     /// A program on PATH
     #[command(external_subcommand)]
     External(Vec<OsString>),
@@ -36,7 +51,12 @@ impl Command {
             Self::Init(args) => init::run(&args, context),
             Self::Push(args) => push::run(*args, context),
             Self::Receive(args) => receive::run(&args, context),
+            Self::Config(args) => config::run(&args, context),
+            Self::Refs(args) => refs::run(&args, context),
+            Self::Reset(args) => reset::run(&args, context),
             Self::RevParse(args) => rev_parse::run(&args, context),
+            Self::Log(args) => log::run(&args, context),
+            Self::Show(args) => show::run(&args, context),
             Self::External(words) => external::run(&words, context),
         }
     }
