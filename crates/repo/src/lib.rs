@@ -4,10 +4,12 @@
 //! This crate is the only one that knows the paths below a repository. It is synchronous and
 //! silent: big operations return what they did, and the caller prints.
 
+pub mod commit;
 pub mod config;
 mod error;
 pub(crate) mod fs;
 mod mode;
+pub mod mtree;
 pub mod object;
 pub mod progress;
 pub mod refs;
@@ -20,6 +22,7 @@ pub use config::Config;
 pub use error::{Error, Result};
 pub use fs::lock::{FileLock, LockKind};
 pub use mode::Mode;
+pub use mtree::MutableTree;
 pub use object::read::{FileContent, FileObject};
 pub use progress::Progress;
 pub use refs::{Expected, RefUpdate};

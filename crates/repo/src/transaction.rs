@@ -24,18 +24,27 @@ use crate::{Error, Repo, Result};
 /// What a transaction has written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
+    /// Metadata objects that were to be written, those that were there already included.
+    pub metadata_total: u64,
     /// Metadata objects that were written, because they were not there.
     pub metadata_written: u64,
+    /// File objects that were to be written, those that were there already included.
+    pub content_total: u64,
     /// File objects that were written, because they were not there.
     pub content_written: u64,
     /// Bytes of content in those file objects.
     pub content_bytes: u64,
+    /// Files that were known by device and inode, and not even read.
+    pub cache_hits: u64,
 }
 
 #[derive(Debug, Default)]
 struct Counters {
+    metadata_total: AtomicU64,
     metadata: AtomicU64,
+    content_total: AtomicU64,
     content: AtomicU64,
+    cache_hits: AtomicU64,
     bytes: AtomicU64,
 }
 
@@ -140,9 +149,12 @@ impl<'r> Transaction<'r> {
     pub fn stats(&self) -> Stats {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
+            metadata_total: load(&self.counters.metadata_total),
             metadata_written: load(&self.counters.metadata),
+            content_total: load(&self.counters.content_total),
             content_written: load(&self.counters.content),
             content_bytes: load(&self.counters.bytes),
+            cache_hits: load(&self.counters.cache_hits),
         }
     }
 
@@ -186,6 +198,20 @@ impl<'r> Transaction<'r> {
         self.staging
             .take()
             .map_or(Ok(()), |staging| staging.remove(self.repo))
+    }
+
+    /// Notes that an object is to be written, if it is not there already.
+    pub(crate) fn count_wanted(&self, kind: ObjectKind) {
+        let counter = match kind {
+            ObjectKind::File => &self.counters.content_total,
+            _ => &self.counters.metadata_total,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes that a file was recognised without being read.
+    pub(crate) fn count_cache_hit(&self) {
+        self.counters.cache_hits.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Notes that an object was written.

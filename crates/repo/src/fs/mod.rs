@@ -58,6 +58,16 @@ pub(crate) fn stat(at: impl AsFd, path: impl Arg) -> io::Result<Option<Stat>> {
     }
 }
 
+/// What an open file or directory is.
+pub(crate) fn fstat(fd: impl AsFd) -> io::Result<Stat> {
+    Ok(rustix::fs::fstat(fd)?)
+}
+
+/// The target of a symbolic link.
+pub(crate) fn read_link(at: impl AsFd, path: impl Arg) -> io::Result<Vec<u8>> {
+    Ok(rustix::fs::readlinkat(at, path, Vec::new())?.into_bytes())
+}
+
 /// Makes a directory (0777 less the umask); it may be there already.
 pub(crate) fn ensure_dir(at: impl AsFd, path: impl Arg) -> io::Result<()> {
     match rustix::fs::mkdirat(at, path, Mode::from_raw_mode(0o777)) {

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::bufread::DeflateDecoder;
@@ -66,8 +66,14 @@ impl Transaction<'_> {
             &object,
         )?;
         check_metadata(&object, bytes)?;
+        self.count_wanted(kind);
         if !self.has_staged(&object)? {
             self.store_plain(&object, bytes, IfExists::Keep)?;
+        }
+        if kind == ObjectKind::Commit {
+            // It was deleted once, and is wanted again.
+            let tombstone = ObjectId::new(ObjectKind::TombstoneCommit, object.checksum);
+            self.repo().delete_object(&tombstone)?;
         }
         Ok(object.checksum)
     }
@@ -127,6 +133,7 @@ impl Transaction<'_> {
         if let Some(target) = &header.symlink {
             return self.write_symlink(header, target, expected);
         }
+        self.count_wanted(ObjectKind::File);
         let id = header.id_with(content);
         verify(expected.map(FileId::object), &id.object())?;
         if self.has_staged(&id.object())? {
@@ -155,27 +162,47 @@ impl Transaction<'_> {
         Ok(id)
     }
 
-    /// Writes a file object from a regular file on disk, which is read once to name it, and again
-    /// only if it has to be stored. A file that changes meanwhile is an error.
+    /// Writes a file object from a regular file on disk, `path`, which is read once to name it, and
+    /// again only if it has to be stored. A file that changes meanwhile is an error.
     pub fn write_file_from(
         &self,
         header: &FileHeader,
         file: &mut File,
         size: u64,
+        path: &Path,
+    ) -> Result<FileId> {
+        let mut source = Source {
+            file,
+            left: size,
+            fault: None,
+        };
+        let written = self.write_file_twice_read(header, &mut source, size);
+        match source.fault {
+            Some(fault) => Err(Error::io("reading", path)(fault)),
+            None => written,
+        }
+    }
+
+    fn write_file_twice_read(
+        &self,
+        header: &FileHeader,
+        source: &mut Source<'_>,
+        size: u64,
     ) -> Result<FileId> {
         if size <= IN_MEMORY {
-            return self.write_file(header, size, file, None);
+            return self.write_file(header, size, source, None);
         }
         let mut hasher = header.hasher();
-        copy_exactly(file, size, &mut hasher, &mut io::sink())
-            .map_err(self.content_io("reading", None))?;
+        let io = |error| self.content_io("reading", None)(error);
+        copy_exactly(source, size, &mut hasher, &mut io::sink()).map_err(io)?;
         let id = FileId(hasher.finish());
         if self.has_staged(&id.object())? {
+            self.count_wanted(ObjectKind::File);
             return Ok(id);
         }
-        file.rewind()
-            .map_err(self.content_io("reading", Some(id)))?;
-        self.write_stream(header, size, file, Some(id))
+        source.file.rewind().map_err(io)?;
+        source.left = size;
+        self.write_stream(header, size, source, Some(id))
     }
 
     fn write_stream(
@@ -185,6 +212,7 @@ impl Transaction<'_> {
         content: &mut dyn Read,
         expected: Option<FileId>,
     ) -> Result<FileId> {
+        self.count_wanted(ObjectKind::File);
         self.reserve(size)?;
         let tmp = self.new_file()?;
         let mut hasher = header.hasher();
@@ -274,6 +302,7 @@ impl Transaction<'_> {
         target: &str,
         expected: Option<FileId>,
     ) -> Result<FileId> {
+        self.count_wanted(ObjectKind::File);
         let id = FileId(header.hasher().finish());
         verify(expected.map(FileId::object), &id.object())?;
         if self.has_staged(&id.object())? {
@@ -538,6 +567,36 @@ fn copy_exactly(
         })?;
         hasher.update(&buffer[..len]);
         to.write_all(&buffer[..len])?;
+    }
+}
+
+/// A file on disk that is to have a certain size. Remembers its own faults, so that they are not
+/// taken for faults of the repository.
+struct Source<'a> {
+    file: &'a mut File,
+    left: u64,
+    fault: Option<io::Error>,
+}
+
+impl Read for Source<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let changed = |how| {
+            let text = format!("the file got {how} while it was read");
+            io::Error::new(io::ErrorKind::InvalidData, text)
+        };
+        let fault = match self.file.read(buffer) {
+            Ok(len) if len as u64 > self.left => changed("longer"),
+            Ok(0) if self.left > 0 && !buffer.is_empty() => changed("shorter"),
+            Ok(len) => {
+                self.left -= len as u64;
+                return Ok(len);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
+            Err(error) => error,
+        };
+        let kind = fault.kind();
+        self.fault = Some(fault);
+        Err(kind.into())
     }
 }
 
