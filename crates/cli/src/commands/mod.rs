@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The commands, a file each. The order here is that of the help.
 
+mod commit;
 mod config;
 mod external;
 mod init;
@@ -23,6 +24,8 @@ use crate::context::Context;
 pub(crate) enum Command {
     /// Make a new, empty repository
     Init(init::Args),
+    /// Make a commit of a directory, a tar file or another commit
+    Commit(Box<commit::Args>),
     /// Publish commits to another repository, over ssh or on this machine
     Push(Box<push::Args>),
     /// The far side of a push
@@ -49,6 +52,7 @@ impl Command {
     pub(crate) fn run(self, context: &Context<'_>) -> Result<()> {
         match self {
             Self::Init(args) => init::run(&args, context),
+            Self::Commit(args) => commit::run(&args, context),
             Self::Push(args) => push::run(*args, context),
             Self::Receive(args) => receive::run(&args, context),
             Self::Config(args) => config::run(&args, context),

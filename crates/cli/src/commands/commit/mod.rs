@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `commit`: a new commit out of directories, tar files and other commits.
+
+mod message;
+mod metadata;
+mod trees;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use jiff::Zoned;
+use oxtree_format::commit::content_checksum;
+use oxtree_format::{Commit, CommitId, DirId, RefName, Refspec};
+use oxtree_repo::commit::CommitBuilder;
+use oxtree_repo::{Error, RefUpdate, Repo, Stats, Transaction};
+
+use crate::context::Context;
+use crate::dates;
+use crate::error::Usage;
+
+/// Options of `commit`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Without --tree, PATH is committed, or else the current directory. Each --tree is laid over those
+before it.
+
+Examples:
+  oxtree commit --repo=/srv/ostree --branch=debian/12 --subject='Debian 12.8' rootfs
+  oxtree commit -b app --tree=ref=base --tree=tar=app.tar.gz --owner-uid=0 --owner-gid=0
+  oxtree commit -b app --timestamp=@1700000000 --canonical-permissions --no-xattrs build")]
+pub(crate) struct Args {
+    /// The commit before this one, or \"none\" [default: the branch's]
+    #[arg(long, value_name = "COMMIT")]
+    parent: Option<String>,
+    #[command(flatten)]
+    message: message::Options,
+    /// The ref that is to point at the commit
+    #[arg(long, short, value_name = "BRANCH")]
+    branch: Option<String>,
+    /// Do not set a ref
+    #[arg(long)]
+    orphan: bool,
+    #[command(flatten)]
+    metadata: metadata::Options,
+    #[command(flatten)]
+    trees: trees::Options,
+    /// Do nothing if the branch's commit has the same content
+    #[arg(long)]
+    skip_if_unchanged: bool,
+    /// Print KEY: VALUE lines with numbers of objects
+    #[arg(long)]
+    table_output: bool,
+    /// Whether to wait until all is on disk: true or false
+    #[arg(long, value_name = "POLICY")]
+    fsync: Option<String>,
+    /// The same as --fsync=false
+    #[arg(long, hide = true)]
+    disable_fsync: bool,
+    /// The time of the commit, as date(1) reads it [default: $SOURCE_DATE_EPOCH, else now]
+    #[arg(long, value_name = "TIMESTAMP")]
+    timestamp: Option<String>,
+    /// The directory to commit
+    #[arg(value_name = "PATH")]
+    path: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
+    let mut repo = context.open_repo()?;
+    repo.check_writable()?;
+    let modifier = args.trees.modifier()?;
+    if args.branch.is_none() && !args.orphan {
+        return Err(
+            Usage("A branch must be specified with --branch, or use --orphan".to_owned()).into(),
+        );
+    }
+    if !args.fsync()? {
+        repo.config_mut().fsync = false;
+    }
+    let parent = args.find_parent(&repo)?;
+    let mut builder = CommitBuilder {
+        parent,
+        timestamp: args.time(context)?,
+        metadata: args.metadata.before_bindings(&repo, parent)?,
+        detached: args.metadata.detached()?,
+        ..CommitBuilder::default()
+    };
+    args.metadata.bind(
+        &mut builder,
+        args.branch.as_deref(),
+        repo.config().collection_id.as_ref(),
+    )?;
+    (builder.subject, builder.body) = args.message.read(args.branch.as_deref(), context)?;
+
+    let transaction = Transaction::begin(&repo)?;
+    let root = args
+        .trees
+        .write(args.path.as_deref(), modifier, &transaction, context)?;
+    if args.skip_if_unchanged
+        && let Some(parent) = parent
+        && is_unchanged(&repo, parent, &root)?
+    {
+        transaction.abort()?;
+        return args.print(context, parent, Stats::default());
+    }
+    let commit = builder.write(root, &transaction)?;
+    let refs = match &args.branch {
+        Some(branch) => vec![RefUpdate::set(parse_branch(branch)?, commit)],
+        None => Vec::new(),
+    };
+    let stats = transaction.commit(&refs)?;
+    args.trees.delete_consumed(args.path.as_deref())?;
+    args.print(context, commit, stats)
+}
+
+impl Args {
+    fn fsync(&self) -> Result<bool> {
+        if self.disable_fsync {
+            return Ok(false);
+        }
+        match &self.fsync {
+            None => Ok(true),
+            Some(policy) => match policy.to_ascii_lowercase().as_str() {
+                "1" | "true" | "yes" => Ok(true),
+                "0" | "false" | "no" | "none" => Ok(false),
+                _ => Err(Usage(format!("Invalid boolean argument '{policy}'")).into()),
+            },
+        }
+    }
+
+    /// The commit before the new one.
+    fn find_parent(&self, repo: &Repo) -> Result<Option<CommitId>> {
+        match (self.parent.as_deref(), &self.branch) {
+            (Some("none"), _) => Ok(None),
+            (Some(parent), _) => match parent.parse() {
+                Ok(parent) => Ok(Some(parent)),
+                Err(_) => Err(Usage(format!("Invalid rev {parent}")).into()),
+            },
+            (None, Some(branch)) if !self.orphan => {
+                parse_branch(branch)?;
+                match repo.resolve_rev(branch) {
+                    Err(Error::RefNotFound(_)) => Ok(None),
+                    found => Ok(Some(found?)),
+                }
+            }
+            (None, _) => Ok(None),
+        }
+    }
+
+    fn time(&self, context: &Context<'_>) -> Result<u64> {
+        let now = Zoned::now();
+        if let Some(text) = &self.timestamp {
+            let time = dates::parse(text, &now)?.as_second();
+            return u64::try_from(time)
+                .map_err(|_| Usage(format!("'{text}' is before 1970")).into());
+        }
+        if let Some(epoch) = context.var("SOURCE_DATE_EPOCH") {
+            let epoch = epoch.to_string_lossy();
+            return epoch
+                .parse()
+                .with_context(|| format!("Failed to parse SOURCE_DATE_EPOCH '{epoch}'"));
+        }
+        Ok(u64::try_from(now.timestamp().as_second())?)
+    }
+
+    fn print(&self, context: &Context<'_>, commit: CommitId, stats: Stats) -> Result<()> {
+        if !self.table_output {
+            return context.out.line(&commit.to_string());
+        }
+        let Stats {
+            metadata_total,
+            metadata_written,
+            content_total,
+            content_written,
+            content_bytes,
+            ..
+        } = stats;
+        context.out.text(&format!(
+            "Commit: {commit}\n\
+             Metadata Total: {metadata_total}\n\
+             Metadata Written: {metadata_written}\n\
+             Content Total: {content_total}\n\
+             Content Written: {content_written}\n\
+             Content Cache Hits: {}\n\
+             Content Bytes Written: {content_bytes}\n",
+            stats.cache_hits
+        ))
+    }
+}
+
+fn parse_branch(branch: &str) -> Result<Refspec> {
+    branch
+        .parse()
+        .map_err(|_| Usage(format!("Invalid refspec {branch}")).into())
+}
+
+fn parse_ref(name: &str) -> Result<RefName> {
+    name.parse()
+        .map_err(|_| Usage(format!("Invalid ref name {name}")).into())
+}
+
+fn is_unchanged(repo: &Repo, parent: CommitId, root: &DirId) -> Result<bool> {
+    let bytes = repo.load_commit(parent)?;
+    Ok(Commit::parse(&bytes)?.content_checksum() == content_checksum(root))
+}
