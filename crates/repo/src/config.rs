@@ -35,6 +35,8 @@ pub struct Config {
     pub lock_timeout: Option<Duration>,
     /// `core.min-free-space-size` or `core.min-free-space-percent`.
     pub min_free_space: MinFreeSpace,
+    /// `core.enable-uncompressed-cache`: checkouts in user mode keep the files that they inflate.
+    pub uncompressed_cache: bool,
     /// `core.tombstone-commits`: deleted commits leave a note.
     pub tombstone_commits: bool,
     /// `core.auto-update-summary` or `core.commit-update-summary`.
@@ -118,6 +120,7 @@ impl Config {
             locking: keys.boolean("core", "locking", true)?,
             lock_timeout: u64::try_from(timeout).ok().map(Duration::from_secs),
             min_free_space: keys.min_free_space()?,
+            uncompressed_cache: keys.boolean("core", "enable-uncompressed-cache", true)?,
             tombstone_commits: keys.boolean("core", "tombstone-commits", false)?,
             auto_update_summary,
             no_deltas_in_summary: keys.boolean("core", "no-deltas-in-summary", false)?,

@@ -132,6 +132,21 @@ pub enum Error {
     /// A path inside a commit does not exist.
     #[error("No such file or directory: {0}")]
     PathNotFound(String),
+    /// A path inside a commit goes on below something that is no directory. (The field says what;
+    /// the text is libostree's.)
+    #[error("Not a directory")]
+    NotADirectory(String),
+    /// A path inside a commit is a directory, where a file was wanted.
+    #[error("Can't open directory")]
+    IsADirectory(String),
+    /// A step of a checkout failed.
+    #[error("{step}: {source}")]
+    Checkout {
+        /// The step and the name, in the words in which libostree puts it.
+        step: String,
+        /// The system's answer.
+        source: io::Error,
+    },
     /// The bytes of something other than an object are not in order.
     #[error("{path}: {reason}")]
     Format {

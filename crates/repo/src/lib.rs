@@ -4,6 +4,7 @@
 //! This crate is the only one that knows the paths below a repository. It is synchronous and
 //! silent: big operations return what they did, and the caller prints.
 
+pub mod checkout;
 pub mod commit;
 pub mod config;
 mod error;
@@ -17,6 +18,7 @@ mod repo;
 mod rev;
 pub mod transaction;
 pub mod traverse;
+pub mod tree;
 
 pub use config::Config;
 pub use error::{Error, Result};

@@ -61,10 +61,11 @@ pub struct Transaction<'r> {
     fanout: [AtomicBool; 256],
 }
 
+/// A directory below `tmp/` for what is not to be seen yet.
 #[derive(Debug)]
-struct Staging {
+pub(crate) struct Staging {
     name: String,
-    dir: OwnedFd,
+    pub(crate) dir: OwnedFd,
     /// Left where it is when the transaction is dropped.
     keep: bool,
     _lock: FileLock,
@@ -186,7 +187,7 @@ impl<'r> Transaction<'r> {
             .into_iter()
             .partition(|path| path.ends_with(".commit"));
         for batch in [others, commits] {
-            move_objects(staging.dir.as_fd(), repo, &batch).map_err(io())?;
+            move_objects(staging.dir.as_fd(), repo.objects(), config.fsync, &batch).map_err(io())?;
         }
         staging.keep = false;
         let staging = self.staging.take();
@@ -281,7 +282,7 @@ impl Drop for Transaction<'_> {
 const QUARANTINE: &str = "oxtree-push-";
 
 impl Staging {
-    fn create(repo: &Repo, prefix: &str, keep: bool) -> Result<Self> {
+    pub(crate) fn create(repo: &Repo, prefix: &str, keep: bool) -> Result<Self> {
         loop {
             let name = fs::random_name(&format!("{prefix}{}-", repo.boot_id()));
             let path = repo.path().join("tmp").join(&name);
@@ -339,7 +340,7 @@ impl Staging {
             .map_err(Error::io("locking", repo.path().join("tmp").join(lock)))
     }
 
-    fn remove(self, repo: &Repo) -> Result<()> {
+    pub(crate) fn remove(self, repo: &Repo) -> Result<()> {
         for name in [self.name.clone(), format!("{}{LOCK_SUFFIX}", self.name)] {
             fs::remove_all(repo.tmp(), name.as_bytes())
                 .map_err(Error::io("deleting", repo.path().join("tmp").join(name)))?;
@@ -351,7 +352,7 @@ impl Staging {
 const LOCK_SUFFIX: &str = "-lock";
 
 /// The loose paths of all objects in a staging directory.
-fn staged_objects(dir: BorrowedFd<'_>) -> io::Result<Vec<String>> {
+pub(crate) fn staged_objects(dir: BorrowedFd<'_>) -> io::Result<Vec<String>> {
     let mut paths = Vec::new();
     for (fanout, _) in fs::entries(dir)? {
         let fanout = String::from_utf8_lossy(&fanout).into_owned();
@@ -366,13 +367,18 @@ fn staged_objects(dir: BorrowedFd<'_>) -> io::Result<Vec<String>> {
     Ok(paths)
 }
 
-/// Moves objects into `objects/` and makes their names durable.
-fn move_objects(from: BorrowedFd<'_>, repo: &Repo, paths: &[String]) -> io::Result<()> {
+/// Moves objects into `objects/` (or a directory of that layout) and makes their names durable.
+pub(crate) fn move_objects(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    sync: bool,
+    paths: &[String],
+) -> io::Result<()> {
     let fanout = |path: &String| path[..2].to_owned();
     let groups: Vec<&[String]> = paths.chunk_by(|a, b| fanout(a) == fanout(b)).collect();
     groups.par_iter().try_for_each(|group| {
         let dir = fanout(&group[0]);
-        fs::ensure_dir(repo.objects(), &*dir)?;
+        fs::ensure_dir(to, &*dir)?;
         for path in *group {
             let replace = path.ends_with(".commitmeta");
             let if_exists = if replace {
@@ -380,19 +386,17 @@ fn move_objects(from: BorrowedFd<'_>, repo: &Repo, paths: &[String]) -> io::Resu
             } else {
                 tmpfile::IfExists::Keep
             };
-            if !tmpfile::rename(from, path, repo.objects(), path, if_exists)? {
+            if !tmpfile::rename(from, path, to, path, if_exists)? {
                 rustix::fs::unlinkat(from, &**path, rustix::fs::AtFlags::empty())?;
             }
         }
-        match repo.config().fsync {
-            true => {
-                rustix::fs::fsync(fs::open_dir(repo.objects(), &*dir)?).map_err(io::Error::from)
-            }
+        match sync {
+            true => rustix::fs::fsync(fs::open_dir(to, &*dir)?).map_err(io::Error::from),
             false => Ok(()),
         }
     })?;
-    match repo.config().fsync {
-        true => Ok(rustix::fs::fsync(repo.objects())?),
+    match sync {
+        true => Ok(rustix::fs::fsync(to)?),
         false => Ok(()),
     }
 }
