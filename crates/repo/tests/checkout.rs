@@ -104,7 +104,20 @@ fn zero_times(dir: &Path) -> Vec<PathBuf> {
 #[test]
 fn every_mode_and_every_way() {
     for mode in MODES {
-        let bench = Bench::new(mode, |dir| trees::everything(dir, trees::QUICK));
+        let bench = Bench::new(mode, |dir| {
+            trees::everything(dir, trees::QUICK);
+            // Wide enough for several tasks, narrow enough for a dozen checkouts.
+            fs::remove_dir_all(dir.join("wide")).unwrap();
+            let wide = dir.join("wide");
+            fs::create_dir(&wide).unwrap();
+            for n in 0..300 {
+                trees::file(
+                    &wide.join(format!("{n}")),
+                    format!("{n}\n").as_bytes(),
+                    0o644,
+                );
+            }
+        });
         let user = Options {
             user: true,
             ..Options::default()
