@@ -21,7 +21,7 @@ pub use bins::BinDir;
 pub use compare::{Compare, compare_trees};
 pub use measure::{Meter, peak_rss};
 pub use repo::Repo;
-pub use sshd::{KnownHost, Sshd, SshdBuilder};
+pub use sshd::{KnownHost, Sshd, SshdBuilder, Transfer};
 pub use tmpfs::Tmpfs;
 pub use tool::{Output, Tool};
 pub use web::{Request, WebServer};

@@ -57,8 +57,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // Stopped first, or it might replace a child that is killed before it.
+        signal(self.child.id(), Signal::STOP);
         for pid in descendants(self.child.id()) {
-            kill(pid);
+            signal(pid, Signal::KILL);
         }
         // It may have ended by itself; then there is nothing left to kill.
         let _ = self.child.kill();
@@ -70,10 +72,10 @@ fn read_log(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|e| format!("(no log at {}: {e})", path.display()))
 }
 
-fn kill(pid: u32) {
+fn signal(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         // The process may be gone already.
-        let _ = kill_process(pid, Signal::KILL);
+        let _ = kill_process(pid, signal);
     }
 }
 

@@ -283,10 +283,58 @@ impl Sshd {
         Output::of(&mut ssh)
     }
 
+    /// A stand-in for `ssh`, for `--ssh-command`, whose connections [`Sshd::transfers`] counts.
+    /// What ssh itself has to say goes into its log, not to standard error.
+    #[must_use]
+    pub fn counting_ssh(&self) -> PathBuf {
+        let script = self.dir.path().join("ssh");
+        let log = shell_quote(self.dir.path().join("ssh-log"));
+        write_script(
+            &script,
+            &format!("exec ssh -F none -E {log} -o LogLevel=VERBOSE \"$@\""),
+        );
+        script
+    }
+
+    /// What crossed the wire in each finished connection of [`Sshd::counting_ssh`], encryption and
+    /// handshake included, in the order of their ends.
+    ///
+    /// # Panics
+    /// When there was none.
+    #[must_use]
+    pub fn transfers(&self) -> Vec<Transfer> {
+        let log =
+            fs::read_to_string(self.dir.path().join("ssh-log")).expect("a finished connection");
+        log.lines().filter_map(Transfer::parse).collect()
+    }
+
     /// What sshd has logged so far.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).expect("read sshd's log")
+    }
+}
+
+/// What one SSH connection carried, as OpenSSH counted it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    /// Bytes from the client to the server.
+    pub up: u64,
+    /// Bytes from the server to the client.
+    pub down: u64,
+}
+
+impl Transfer {
+    /// Reads the client's `Transferred: sent N, received N bytes, in N.N seconds`.
+    fn parse(line: &str) -> Option<Transfer> {
+        let (up, rest) = line
+            .strip_prefix("Transferred: sent ")?
+            .split_once(", received ")?;
+        let (down, _) = rest.split_once(" bytes")?;
+        Some(Transfer {
+            up: up.parse().ok()?,
+            down: down.parse().ok()?,
+        })
     }
 }
 
@@ -344,6 +392,38 @@ mod tests {
                 .expect_failure()
                 .stdout(),
             "it's a banner\nblue and red\n"
+        );
+    }
+
+    #[test]
+    fn bytes_are_counted_in_both_directions() {
+        let sshd = Sshd::builder().start();
+        let ssh = shell_quote(sshd.counting_ssh());
+        let ssh = format!(
+            "{ssh} {} -p {} {}@127.0.0.1",
+            sshd.ssh_options().join(" "),
+            sshd.port(),
+            sshd.user()
+        );
+        let run = |command: String| Tool::new("/bin/sh").ok(["-c", &command]);
+        run(format!("{ssh} head -c 1000000 /dev/zero"));
+        run(format!("{ssh} true"));
+        assert_eq!(
+            run(format!("head -c 500000 /dev/zero | {ssh} wc -c")),
+            "500000\n"
+        );
+        let counted = sshd.transfers();
+        assert!(
+            counted[0].down > 1_000_000 && counted[0].up < 100_000,
+            "{counted:?}"
+        );
+        assert!(
+            counted[1].down < 10_000 && counted[1].up < 10_000,
+            "{counted:?}"
+        );
+        assert!(
+            counted[2].down < 10_000 && counted[2].up > 500_000,
+            "{counted:?}"
         );
     }
 

@@ -121,7 +121,8 @@ pub fn sparse(path: &Path, len: u64) {
 /// Fills the existing directory `dir` with every kind of thing that a commit may hold: empty,
 /// tiny, sparse and incompressible files (the last two of `big` bytes each), odd modes and names,
 /// dangling, absolute and longest symlinks, xattrs, hardlinks, a directory of [`WIDTH`] entries
-/// and one of depth [`DEPTH`]; and, when root made it, several owners and a file capability.
+/// and one of depth [`DEPTH`]; and, when root makes it, several owners, a file capability and files
+/// that only root can read.
 ///
 /// # Panics
 /// When something cannot be written.
@@ -278,10 +279,12 @@ fn deep(dir: &Path) {
 
 fn modes(dir: &Path) {
     directory(dir, 0o755);
-    for mode in [
-        0o000, 0o400, 0o444, 0o600, 0o640, 0o664, 0o666, 0o755, 0o777, 0o4755, 0o2755, 0o6711,
-        0o1644,
-    ] {
+    let files = [
+        0o400, 0o444, 0o600, 0o640, 0o664, 0o666, 0o755, 0o777, 0o4755, 0o2755, 0o6711, 0o1644,
+    ];
+    // Only root can read, and so commit, what nobody may read.
+    let unreadable = [0o000, 0o200].into_iter().filter(|_| crate::is_root());
+    for mode in files.into_iter().chain(unreadable) {
         file(&dir.join(format!("file-{mode:04o}")), b"mode\n", mode);
     }
     for mode in [0o700, 0o711, 0o755, 0o1777, 0o2775, 0o2750] {
@@ -426,7 +429,8 @@ mod tests {
         let dir = crate::temp_dir();
         let repo = Tool::ostree()
             .repo(dir.path().join("repo"))
-            .init("bare-user");
+            .init("bare-user")
+            .without_fsync();
         let make = |name: &str, fill: &dyn Fn(&Path)| {
             let path = dir.path().join(name);
             directory(&path, 0o755);
