@@ -7,12 +7,13 @@
 //! cut, has a ref whose commit is incomplete. A lock file beside the staging directory tells
 //! everybody that it is in use; libostree does the same.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use oxtree_format::{ObjectId, ObjectKind};
+use oxtree_format::{CommitId, ObjectId, ObjectKind};
 use rayon::prelude::*;
 
 use crate::config::MinFreeSpace;
@@ -192,6 +193,28 @@ impl<'r> Transaction<'r> {
         staging.keep = false;
         let staging = self.staging.take();
         staging.map_or(Ok(()), |staging| staging.remove(repo))
+    }
+
+    /// Forgets staged commits that are not in `keep`, with their detached metadata. What an
+    /// interrupted push has left may include a commit without its files, which nobody is to see.
+    pub fn retain_commits(&self, keep: &HashSet<CommitId>) -> Result<()> {
+        let Some(staging) = &self.staging else {
+            return Ok(());
+        };
+        let io = || Error::io("reading", self.repo.path().join("tmp").join(&staging.name));
+        for path in staged_objects(staging.dir.as_fd()).map_err(io())? {
+            let object = path.split_once('/').and_then(|(dir, file)| {
+                ObjectId::from_loose(dir, file, self.repo.mode().is_archive())
+            });
+            let stray = object.is_some_and(|object| {
+                matches!(object.kind, ObjectKind::Commit | ObjectKind::CommitMeta)
+                    && !keep.contains(&CommitId(object.checksum))
+            });
+            if stray {
+                fs::remove_all(staging.dir.as_fd(), path.as_bytes()).map_err(io())?;
+            }
+        }
+        Ok(())
     }
 
     /// Ends the transaction; a quarantine's objects are deleted, too.

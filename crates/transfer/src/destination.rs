@@ -3,7 +3,7 @@
 //! of store can be added behind the same two traits, and must pass the same tests
 //! (`tests/conformance.rs`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 
 use oxtree_format::refs::RefName;
@@ -58,8 +58,12 @@ pub trait Quarantine: Sync {
     /// whose objects are known to be there.
     fn check_complete(&self, commit: CommitId, complete: Option<CommitId>) -> Result<()>;
 
-    /// Makes the objects public, and then changes the refs: all of them or none.
-    fn publish(self, refs: &[RefUpdate]) -> Result<()>;
+    /// Whether the object is public already.
+    fn is_public(&self, object: &ObjectId) -> Result<bool>;
+
+    /// Makes the objects public, and then changes the refs: all of them or none. Of commits only
+    /// those in `commits`, which are known to be complete: an interrupted push may have left others.
+    fn publish(self, refs: &[RefUpdate], commits: &HashSet<CommitId>) -> Result<()>;
 
     /// Throws everything away.
     fn discard(self) -> Result<()>;

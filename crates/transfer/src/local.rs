@@ -2,7 +2,7 @@
 //! A local repository as a destination, and pushing to one: the same protocol over a socket pair,
 //! so that there is one road only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -122,7 +122,12 @@ impl Quarantine for LocalQuarantine<'_> {
         )?)
     }
 
-    fn publish(self, refs: &[RefUpdate]) -> Result<()> {
+    fn is_public(&self, object: &ObjectId) -> Result<bool> {
+        Ok(self.transaction.repo().has_own_object(object)?)
+    }
+
+    fn publish(self, refs: &[RefUpdate], commits: &HashSet<CommitId>) -> Result<()> {
+        self.transaction.retain_commits(commits)?;
         self.transaction.commit(refs)?;
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! word, so that a refusal costs nobody a long upload; and with the whole push in the quarantine,
 //! when only what was verified counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use oxtree_format::refs::RefName;
 use oxtree_format::{Commit, CommitId, ObjectId};
@@ -51,24 +51,26 @@ pub fn before<D: Destination>(destination: &D, updates: &[WireUpdate]) -> Result
     Ok(verdict)
 }
 
-/// The second verdict: on what has arrived.
+/// The second verdict: on what has arrived. With it, the commits that are complete and become
+/// public: the new ones, and the history that came along.
 pub fn decide<D: Destination, Q: Quarantine>(
     destination: &D,
     quarantine: &Q,
     updates: &[WireUpdate],
-) -> Result<Verdict> {
+) -> Result<(Verdict, HashSet<CommitId>)> {
     let refs = destination.refs()?;
     let rules = destination.rules()?;
+    let mut commits = HashSet::new();
     let mut verdict = Vec::with_capacity(updates.len());
     for update in updates {
         let status = by_ref(update, &refs).or_else(|| by_rules(update, rules));
         let status = match status {
-            None => by_objects(quarantine, update, rules)?,
+            None => by_objects(quarantine, update, rules, &mut commits)?,
             status => status,
         };
         verdict.push(outcome(update, status));
     }
-    Ok(verdict)
+    Ok((verdict, commits))
 }
 
 type Refusal = Result<Status, String>;
@@ -127,17 +129,43 @@ fn by_objects<Q: Quarantine>(
     quarantine: &Q,
     update: &WireUpdate,
     rules: Rules,
+    commits: &mut HashSet<CommitId>,
 ) -> Result<Option<Refusal>> {
     let Some(new) = update.new.as_ref().map(|c| c.0) else {
         return Ok(None);
     };
     let old = update.old.as_ref().map(|c| c.0);
-    quarantine.check_complete(new, old)?;
+    check_lineage(quarantine, new, old, commits)?;
     let Some(old) = old else { return Ok(None) };
     let load = |id: &ObjectId| quarantine.load(id);
     let forward =
         is_ancestor(old, new, &load)? || timestamp(&new, &load)? > timestamp(&old, &load)?;
     Ok(by_direction(update, forward, rules))
+}
+
+/// Checks that the new commit is complete, and each before it that is not public yet.
+fn check_lineage<Q: Quarantine>(
+    quarantine: &Q,
+    new: CommitId,
+    old: Option<CommitId>,
+    commits: &mut HashSet<CommitId>,
+) -> Result<()> {
+    let mut next = Some(new);
+    while let Some(id) = next {
+        // The tip is looked at in any case: a ref is about to promise that it is whole.
+        let known = id != new && quarantine.is_public(&id.object())?;
+        if known || commits.contains(&id) || commits.len() > MAX_HISTORY {
+            break;
+        }
+        let bytes = match quarantine.load(&id.object()) {
+            Err(Error::Repo(error)) if error.is_missing_object() && id != new => break,
+            bytes => bytes?,
+        };
+        quarantine.check_complete(id, old)?;
+        commits.insert(id);
+        next = parse(id, &bytes)?.parent;
+    }
+    Ok(())
 }
 
 fn outcome(update: &WireUpdate, status: Option<Refusal>) -> RefOutcome {

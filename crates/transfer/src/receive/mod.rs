@@ -216,13 +216,13 @@ fn take_in<D: Destination, Q: Quarantine>(
         true => read_objects(&quarantine, session, from, to, limits)?,
         false => 0,
     };
-    let mut verdict = admit::decide(destination, &quarantine, &session.updates)?;
+    let (mut verdict, commits) = admit::decide(destination, &quarantine, &session.updates)?;
     let mut warnings = Vec::new();
     if admit::is_refused(&verdict) {
         admit::refuse_rest(&mut verdict);
         quarantine.discard()?;
     } else {
-        publish::publish(quarantine, &mut verdict)?;
+        publish::publish(quarantine, &mut verdict, &commits)?;
         if !admit::is_refused(&verdict) {
             warnings = derive::derive(destination);
         }
