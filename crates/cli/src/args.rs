@@ -124,7 +124,7 @@ fn describe(error: &clap::Error) -> String {
             format!("Missing argument for {}", name())
         }
         ErrorKind::MissingRequiredArgument => {
-            let missing = invalid().replace(['<', '>'], "");
+            let missing = invalid().replace("> <", " and ").replace(['<', '>'], "");
             format!("{missing} must be specified")
         }
         ErrorKind::InvalidUtf8 => "an argument is not UTF-8".to_owned(),

@@ -150,7 +150,7 @@ fn print_related(repo: &Repo, args: &Args) -> Result<String> {
 
 fn print_file_as(path: &str, sig: &str) -> Result<String> {
     let mut bytes = Vec::new();
-    let file = File::open(path).with_context(|| format!("opening {path}"))?;
+    let file = File::open(path).with_context(|| format!("openat({path})"))?;
     let read = file.take(MAX_METADATA_SIZE + 1).read_to_end(&mut bytes);
     if read.with_context(|| format!("reading {path}"))? as u64 > MAX_METADATA_SIZE {
         bail!("{path} is larger than any metadata: {MAX_METADATA_SIZE} bytes");

@@ -6,9 +6,10 @@ use std::io;
 use std::os::fd::AsFd;
 
 use oxtree_format::CommitId;
-use oxtree_format::refs::{CollectionId, RefName, Refspec, RemoteName};
+use oxtree_format::refs::{self, CollectionId, RefName, Refspec, RemoteName};
 use rustix::fs::FileType;
 
+use super::ref_path;
 use crate::{Error, Repo, Result, fs};
 
 /// Deeper folders of refs are not looked into.
@@ -22,30 +23,24 @@ impl Repo {
         if let Some(parent) = self.parent() {
             refs = parent.list_refs(prefix)?;
         }
-        let (remote, name) = match prefix.map(|p| p.split_once(':').ok_or(p)) {
-            None => {
-                self.collect_refs("refs/heads", None, &mut refs)?;
-                for remote in self.remotes_with_refs()? {
-                    self.collect_refs(&format!("refs/remotes/{remote}"), Some(&remote), &mut refs)?;
-                }
-                return Ok(refs);
+        let Some(prefix) = prefix else {
+            self.collect_refs("refs/heads", None, &mut refs)?;
+            for remote in self.remotes_with_refs()? {
+                self.collect_refs(&format!("refs/remotes/{remote}"), Some(&remote), &mut refs)?;
             }
-            Some(Ok((remote, name))) => (Some(remote.parse().map_err(Error::invalid)?), name),
-            Some(Err(name)) => (None, name),
+            return Ok(refs);
         };
-        let base = match &remote {
-            Some(remote) => format!("refs/remotes/{remote}"),
-            None => "refs/heads".to_owned(),
-        };
-        if name.is_empty() {
-            self.collect_refs(&base, remote.as_ref(), &mut refs)?;
+        if let Some(remote) = prefix.strip_suffix(':') {
+            let remote = remote.parse().map_err(Error::invalid::<refs::Error>)?;
+            self.collect_refs(&format!("refs/remotes/{remote}"), Some(&remote), &mut refs)?;
             return Ok(refs);
         }
-        let name: RefName = name.trim_end_matches('/').parse().map_err(Error::invalid)?;
-        let path = format!("{base}/{name}");
+        let exact: Refspec = prefix.parse().map_err(Error::invalid::<refs::Error>)?;
+        let path = ref_path(&exact);
         if let Some(commit) = self.read_ref_file(&path)? {
-            refs.insert(Refspec { remote, name }, commit);
+            refs.insert(exact, commit);
         } else {
+            let Refspec { remote, name } = exact;
             self.collect_below(&path, remote.as_ref(), name.as_str(), &mut refs, 0)?;
         }
         Ok(refs)
