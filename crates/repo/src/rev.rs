@@ -31,7 +31,7 @@ impl Repo {
         }
         // libostree asks for prefixes before refs, wherever a word could be one.
         let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        if (2..64).contains(&rev.len())
+        if (1..64).contains(&rev.len())
             && rev.bytes().all(is_hex)
             && let Some(commit) = self.unique_prefix(rev)?
         {

@@ -30,7 +30,7 @@ pub(crate) struct Args {
     #[arg(value_name = "OPERATION")]
     operation: Option<String>,
     /// The key, and for `set` its value
-    #[arg(value_name = "KEY", allow_hyphen_values = true)]
+    #[arg(value_name = "KEY")]
     words: Vec<String>,
 }
 

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `init`: a new repository.
 
-use std::path::PathBuf;
-
 use anyhow::Result;
 use oxtree_format::CollectionId;
 use oxtree_repo::{Mode, Repo};
 
 use crate::context::Context;
+use crate::error::Usage;
 
 /// Options of `init`.
 #[derive(Debug, clap::Args)]
@@ -37,7 +36,9 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     let mode: Mode = args.mode.parse()?;
     let collection: Option<CollectionId> =
         args.collection_id.as_deref().map(str::parse).transpose()?;
-    let path = context.named_repo().unwrap_or_else(|| PathBuf::from("."));
+    let Some(path) = context.named_repo() else {
+        return Err(Usage("Command requires a --repo argument".to_owned()).into());
+    };
     Repo::create_in(&path, mode, collection.as_ref(), &context.environment())?;
     Ok(())
 }

@@ -152,19 +152,18 @@ impl Repo {
     fn make_room(&self, path: &str, name: &str) -> Result<()> {
         let io = || Error::io("writing", self.path().join(path));
         if let Some((folder, _)) = path.rsplit_once('/') {
+            let in_the_way = || Error::RefInTheWay(name.to_owned());
             match fs::ensure_dirs(self.dir(), folder) {
-                Err(error)
-                    if error.kind() == io::ErrorKind::NotADirectory
-                        || error.kind() == io::ErrorKind::AlreadyExists =>
-                {
-                    return Err(Error::RefInTheWay(name.to_owned()));
+                Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                    return Err(in_the_way());
                 }
-                done => done.map_err(io())?,
+                made => made.map_err(io())?,
+            }
+            if !self.is_folder(folder)? {
+                return Err(in_the_way());
             }
         }
-        let stat = fs::stat(self.dir(), path).map_err(io())?;
-        let folder = stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir());
-        if !folder {
+        if !self.is_folder(path)? {
             return Ok(());
         }
         match self.remove_if_empty(path).map_err(io())? {
@@ -174,6 +173,12 @@ impl Repo {
                 found,
             }),
         }
+    }
+
+    fn is_folder(&self, path: &str) -> Result<bool> {
+        let stat = fs::stat(self.dir(), path);
+        let stat = stat.map_err(Error::io("looking at", self.path().join(path)))?;
+        Ok(stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir()))
     }
 
     /// Removes a folder of refs with all the empty folders in it. If there is a ref, its path

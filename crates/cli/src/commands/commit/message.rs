@@ -12,6 +12,7 @@ use crate::context::Context;
 
 /// Options about the message.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub(super) struct Options {
     /// The first line of the message
     #[arg(long, short, value_name = "SUBJECT")]

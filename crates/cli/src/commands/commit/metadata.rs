@@ -14,6 +14,7 @@ type Pairs = Vec<(String, OwnedVariant)>;
 
 /// Options about metadata.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub(super) struct Options {
     /// Do not say in the commit which refs may point at it
     #[arg(long)]

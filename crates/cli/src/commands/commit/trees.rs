@@ -15,6 +15,7 @@ use crate::error::Usage;
 
 /// Options about the tree.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub(super) struct Options {
     /// Begin with the tree of this commit as it is
     #[arg(long, value_name = "REV")]

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The commands that look at a repository and its refs, beside the real `ostree`: same output,
+//! same errors, same exit code, same files.
+
+mod config;
+mod init;
+mod names;
+mod refs;
+mod rev_parse;
+mod show;
+mod side;

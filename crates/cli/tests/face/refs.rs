@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `refs` and `reset`.
+
+use crate::side::Side;
+
+fn with_refs() -> Side {
+    let side = Side::new();
+    side.commit("main", &["--timestamp=@0"]);
+    side.commit("main", &["--timestamp=@1"]);
+    side.commit("debian/12/amd64", &["--timestamp=@2"]);
+    side.commit("debian/12/arm64", &["--timestamp=@3"]);
+    side.commit("debian/11", &["--timestamp=@4"]);
+    for args in [
+        ["--create=origin:a/b", "main"],
+        ["--create=origin:c", "main"],
+        ["--create=other:a", "debian/11"],
+    ] {
+        side.real(&[&["refs", "--repo=repo"], &args[..]].concat())
+            .expect_ok();
+    }
+    for args in [
+        ["--create=stable", "debian/12/amd64"],
+        ["--create=x/y/stable", "main"],
+    ] {
+        side.real(&[&["refs", "--repo=repo", "-A"], &args[..]].concat())
+            .expect_ok();
+    }
+    side
+}
+
+#[test]
+fn listing() {
+    let side = with_refs();
+    for args in [
+        &[][..],
+        &["--list"],
+        &["debian"],
+        &["--list", "debian"],
+        &["debian/12", "main"],
+        &["debian/12/amd64"],
+        &["deb"],
+        &["origin:"],
+        &["origin:a"],
+        &["--list", "origin:a"],
+        &["origin:c"],
+        &["nope:"],
+        &["-A"],
+        &["--alias", "x"],
+        &["-A", "nope"],
+        &["-c"],
+        &["a b"],
+        &["debian/"],
+        &[""],
+    ] {
+        side.same_sorted(&[&["refs"], args].concat());
+    }
+    // Newer than the real tool on this machine.
+    let commit = side.real(&["rev-parse", "--repo=repo", "main"]).stdout();
+    let output = side
+        .ours(&["refs", "--repo=repo", "-r", "main"])
+        .expect_ok();
+    assert_eq!(output.stdout(), format!("main\t{commit}"));
+}
+
+#[test]
+fn changes() {
+    let side = with_refs();
+    side.copy();
+    for args in [
+        &["--create=new", "main^"][..],
+        &["--create=new", "main"],
+        &["--force", "--create=new", "debian/11"],
+        &["--create=n2", "nope"],
+        &["--create=n 3", "main"],
+        &["--create=third:n4", "main"],
+        &["--create=../x", "main"],
+        &["--create=u"],
+        &["--create=u", "a", "b"],
+        &["--create=origin", "main"],
+        &["--create=x", "main"],
+        &["--create=x/y", "main"],
+        &["-A", "--create=new", "main"],
+        &["-A", "--create=alias", "main"],
+        &["-A", "--create=alias", "debian/11"],
+        &["-A", "--create=deep/er/alias", "alias"],
+        &["-A", "--create=zz", "nope"],
+        &["--delete"],
+        &["--delete", "nope"],
+        &["--delete", "main"],
+        &["--delete", "deep"],
+        &["--delete", "alias", "x"],
+        &["--delete", "main"],
+        &["--delete", "origin:a"],
+        &["-c", "--create=org.example.X:m1", "debian/11"],
+        &["-c", "--create=org.example.X:m1", "debian/11", "--force"],
+        &["-c", "--create=foo:m1", "debian/11"],
+        &["-c", "org.example.X"],
+        &["-c", "--delete", "org.example.X"],
+        &["-c"],
+        &["--delete", "debian/11"],
+    ] {
+        side.same_change(&[&["refs"], args].concat());
+        side.assert_copies_equal();
+    }
+}
+
+#[test]
+fn a_ref_below_a_ref_is_refused() {
+    let side = with_refs();
+    for alias in [&[][..], &["-A"]] {
+        let args = [
+            &["refs", "--repo=repo", "--create=main/x", "debian/11"],
+            alias,
+        ]
+        .concat();
+        let output = side.ours(&args).expect_failure();
+        let expected = "error: Conflict: a part of main/x is a ref itself\n";
+        assert_eq!(output.stderr(), expected);
+    }
+}
+
+#[test]
+fn a_folder_without_refs_gives_way() {
+    let side = with_refs();
+    side.real(&["refs", "--repo=repo", "--delete", "debian/11"])
+        .expect_ok();
+    std::fs::create_dir_all(side.repo().join("refs/heads/debian/11/a/b")).unwrap();
+    side.ours(&["refs", "--repo=repo", "--create=debian/11", "main"])
+        .expect_ok();
+    side.same(&["rev-parse", "debian/11"]);
+}
+
+#[test]
+fn collections_of_the_repository_itself() {
+    let side = Side::empty();
+    let init = [
+        "init",
+        "--repo=repo",
+        "--mode=archive",
+        "--collection-id=org.example.Own",
+    ];
+    side.real(&init).expect_ok();
+    std::fs::create_dir(side.path("tree")).unwrap();
+    side.commit("main", &["--timestamp=@0"]);
+    side.copy();
+    side.same_change(&["refs", "-c"]);
+    side.same_change(&["refs", "-c", "--create=org.example.Own:second", "main"]);
+    side.same_change(&["refs", "-c", "--create=org.example.Other:third", "main"]);
+    side.assert_copies_equal();
+    side.same_sorted(&["refs", "-c"]);
+    side.same_sorted(&["refs", "-c", "org.example.Other"]);
+    side.same_sorted(&["refs"]);
+}
+
+#[test]
+fn reset() {
+    let side = with_refs();
+    side.copy();
+    for args in [
+        ["main", "main^"],
+        ["main", "debian/11"],
+        ["main", "nope"],
+        ["nope", "main"],
+        ["a b", "main"],
+    ] {
+        side.same_change(&["reset", args[0], args[1]]);
+        side.assert_copies_equal();
+    }
+}
