@@ -5,6 +5,7 @@
 //! `refs/mirrors/COLLECTION/NAME` mirrors another collection. An alias is a relative symbolic link
 //! within `refs/heads`.
 
+mod journal;
 mod list;
 mod write;
 

@@ -61,9 +61,7 @@ impl Repo {
             let path = ref_path(&update.refspec);
             self.make_room(&path, &update.refspec.to_string())?;
         }
-        for update in updates {
-            self.write_ref(&ref_path(&update.refspec), update.new)?;
-        }
+        self.change_together(updates)?;
         self.touch()?;
         drop(lock);
         Ok(())
@@ -133,7 +131,7 @@ impl Repo {
     }
 
     /// An alias at `path` is replaced, not followed: so does libostree.
-    fn write_ref(&self, path: &str, new: Option<CommitId>) -> Result<()> {
+    pub(super) fn write_ref(&self, path: &str, new: Option<CommitId>) -> Result<()> {
         let io = |action| Error::io(action, self.path().join(path));
         if let Some(commit) = new {
             return self
@@ -149,7 +147,7 @@ impl Repo {
     }
 
     /// Makes the folders that a ref needs. A folder in its place goes if it holds no refs.
-    fn make_room(&self, path: &str, name: &str) -> Result<()> {
+    pub(super) fn make_room(&self, path: &str, name: &str) -> Result<()> {
         let io = || Error::io("writing", self.path().join(path));
         if let Some((folder, _)) = path.rsplit_once('/') {
             let in_the_way = || Error::RefInTheWay(name.to_owned());
@@ -224,7 +222,10 @@ impl Repo {
         let path = self.path().join(REFS_LOCK);
         let timeout = self.config().lock_timeout;
         match FileLock::take(self.dir(), REFS_LOCK, LockKind::Exclusive, timeout) {
-            Ok(Some(lock)) => Ok(lock),
+            Ok(Some(lock)) => {
+                self.finish_journal()?;
+                Ok(lock)
+            }
             Ok(None) => Err(Error::Locked {
                 kind: LockKind::Exclusive.name(),
                 path,
