@@ -2,16 +2,17 @@
 //! Which objects a commit is made of.
 //!
 //! Walks keep their own stack, visit each dirtree once, and hold no more than the ids they have
-//! found. A walk that is given *bases*, commits that are there already, goes through them in
-//! lock-step and skips what is the same at the same place: an update of a large tree reads only the
-//! folders that have changed.
+//! found and the folders still to be visited. A walk that is given *bases*, commits that are there
+//! already, goes through them in lock-step and skips what is the same at the same place: an update
+//! of a large tree reads only the folders that have changed.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use oxtree_format::{Commit, CommitId, DirId, DirTree, FileId, ObjectId, ObjectKind};
+use oxtree_format::{Commit, CommitId, DirId, DirTree, FileId, ObjectId};
 use rayon::prelude::*;
 
-use crate::{Error, Repo, Result, Transaction};
+use crate::{CommitState, Error, Repo, Result, Transaction};
 
 /// Deeper trees are refused: libostree refuses to pull them.
 pub const MAX_DEPTH: usize = 256;
@@ -23,6 +24,9 @@ pub trait Objects: Sync {
 
     /// Whether an object is there.
     fn has(&self, object: &ObjectId) -> Result<bool>;
+
+    /// Whether a commit is known to lack some of its objects.
+    fn is_partial(&self, commit: CommitId) -> Result<bool>;
 }
 
 impl Objects for Repo {
@@ -33,6 +37,10 @@ impl Objects for Repo {
     fn has(&self, object: &ObjectId) -> Result<bool> {
         self.has_object(object)
     }
+
+    fn is_partial(&self, commit: CommitId) -> Result<bool> {
+        Ok(self.commit_state(commit)? != CommitState::Normal)
+    }
 }
 
 impl Objects for Transaction<'_> {
@@ -41,7 +49,16 @@ impl Objects for Transaction<'_> {
     }
 
     fn has(&self, object: &ObjectId) -> Result<bool> {
-        Ok(self.has_staged(object)? || self.repo().has_object(object)?)
+        if self.has_staged(object)? {
+            return Ok(true);
+        }
+        self.repo()
+            .parent()
+            .map_or(Ok(false), |parent| parent.has_object(object))
+    }
+
+    fn is_partial(&self, commit: CommitId) -> Result<bool> {
+        self.repo().is_partial(commit)
     }
 }
 
@@ -52,24 +69,42 @@ pub fn root(objects: &impl Objects, commit: CommitId) -> Result<DirId> {
     Ok(commit.root)
 }
 
+/// A commit and those before it, newest first, each with its bytes. Ends where a parent is not
+/// there; that the first commit is not there is an error.
+pub fn ancestors<O: Objects>(
+    objects: &O,
+    commit: CommitId,
+) -> impl Iterator<Item = Result<(CommitId, Vec<u8>)>> {
+    let mut next = Some(commit);
+    std::iter::from_fn(move || {
+        let id = next.take()?;
+        let bytes = match objects.load(&id.object()) {
+            Err(error) if error.is_missing_object() && id != commit => return None,
+            Err(error) => return Some(Err(error)),
+            Ok(bytes) => bytes,
+        };
+        match Commit::parse(&bytes) {
+            Ok(parsed) => next = parsed.parent,
+            Err(error) => return Some(Err(Error::corrupt(id, error))),
+        }
+        Some(Ok((id, bytes)))
+    })
+}
+
 /// All objects of a commit, each once, but those that are at the same place in a commit of
 /// `bases`. The commit itself comes last. Bases that are not there, or not whole, are of no use and
-/// do no harm.
+/// do no harm, but that what they have is taken to be there.
 pub fn new_objects(
     objects: &impl Objects,
     commit: CommitId,
     bases: &[CommitId],
 ) -> Result<Vec<ObjectId>> {
-    let mut found = Vec::new();
-    let mut seen = HashSet::new();
-    walk(objects, commit, bases, &mut |object, _| {
-        if seen.insert(object) {
-            found.push(object);
-        }
+    let mut all = Vec::new();
+    Walk::new(objects).commit(commit, bases, &mut |found: &Found<'_>| {
+        all.push(found.object);
         Ok(())
     })?;
-    found.push(commit.object());
-    Ok(found)
+    Ok(all)
 }
 
 /// All objects of a commit, each once; the commit itself last.
@@ -78,13 +113,17 @@ pub fn all_objects(objects: &impl Objects, commit: CommitId) -> Result<Vec<Objec
 }
 
 /// Checks that all objects of a commit are there. What is at the same place in the commit
-/// `complete` needs no look. The error names an object that is missing, and where it belongs.
+/// `complete` needs no look, unless that is known to lack something. The error names an object that
+/// is missing, and where it belongs.
 pub fn check_complete(
     objects: &impl Objects,
     commit: CommitId,
     complete: Option<CommitId>,
 ) -> Result<()> {
-    let bases: Vec<CommitId> = complete.into_iter().collect();
+    let bases = match complete {
+        Some(base) if !objects.is_partial(base)? => vec![base],
+        _ => Vec::new(),
+    };
     let needed = match new_objects(objects, commit, &bases) {
         Err(error) if error.is_missing_object() => return Err(incomplete(objects, commit, error)),
         needed => needed?,
@@ -105,14 +144,14 @@ pub fn check_complete(
 
 /// Says where in the commit the first missing object belongs; only now is that worth a slow walk.
 fn incomplete(objects: &impl Objects, commit: CommitId, error: Error) -> Error {
-    let mut found = None;
-    let walked = walk(objects, commit, &[], &mut |object, path| {
-        if found.is_none() && !objects.has(&object)? {
-            found = Some((object, path.to_owned()));
+    let mut first = None;
+    let walked = Walk::new(objects).commit(commit, &[], &mut |found: &Found<'_>| {
+        if first.is_none() && !objects.has(&found.object)? {
+            first = Some((found.object, found.path()));
         }
         Ok(())
     });
-    match (found, walked) {
+    match (first, walked) {
         (Some((object, path)), _) => Error::Incomplete {
             commit,
             object,
@@ -123,72 +162,181 @@ fn incomplete(objects: &impl Objects, commit: CommitId, error: Error) -> Error {
     }
 }
 
+/// An object that a walk has found.
+#[derive(Debug)]
+pub struct Found<'a> {
+    /// The object.
+    pub object: ObjectId,
+    folder: &'a Place,
+    name: &'a str,
+}
+
+impl Found<'_> {
+    /// Where in the commit it was found. (An object may be in more places.)
+    pub fn path(&self) -> String {
+        let mut names: Vec<&str> = Vec::new();
+        names.extend((!self.name.is_empty()).then_some(self.name));
+        let mut folder = self.folder;
+        while let Place(Some(node)) = folder {
+            names.push(&node.name);
+            folder = &node.above;
+        }
+        names.reverse();
+        format!("/{}", names.join("/"))
+    }
+}
+
+/// A folder within a commit; the root is no node. Names are held once however many are below.
+#[derive(Clone, Debug, Default)]
+struct Place(Option<Arc<Node>>);
+
+#[derive(Debug)]
+struct Node {
+    above: Place,
+    name: String,
+}
+
+/// Is told what a walk finds.
+pub trait Visit {
+    /// An object, found for the first time in this walk.
+    fn found(&mut self, found: &Found<'_>) -> Result<()>;
+
+    /// A dirtree that cannot be read. The walk goes on without it if this is no error here.
+    fn unreadable(&mut self, _dirtree: &Found<'_>, error: Error) -> Result<()> {
+        Err(error)
+    }
+}
+
+impl<F: FnMut(&Found<'_>) -> Result<()>> Visit for F {
+    fn found(&mut self, found: &Found<'_>) -> Result<()> {
+        self(found)
+    }
+}
+
+/// A walk through one commit or more, which tells of each object once.
+#[derive(Debug)]
+pub struct Walk<'o, O> {
+    objects: &'o O,
+    seen: HashSet<ObjectId>,
+}
+
 /// A folder still to be visited.
 struct Pending {
     dir: DirId,
     /// What is at its place in the bases.
     bases: Vec<DirId>,
-    path: String,
+    place: Place,
     depth: usize,
 }
 
-/// Calls `on` with every object below a commit that is at no base's same place, and with the path
-/// it belongs to. An object in several places is told of more than once, but each dirtree is
-/// entered once only.
-fn walk(
-    objects: &impl Objects,
-    commit: CommitId,
-    bases: &[CommitId],
-    on: &mut impl FnMut(ObjectId, &str) -> Result<()>,
-) -> Result<()> {
-    let dir = root(objects, commit)?;
-    let bases: Vec<DirId> = bases
-        .iter()
-        .filter_map(|base| root(objects, *base).ok())
-        .collect();
-    let mut entered = HashSet::new();
-    let mut stack = vec![Pending {
-        dir,
-        bases,
-        path: "/".to_owned(),
-        depth: 0,
-    }];
-    while let Some(Pending {
-        dir,
-        bases,
-        path,
-        depth,
-    }) = stack.pop()
-    {
+impl<'o, O: Objects> Walk<'o, O> {
+    /// A walk that has seen nothing yet.
+    pub fn new(objects: &'o O) -> Self {
+        Self {
+            objects,
+            seen: HashSet::new(),
+        }
+    }
+
+    /// Visits every object of a commit that this walk has not seen, and that is at no base's same
+    /// place. The commit itself comes last.
+    pub fn commit(
+        &mut self,
+        commit: CommitId,
+        bases: &[CommitId],
+        visit: &mut impl Visit,
+    ) -> Result<()> {
+        let mut stack = vec![Pending {
+            dir: root(self.objects, commit)?,
+            bases: bases
+                .iter()
+                .filter_map(|base| root(self.objects, *base).ok())
+                .collect(),
+            place: Place::default(),
+            depth: 0,
+        }];
+        while let Some(pending) = stack.pop() {
+            self.folder(&pending, &mut stack, visit)?;
+        }
+        self.tell(commit.object(), &Place::default(), "", visit)?;
+        Ok(())
+    }
+
+    fn tell(
+        &mut self,
+        object: ObjectId,
+        folder: &Place,
+        name: &str,
+        visit: &mut impl Visit,
+    ) -> Result<bool> {
+        let new = self.seen.insert(object);
+        if new {
+            visit.found(&Found {
+                object,
+                folder,
+                name,
+            })?;
+        }
+        Ok(new)
+    }
+
+    fn folder(
+        &mut self,
+        pending: &Pending,
+        stack: &mut Vec<Pending>,
+        visit: &mut impl Visit,
+    ) -> Result<()> {
+        let Pending {
+            dir,
+            bases,
+            place,
+            depth,
+        } = pending;
         if !bases.iter().any(|base| base.meta == dir.meta) {
-            on(dir.meta.object(), &path)?;
+            self.tell(dir.meta.object(), place, "", visit)?;
         }
-        if bases.iter().any(|base| base.tree == dir.tree) || !entered.insert(dir.tree) {
-            continue;
+        if bases.iter().any(|base| base.tree == dir.tree)
+            || !self.tell(dir.tree.object(), place, "", visit)?
+        {
+            return Ok(());
         }
-        if depth > MAX_DEPTH {
+        let found = Found {
+            object: dir.tree.object(),
+            folder: place,
+            name: "",
+        };
+        if *depth > MAX_DEPTH {
+            let path = found.path();
             return Err(Error::Invalid(format!(
                 "Exceeded maximum recursion at {path}"
             )));
         }
-        on(dir.tree.object(), &path)?;
-        let bytes = objects.load(&dir.tree.object())?;
-        let tree = DirTree::parse(&bytes).map_err(|error| Error::corrupt(dir.tree, error))?;
-        let same = Same::of(objects, &bases);
+        let bytes = match self.objects.load(&found.object) {
+            Ok(bytes) => bytes,
+            Err(error) => return visit.unreadable(&found, error),
+        };
+        let tree = match DirTree::parse(&bytes) {
+            Ok(tree) => tree,
+            Err(error) => return visit.unreadable(&found, Error::corrupt(dir.tree, error)),
+        };
+        let same = Same::of(self.objects, bases);
         for (name, file) in tree.files().filter(|(_, file)| !same.files.contains(file)) {
-            on(file.object(), &join(&path, name))?;
+            self.tell(file.object(), place, name, visit)?;
         }
-        for (name, dir) in tree.dirs() {
-            let bases = same.dirs.get(name).cloned().unwrap_or_default();
-            stack.push(Pending {
-                dir,
-                bases,
-                path: join(&path, name),
-                depth: depth + 1,
-            });
-        }
+        let first = stack.len();
+        stack.extend(tree.dirs().map(|(name, dir)| Pending {
+            dir,
+            bases: same.dirs.get(name).cloned().unwrap_or_default(),
+            place: Place(Some(Arc::new(Node {
+                above: place.clone(),
+                name: name.to_owned(),
+            }))),
+            depth: depth + 1,
+        }));
+        // The last one is visited first.
+        stack[first..].reverse();
+        Ok(())
     }
-    Ok(())
 }
 
 /// What is in the folders of the bases.
@@ -202,8 +350,7 @@ impl Same {
     fn of(objects: &impl Objects, bases: &[DirId]) -> Self {
         let mut same = Self::default();
         for base in bases {
-            let object = ObjectId::new(ObjectKind::DirTree, base.tree.0);
-            let Ok(bytes) = objects.load(&object) else {
+            let Ok(bytes) = objects.load(&base.tree.object()) else {
                 continue;
             };
             let Ok(tree) = DirTree::parse(&bytes) else {
@@ -216,8 +363,4 @@ impl Same {
         }
         same
     }
-}
-
-fn join(folder: &str, name: &str) -> String {
-    format!("{}/{name}", folder.trim_end_matches('/'))
 }

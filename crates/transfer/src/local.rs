@@ -10,7 +10,7 @@ use std::path::Path;
 use oxtree_format::file::{PREFIX_LEN, header_len};
 use oxtree_format::refs::RefName;
 use oxtree_format::{CommitId, FileHeader, FileId, ObjectId, ObjectKind};
-use oxtree_repo::{RefUpdate, Repo, Transaction, traverse};
+use oxtree_repo::{CommitState, RefUpdate, Repo, Transaction, traverse};
 use rayon::prelude::*;
 
 use crate::destination::{Destination, Quarantine, Rules};
@@ -127,8 +127,13 @@ impl Quarantine for LocalQuarantine<'_> {
     }
 
     fn publish(self, refs: &[RefUpdate], commits: &HashSet<CommitId>) -> Result<()> {
+        let repo = self.transaction.repo();
         self.transaction.retain_commits(commits)?;
         self.transaction.commit(refs)?;
+        // They were checked to be complete, whatever an earlier pull had left of them.
+        for commit in commits {
+            repo.set_commit_state(*commit, CommitState::Normal)?;
+        }
         Ok(())
     }
 
