@@ -26,15 +26,13 @@ pub struct CommitBuilder {
 }
 
 impl CommitBuilder {
-    /// Says in the metadata which refs may point at the commit (if there are any), and in which
-    /// collection they are (unless the metadata says that already).
+    /// Says in the metadata which refs may point at the commit (none is a list, too), and in
+    /// which collection they are (unless the metadata says that already).
     pub fn bind(&mut self, refs: &[&str], collection: Option<&CollectionId>) {
         let mut refs = refs.to_vec();
         refs.sort_unstable();
-        if !refs.is_empty() {
-            self.metadata
-                .push((keys::REF_BINDING.to_owned(), OwnedVariant::of(&refs)));
-        }
+        self.metadata
+            .push((keys::REF_BINDING.to_owned(), OwnedVariant::of(&refs)));
         let given = self
             .metadata
             .iter()

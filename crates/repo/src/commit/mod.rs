@@ -7,6 +7,7 @@ mod devino;
 mod dir;
 mod modifier;
 mod stored;
+mod tar;
 mod walk;
 
 pub use builder::CommitBuilder;
@@ -14,3 +15,4 @@ pub use devino::DevInoCache;
 pub use dir::tree_from_dir;
 pub use modifier::{Attributes, CommitModifier, PathSet, StatOverrides, Verdict};
 pub use stored::tree_from_commit;
+pub use tar::{TarOptions, add_tar};

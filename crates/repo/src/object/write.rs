@@ -171,22 +171,28 @@ impl Transaction<'_> {
         size: u64,
         path: &Path,
     ) -> Result<FileId> {
-        let mut source = Source {
-            file,
-            left: size,
-            fault: None,
-        };
+        let mut source = Source::new(file, size);
         let written = self.write_file_twice_read(header, &mut source, size);
-        match source.fault {
-            Some(fault) => Err(Error::io("reading", path)(fault)),
-            None => written,
-        }
+        source.blame(written, path)
+    }
+
+    /// Writes a file object from a stream, part of the file `path` on disk.
+    pub fn write_file_stream(
+        &self,
+        header: &FileHeader,
+        content: &mut dyn Read,
+        size: u64,
+        path: &Path,
+    ) -> Result<FileId> {
+        let mut source = Source::new(content, size);
+        let written = self.write_file(header, size, &mut source, None);
+        source.blame(written, path)
     }
 
     fn write_file_twice_read(
         &self,
         header: &FileHeader,
-        source: &mut Source<'_>,
+        source: &mut Source<&mut File>,
         size: u64,
     ) -> Result<FileId> {
         if size <= IN_MEMORY {
@@ -200,7 +206,7 @@ impl Transaction<'_> {
             self.count_wanted(ObjectKind::File);
             return Ok(id);
         }
-        source.file.rewind().map_err(io)?;
+        source.from.rewind().map_err(io)?;
         source.left = size;
         self.write_stream(header, size, source, Some(id))
     }
@@ -570,23 +576,43 @@ fn copy_exactly(
     }
 }
 
-/// A file on disk that is to have a certain size. Remembers its own faults, so that they are not
-/// taken for faults of the repository.
-struct Source<'a> {
-    file: &'a mut File,
+/// Something outside of the repository that is to have a certain size. Remembers its own faults,
+/// so that they are not taken for faults of the repository.
+struct Source<R> {
+    from: R,
+    size: u64,
     left: u64,
     fault: Option<io::Error>,
 }
 
-impl Read for Source<'_> {
+impl<R: Read> Source<R> {
+    fn new(from: R, size: u64) -> Self {
+        Self {
+            from,
+            size,
+            left: size,
+            fault: None,
+        }
+    }
+
+    /// The outcome of writing what was read from here; a fault of our own is one of `path`.
+    fn blame<T>(self, outcome: Result<T>, path: &Path) -> Result<T> {
+        match self.fault {
+            Some(fault) => Err(Error::io("reading", path)(fault)),
+            None => outcome,
+        }
+    }
+}
+
+impl<R: Read> Read for Source<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let changed = |how| {
-            let text = format!("the file got {how} while it was read");
+        let other_size = |how: &str| {
+            let text = format!("it has {how} than the {} bytes expected", self.size);
             io::Error::new(io::ErrorKind::InvalidData, text)
         };
-        let fault = match self.file.read(buffer) {
-            Ok(len) if len as u64 > self.left => changed("longer"),
-            Ok(0) if self.left > 0 && !buffer.is_empty() => changed("shorter"),
+        let fault = match self.from.read(buffer) {
+            Ok(len) if len as u64 > self.left => other_size("more"),
+            Ok(0) if self.left > 0 && !buffer.is_empty() => other_size("less"),
             Ok(len) => {
                 self.left -= len as u64;
                 return Ok(len);

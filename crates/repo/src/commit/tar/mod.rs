@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Laying a tar stream over a tree.
+//!
+//! One thread reads the stream; small files are handed to the threads of the pool, which hash,
+//! deflate and write them, never more than a few megabytes ahead. What each member does to the
+//! tree is noted, and done in the order of the stream once all files have their ids. Hard links
+//! come last, since a link may stand before what it links to.
+
+mod apply;
+mod budget;
+mod entry;
+mod sparse;
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use flate2::bufread::MultiGzDecoder;
+use oxtree_format::{DirMetaId, FileHeader, FileId};
+use rayon::Scope;
+
+use self::budget::Budget;
+use self::entry::{Kind, Member};
+use super::modifier::{CommitModifier, Verdict};
+use super::walk::store_dirmeta;
+use crate::mtree::MutableTree;
+use crate::object::write::IN_MEMORY;
+use crate::{Error, Result, Transaction};
+
+/// Bytes of files that are in memory at a time.
+const IN_FLIGHT: u64 = 16 << 20;
+
+/// How a tar stream is read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TarOptions {
+    /// Directories that a member needs and that are not there are made, with the member's owner
+    /// and mode 0755. libostree also gives this to those on the way that are there already.
+    pub autocreate_parents: bool,
+}
+
+/// Lays the tar `stream` (deflated by gzip or not) over `tree`. `path` is what messages call it.
+pub fn add_tar(
+    stream: &mut dyn Read,
+    path: &Path,
+    options: TarOptions,
+    modifier: &CommitModifier,
+    tree: &mut MutableTree,
+    transaction: &Transaction<'_>,
+) -> Result<()> {
+    let mut stream = BufReader::with_capacity(128 << 10, stream);
+    let start = stream.fill_buf().map_err(Error::io("reading", path))?;
+    let compression = compression(start).map_err(|name| {
+        Error::Invalid(format!(
+            "{}: compressed by {name}; only gzip is read, decompress it first",
+            path.display()
+        ))
+    })?;
+    let stream: Box<dyn Read + '_> = match compression {
+        Compression::Gzip => Box::new(MultiGzDecoder::new(stream)),
+        Compression::None => Box::new(stream),
+    };
+    let importer = Importer {
+        path,
+        modifier,
+        transaction,
+        budget: Budget::new(IN_FLIGHT),
+        stored: Mutex::default(),
+        failed: AtomicBool::new(false),
+    };
+    let steps = rayon::in_place_scope(|scope| importer.read(stream, scope))?;
+    let stored = importer
+        .stored
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    // Each has its outcome once the scope has ended.
+    let stored: Vec<FileId> = stored.into_iter().flatten().collect::<Result<_>>()?;
+    apply::apply(steps, &stored, options, tree, transaction)
+}
+
+enum Compression {
+    None,
+    Gzip,
+}
+
+/// How a stream is compressed that begins so; the name of a way that is not known.
+fn compression(start: &[u8]) -> std::result::Result<Compression, &'static str> {
+    match start {
+        [0x1f, 0x8b, ..] => Ok(Compression::Gzip),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Err("xz"),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Err("zstd"),
+        [b'B', b'Z', b'h', ..] => Err("bzip2"),
+        _ => Ok(Compression::None),
+    }
+}
+
+/// What a member does to the tree.
+struct Step {
+    /// Where, the names of all directories on the way first; empty for the root.
+    path: Vec<String>,
+    /// Whom directories belong to that have to be made.
+    owner: (u32, u32),
+    what: What,
+}
+
+enum What {
+    Dir(DirMetaId),
+    /// The number of a stored file.
+    File(usize),
+    Link(Vec<String>),
+}
+
+struct Importer<'a> {
+    path: &'a Path,
+    modifier: &'a CommitModifier,
+    transaction: &'a Transaction<'a>,
+    budget: Budget,
+    /// The outcome for each file, in the order of the stream.
+    stored: Mutex<Vec<Option<Result<FileId>>>>,
+    /// One of them is an error: no need to read on.
+    failed: AtomicBool,
+}
+
+impl Importer<'_> {
+    /// Reads the whole stream.
+    fn read<'s>(&'s self, stream: Box<dyn Read + '_>, scope: &Scope<'s>) -> Result<Vec<Step>> {
+        let io = || Error::io("reading", self.path);
+        let mut archive = ::tar::Archive::new(stream);
+        let mut steps = Vec::new();
+        for entry in archive.entries().map_err(io())? {
+            let mut entry = entry.map_err(io())?;
+            let Some(member) = Member::read(&mut entry).map_err(|reason| self.bad(reason))? else {
+                continue;
+            };
+            if let Some(step) = self.step(member, &mut entry, scope)? {
+                steps.push(step);
+            }
+            if self.failed.load(Ordering::Relaxed) {
+                break;
+            }
+        }
+        Ok(steps)
+    }
+
+    /// Stores what a member holds; [`None`] if it is skipped.
+    fn step<'s>(
+        &'s self,
+        member: Member,
+        content: &mut dyn Read,
+        scope: &Scope<'s>,
+    ) -> Result<Option<Step>> {
+        let Member {
+            path,
+            mut attributes,
+            kind,
+        } = member;
+        let owner = (attributes.uid, attributes.gid);
+        let inside = format!("/{}", path.join("/"));
+        let mode = self.transaction.repo().mode();
+        if self.modifier.apply(&inside, &mut attributes, mode) == Verdict::Skip {
+            return Ok(None);
+        }
+        let what = match kind {
+            Kind::Dir => What::Dir(store_dirmeta(self.transaction, &attributes.into())?),
+            Kind::Link(target) => What::Link(target),
+            _ if path.is_empty() => {
+                return Err(self.bad("Can't import file as root".to_owned()));
+            }
+            Kind::Symlink(target) => {
+                let header = attributes.into_header(Some(target));
+                let id = self.transaction.write_file_bytes(&header, &[], None)?;
+                What::File(self.push(Some(Ok(id))))
+            }
+            Kind::File(sparse) => {
+                let header = attributes.into_header(None);
+                let mut content = sparse
+                    .reader(content)
+                    .map_err(|reason| self.bad(format!("{inside}: {reason}")))?;
+                let size = content.size();
+                What::File(self.store(header, &mut content, size, scope)?)
+            }
+        };
+        Ok(Some(Step { path, owner, what }))
+    }
+
+    /// Stores a regular file, here and now if it is big, else in another thread.
+    fn store<'s>(
+        &'s self,
+        header: FileHeader,
+        content: &mut dyn Read,
+        size: u64,
+        scope: &Scope<'s>,
+    ) -> Result<usize> {
+        if size > IN_MEMORY {
+            let id = self
+                .transaction
+                .write_file_stream(&header, content, size, self.path)?;
+            return Ok(self.push(Some(Ok(id))));
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+        content
+            .read_to_end(&mut bytes)
+            .map_err(Error::io("reading", self.path))?;
+        if bytes.len() as u64 != size {
+            return Err(self.bad("the stream ends within a file".to_owned()));
+        }
+        let number = self.push(None);
+        // Even the empty file takes some memory while it waits.
+        let share = self.budget.take(size + 1024);
+        scope.spawn(move |_| {
+            let id = self.transaction.write_file_bytes(&header, &bytes, None);
+            if id.is_err() {
+                self.failed.store(true, Ordering::Relaxed);
+            }
+            self.lock()[number] = Some(id);
+            drop((bytes, share));
+        });
+        Ok(number)
+    }
+
+    fn push(&self, outcome: Option<Result<FileId>>) -> usize {
+        let mut stored = self.lock();
+        stored.push(outcome);
+        stored.len() - 1
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Option<Result<FileId>>>> {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn bad(&self, reason: String) -> Error {
+        Error::Format {
+            path: self.path.to_owned(),
+            reason,
+        }
+    }
+}
