@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a new commit is made of.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use oxtree_format::DirId;
 use oxtree_repo::commit::{
-    CommitModifier, DevInoCache, PathSet, StatOverrides, tree_from_commit, tree_from_dir,
+    CommitModifier, DevInoCache, PathSet, StatOverrides, TarOptions, add_tar, tree_from_commit,
+    tree_from_dir,
 };
 use oxtree_repo::{MutableTree, Transaction};
 
@@ -44,6 +47,9 @@ pub(super) struct Options {
     /// Take hard links into the repository as they are there, whatever the other options say
     #[arg(long, short = 'I')]
     devino_canonical: bool,
+    /// Make the directories that members of a tar file need and that it does not hold
+    #[arg(long)]
+    tar_autocreate_parents: bool,
     /// A file of lines MODE PATH (bits to be added) or =MODE PATH, MODE in decimal
     #[arg(long, value_name = "PATH")]
     statoverride: Option<PathBuf>,
@@ -58,6 +64,7 @@ pub(super) struct Options {
 /// Something to make a tree of.
 enum Source<'a> {
     Dir(&'a Path),
+    Tar(&'a Path),
     Commit(&'a str),
 }
 
@@ -115,6 +122,10 @@ impl Options {
         };
         for source in self.sources(path)? {
             let over = match source {
+                Source::Tar(path) => {
+                    self.add_tar(path, &modifier, &mut tree, transaction)?;
+                    continue;
+                }
                 Source::Dir(path) => tree_from_dir(path, &modifier, transaction)?,
                 Source::Commit(rev) => {
                     tree_from_commit(repo.resolve_rev(rev)?, &modifier, transaction)?
@@ -124,6 +135,32 @@ impl Options {
         }
         report_unmatched(&modifier, context)?;
         Ok(tree.write(transaction)?)
+    }
+
+    fn add_tar(
+        &self,
+        path: &Path,
+        modifier: &CommitModifier,
+        tree: &mut MutableTree,
+        transaction: &Transaction<'_>,
+    ) -> Result<()> {
+        let options = TarOptions {
+            autocreate_parents: self.tar_autocreate_parents,
+        };
+        let mut stream: Box<dyn Read> = match path == Path::new("-") {
+            true => Box::new(std::io::stdin()),
+            false => {
+                Box::new(File::open(path).with_context(|| format!("opening {}", path.display()))?)
+            }
+        };
+        Ok(add_tar(
+            &mut stream,
+            path,
+            options,
+            modifier,
+            tree,
+            transaction,
+        )?)
     }
 
     fn sources<'a>(&'a self, path: Option<&'a Path>) -> Result<Vec<Source<'a>>> {
@@ -152,6 +189,7 @@ impl<'a> Source<'a> {
         match tree.split_once('=') {
             None => Err(Usage(format!("Missing type in tree specification '{tree}'")).into()),
             Some(("dir", path)) => Ok(Self::Dir(Path::new(path))),
+            Some(("tar", path)) => Ok(Self::Tar(Path::new(path))),
             Some(("ref", rev)) => Ok(Self::Commit(rev)),
             Some((kind, _)) => {
                 Err(Usage(format!("Invalid tree type specification '{kind}'")).into())
