@@ -32,6 +32,9 @@ install: build ## install under $(DESTDIR)$(PREFIX); WITH_OSTREE_LINK=1 also ans
 	install -D -m 755 $(TARGET)/release/oxtree $(DESTDIR)$(BINDIR)/oxtree
 	ln -sf oxtree $(DESTDIR)$(BINDIR)/ostree-push
 	ln -sf oxtree $(DESTDIR)$(BINDIR)/ostree-receive
+	$(TARGET)/release/oxtree man $(DESTDIR)$(PREFIX)/share/man/man1
+	mkdir -p $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	$(TARGET)/release/oxtree completions bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/oxtree
 	$(if $(filter 1,$(WITH_OSTREE_LINK)),ln -sf oxtree $(DESTDIR)$(BINDIR)/ostree)
 
 setup: ## install the Debian packages that tests and demo need

@@ -136,3 +136,36 @@ fn describe(error: &clap::Error) -> String {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_are_in_order() {
+        command(Face::Oxtree).debug_assert();
+        command(Face::Ostree).debug_assert();
+    }
+
+    /// Each command says what it does and shows how, and each of its arguments is explained.
+    #[test]
+    fn help_teaches() {
+        let mut commands = command(Face::Oxtree);
+        commands.build();
+        for command in commands.get_subcommands().filter(|c| !c.is_hide_set()) {
+            let name = command.get_name();
+            if name == "help" {
+                continue;
+            }
+            assert!(command.get_about().is_some(), "{name}");
+            let examples = command.get_after_long_help().map(ToString::to_string);
+            assert!(
+                examples.is_some_and(|text| text.contains(&format!("oxtree {name}"))),
+                "{name}: no example in the help"
+            );
+            for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
+                assert!(arg.get_help().is_some(), "{name}: {}", arg.get_id());
+            }
+        }
+    }
+}

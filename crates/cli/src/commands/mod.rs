@@ -4,6 +4,7 @@
 mod commit;
 mod config;
 mod external;
+mod generate;
 mod init;
 mod log;
 pub(crate) mod push;
@@ -42,6 +43,12 @@ pub(crate) enum Command {
     Log(log::Args),
     /// Print an object
     Show(show::Args),
+    /// Write the manual pages
+    #[command(hide = true)]
+    Man(generate::Man),
+    /// Print a completion script for a shell
+    #[command(hide = true)]
+    Completions(generate::Completions),
     /// A program on PATH
     #[command(external_subcommand)]
     External(Vec<OsString>),
@@ -61,6 +68,8 @@ impl Command {
             Self::RevParse(args) => rev_parse::run(&args, context),
             Self::Log(args) => log::run(&args, context),
             Self::Show(args) => show::run(&args, context),
+            Self::Man(args) => generate::man(&args, context),
+            Self::Completions(args) => generate::completions(&args, context),
             Self::External(words) => external::run(&words, context),
         }
     }

@@ -3,6 +3,7 @@
 //! same errors, same exit code, same files.
 
 mod config;
+mod help;
 mod init;
 mod names;
 mod refs;

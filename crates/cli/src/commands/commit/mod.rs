@@ -29,7 +29,7 @@ Examples:
   oxtree commit -b app --tree=ref=base --tree=tar=app.tar.gz --owner-uid=0 --owner-gid=0
   oxtree commit -b app --timestamp=@1700000000 --canonical-permissions --no-xattrs build")]
 pub(crate) struct Args {
-    /// The commit before this one, or \"none\" [default: the branch's]
+    /// The commit before this one, or `none` [default: the branch's]
     #[arg(long, value_name = "COMMIT")]
     parent: Option<String>,
     #[command(flatten)]
