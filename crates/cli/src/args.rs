@@ -52,7 +52,13 @@ pub(crate) struct Global {
 /// The whole tree of commands, with the rules of GLib's option parser where clap's are stricter:
 /// an option may be given twice (the last one counts), and its value may begin with a dash.
 pub(crate) fn command(face: Face) -> clap::Command {
-    fn lenient(command: clap::Command) -> clap::Command {
+    fn lenient(command: clap::Command, face: Face) -> clap::Command {
+        let command = match command.get_after_long_help().map(ToString::to_string) {
+            Some(help) if face == Face::Ostree => {
+                command.after_long_help(help.replace("oxtree ", "ostree "))
+            }
+            _ => command,
+        };
         command
             .args_override_self(true)
             .mut_args(
@@ -61,9 +67,14 @@ pub(crate) fn command(face: Face) -> clap::Command {
                     false => arg,
                 },
             )
-            .mut_subcommands(lenient)
+            .mut_subcommands(|command| lenient(command, face))
     }
-    lenient(Args::command().name(face.name()).bin_name(face.name()))
+    let command = Args::command().name(face.name()).bin_name(face.name());
+    match face {
+        Face::Oxtree => lenient(command, face),
+        // By this heading libostree's own tests find the commands.
+        Face::Ostree => lenient(command, face).subcommand_help_heading("Builtin Commands"),
+    }
 }
 
 /// Reads the command line. [`None`]: help or the version was asked for, and printed.
@@ -83,14 +94,13 @@ pub(crate) fn parse(face: Face, words: Vec<OsString>, output: &Output) -> Result
     Ok(None)
 }
 
-/// The error for a command line without a command, after the help.
-pub(crate) fn no_command(face: Face, output: &Output) -> Result<anyhow::Error> {
-    let help = command(face).render_help();
-    match face {
-        Face::Oxtree => output.help(&help)?,
-        Face::Ostree => output.note(help.to_string().trim_end()),
+/// The error for a command line without a command that there is. libostree prints its help then.
+pub(crate) fn no_command(face: Face, message: &str, output: &Output) -> anyhow::Error {
+    if face == Face::Ostree {
+        let help = command(face).render_help().to_string();
+        output.note(&format!("{}\n", help.trim_end()));
     }
-    Ok(Usage("No command specified".to_owned()).into())
+    Usage(message.to_owned()).into()
 }
 
 /// What `--version` prints.

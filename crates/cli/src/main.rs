@@ -35,6 +35,9 @@ fn run(
     let context = context::Context::new(face, args.global, output);
     match args.command {
         Some(command) => command.run(&context),
-        None => Err(args::no_command(face, output)?),
+        None => {
+            let message = "No command specified";
+            Err(args::no_command(face, message, output))
+        }
     }
 }

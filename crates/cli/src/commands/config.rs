@@ -9,19 +9,14 @@ use crate::error::Usage;
 
 /// Options of `config`.
 #[derive(Debug, clap::Args)]
-#[command(
-    override_usage = "oxtree config [OPTIONS] get KEY\n       \
-                      oxtree config [OPTIONS] set KEY VALUE\n       \
-                      oxtree config [OPTIONS] unset KEY",
-    after_long_help = "\
+#[command(after_long_help = "\
 A KEY is GROUP.KEY, divided at the first point, or a mere key with --group.
 
 Examples:
   oxtree config get core.mode
   oxtree config set core.min-free-space-percent 5
   oxtree config set --group='remote \"origin\"' url https://example.org/ostree
-  oxtree config unset core.fsync"
-)]
+  oxtree config unset core.fsync")]
 pub(crate) struct Args {
     /// The group that the key is in
     #[arg(long, value_name = "GROUP")]

@@ -7,14 +7,17 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
+use crate::args;
 use crate::context::Context;
-use crate::error::Usage;
 
 /// Becomes the program `ostree-NAME` (`oxtree-NAME` first, where that is our name).
 pub(crate) fn run(words: &[OsString], context: &Context<'_>) -> Result<()> {
     let (name, args) = words.split_first().context("No command specified")?;
     let shown = name.to_string_lossy();
-    let unknown = || Usage(format!("Unknown command '{shown}'")).into();
+    let unknown = || {
+        let message = format!("Unknown command '{shown}'");
+        args::no_command(context.face, &message, context.out)
+    };
     if shown.contains('/') {
         return Err(unknown());
     }

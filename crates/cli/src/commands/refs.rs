@@ -152,7 +152,7 @@ fn create(repo: &Repo, args: &Args, new: &str, rev: &str) -> Result<()> {
 
 fn create_alias(repo: &Repo, args: &Args, new: &str, target: &str) -> Result<()> {
     let alias: RefName = new.parse().with_context(|| match new.contains(':') {
-        true => "Cannot create an alias in a remote".to_owned(),
+        true => "Cannot create alias to remote ref".to_owned(),
         false => format!("Invalid refspec {new}"),
     })?;
     let replaces = args.force || repo.list_aliases()?.contains_key(&alias);

@@ -30,7 +30,9 @@ impl Repo {
             }
             return Ok(refs);
         };
-        if let Some(remote) = prefix.strip_suffix(':') {
+        // Flatpak writes `REMOTE:.` for that.
+        let whole_remote = prefix.strip_suffix(":.").or(prefix.strip_suffix(':'));
+        if let Some(remote) = whole_remote {
             let remote = remote.parse().map_err(Error::invalid::<refs::Error>)?;
             self.collect_refs(&format!("refs/remotes/{remote}"), Some(&remote), &mut refs)?;
             return Ok(refs);

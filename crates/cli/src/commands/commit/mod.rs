@@ -5,9 +5,10 @@ mod message;
 mod metadata;
 mod trees;
 
+use std::num::IntErrorKind;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use jiff::Zoned;
 use oxtree_format::commit::content_checksum;
 use oxtree_format::{Commit, CommitId, DirId, RefName, Refspec};
@@ -154,10 +155,7 @@ impl Args {
                 .map_err(|_| Usage(format!("'{text}' is before 1970")).into());
         }
         if let Some(epoch) = context.var("SOURCE_DATE_EPOCH") {
-            let epoch = epoch.to_string_lossy();
-            return epoch
-                .parse()
-                .with_context(|| format!("Failed to parse SOURCE_DATE_EPOCH '{epoch}'"));
+            return parse_epoch(&epoch.to_string_lossy());
         }
         Ok(u64::try_from(now.timestamp().as_second())?)
     }
@@ -184,6 +182,17 @@ impl Args {
              Content Bytes Written: {content_bytes}\n",
             stats.cache_hits
         ))
+    }
+}
+
+/// The seconds in `$SOURCE_DATE_EPOCH`, with libostree's words for what they cannot be.
+fn parse_epoch(text: &str) -> Result<u64> {
+    match text.parse::<i64>() {
+        Ok(seconds) => Ok(u64::try_from(seconds).context("SOURCE_DATE_EPOCH is before 1970")?),
+        Err(error) if *error.kind() == IntErrorKind::PosOverflow => {
+            bail!("Parsing SOURCE_DATE_EPOCH: Numerical result out of range")
+        }
+        Err(_) => bail!("Failed to convert SOURCE_DATE_EPOCH '{text}'"),
     }
 }
 
