@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use oxtree_format::refs::RefName;
 use oxtree_format::{Commit, CommitId, ObjectId, ObjectKind};
-use oxtree_repo::{Repo, traverse};
+use oxtree_repo::{CommitState, Repo, traverse};
 
 use crate::protocol::message::{RefOutcome, Status, WireCommit, WireRef, WireUpdate};
 use crate::{Error, Result};
@@ -139,6 +139,10 @@ impl Plan {
             (base, _) => base,
         };
         for commit in lineage.commits.iter().rev() {
+            if repo.commit_state(*commit)? != CommitState::Normal {
+                let reason = format!("commit {commit} is incomplete here: pull all of it first");
+                return Err(Error::NothingToPush(reason));
+            }
             let bases: Vec<CommitId> = base.into_iter().collect();
             let objects = traverse::new_objects(repo, *commit, &bases)?;
             self.objects
@@ -174,7 +178,7 @@ fn unchanged(name: &RefName, commit: CommitId) -> RefOutcome {
 }
 
 /// How far back the receiver's present commit is looked for.
-const MAX_HISTORY: usize = 100_000;
+const MAX_HISTORY: u64 = 100_000;
 
 /// A commit's history as far as it matters to a push.
 struct Lineage {
@@ -202,16 +206,11 @@ impl Lineage {
             fast_forward: false,
             timestamp: 0,
         };
-        let mut next = Some(tip);
-        for depth in 0..MAX_HISTORY as u64 {
-            let Some(id) = next else { break };
-            let bytes = match repo.load_commit(id) {
-                // History ends where nothing more of it was fetched.
-                Err(error) if error.is_missing_object() && depth > 0 => break,
-                bytes => bytes?,
-            };
-            let commit = Commit::parse(&bytes).map_err(|e| oxtree_repo::Error::corrupt(id, e))?;
+        for (depth, ancestor) in (0..MAX_HISTORY).zip(traverse::ancestors(repo, tip)) {
+            let (id, bytes) = ancestor?;
             if depth == 0 {
+                let commit =
+                    Commit::parse(&bytes).map_err(|e| oxtree_repo::Error::corrupt(id, e))?;
                 lineage.timestamp = commit.timestamp;
             }
             lineage.fast_forward |= old == Some(id);
@@ -226,7 +225,6 @@ impl Lineage {
             if goes_along {
                 lineage.commits.push(id);
             }
-            next = commit.parent;
         }
         if history == History::SinceReceiver && lineage.base.is_none() {
             lineage.commits.truncate(1);
