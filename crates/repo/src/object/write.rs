@@ -337,6 +337,7 @@ impl Transaction<'_> {
     }
 
     fn store_real_symlink(&self, header: &FileHeader, target: &str, id: FileId) -> Result<()> {
+        self.check_storable(header, id)?;
         let io = |error: rustix::io::Errno| self.file_io("writing", &id.object())(error);
         let (dir, name) = loop {
             let name = fs::random_name(".tmp-");
@@ -374,6 +375,16 @@ impl Transaction<'_> {
         Ok(())
     }
 
+    fn check_storable(&self, header: &FileHeader, id: FileId) -> Result<()> {
+        let mode = self.repo().mode();
+        stored::check_storable(mode, header).map_err(|what| {
+            let path = self.repo().path().display();
+            Error::Invalid(format!(
+                "{path}, a {mode} repository, cannot hold {what} (file object {id})"
+            ))
+        })
+    }
+
     /// Gives a file that holds the content its owner, mode and attributes, and its name.
     fn finish_regular(
         &self,
@@ -382,6 +393,7 @@ impl Transaction<'_> {
         id: FileId,
         size: u64,
     ) -> Result<()> {
+        self.check_storable(header, id)?;
         self.apply_header(tmp.file(), header, id)
             .map_err(|error| match error {
                 Error::Io { source, .. } => self.file_io("writing", &id.object())(source),
@@ -421,7 +433,6 @@ impl Transaction<'_> {
                 })?;
             }
             Mode::BareUserOnly => {
-                stored::check_bare_user_only(header).map_err(|e| Error::corrupt(id, e))?;
                 chmod(header.mode)?;
             }
             Mode::BareSplitXattrs => {
