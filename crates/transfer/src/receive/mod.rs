@@ -213,22 +213,35 @@ fn take_in<D: Destination, Q: Quarantine>(
     limits: Limits,
 ) -> Result<Outcome> {
     let objects = match session.is_waiting() {
-        true => read_objects(&quarantine, session, from, to, limits)?,
-        false => 0,
+        true => read_objects(&quarantine, session, from, to, limits),
+        false => Ok(0),
     };
-    let (mut verdict, commits) = admit::decide(destination, &quarantine, &session.updates)?;
+    let judged = objects.and_then(|objects| {
+        let judged = admit::decide(destination, &quarantine, &session.updates)?;
+        Ok((objects, judged))
+    });
+    let (objects, (mut refs, commits)) = match judged {
+        Ok(judged) => judged,
+        // The push may be taken up again: what was verified stays.
+        Err(error @ Error::Connection(_)) => return Err(error),
+        Err(error) => {
+            // The reason says more than what may go wrong with the tidying up.
+            let _ = quarantine.discard();
+            return Err(error);
+        }
+    };
     let mut warnings = Vec::new();
-    if admit::is_refused(&verdict) {
-        admit::refuse_rest(&mut verdict);
+    if admit::is_refused(&refs) {
+        admit::refuse_rest(&mut refs);
         quarantine.discard()?;
     } else {
-        publish::publish(quarantine, &mut verdict, &commits)?;
-        if !admit::is_refused(&verdict) {
+        publish::publish(quarantine, &mut refs, &commits)?;
+        if !admit::is_refused(&refs) {
             warnings = derive::derive(destination);
         }
     }
     Ok(Outcome {
-        refs: verdict,
+        refs,
         objects,
         warnings,
     })
