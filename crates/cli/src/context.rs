@@ -12,7 +12,6 @@ use crate::args::Global;
 use crate::error::Usage;
 use crate::names::Face;
 use crate::output::Output;
-use crate::progress::Terminal;
 
 /// What every command is given.
 #[derive(Debug)]
@@ -26,7 +25,6 @@ pub(crate) struct Context<'a> {
     /// The option `--verbose`.
     pub(crate) verbose: bool,
     env: BTreeMap<OsString, OsString>,
-    progress: Option<Terminal>,
 }
 
 impl<'a> Context<'a> {
@@ -38,7 +36,6 @@ impl<'a> Context<'a> {
             repo: global.repo,
             verbose: global.verbose,
             env: std::env::vars_os().collect(),
-            progress: Terminal::new(),
         }
     }
 
@@ -59,11 +56,8 @@ impl<'a> Context<'a> {
     }
 
     /// Hears how far a long operation is.
-    pub(crate) fn progress(&self) -> &dyn Progress {
-        match &self.progress {
-            Some(terminal) => terminal,
-            None => &(),
-        }
+    pub(crate) fn progress(&self) -> &'a dyn Progress {
+        self.out.progress()
     }
 
     /// Opens the repository: that of `--repo`, the current directory, `$OSTREE_REPO`, the

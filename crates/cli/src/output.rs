@@ -6,11 +6,15 @@ use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
 use anyhow::Result;
 use clap::builder::StyledStr;
+use oxtree_repo::Progress;
 
-/// Standard output, buffered, and standard error.
+use crate::progress::Terminal;
+
+/// Standard output, buffered, and standard error, with a progress bar on it if that is a terminal.
 #[derive(Debug)]
 pub(crate) struct Output {
     stdout: RefCell<BufWriter<Stdout>>,
+    bar: Option<Terminal>,
 }
 
 /// Standard output cannot be written to.
@@ -29,6 +33,7 @@ impl Default for Output {
     fn default() -> Self {
         Self {
             stdout: RefCell::new(BufWriter::with_capacity(1 << 16, io::stdout())),
+            bar: Terminal::new(),
         }
     }
 }
@@ -66,7 +71,19 @@ impl Output {
     /// error is gone is nothing anybody could be told.
     pub(crate) fn note(&self, line: &str) {
         let _ = self.stdout.borrow_mut().flush();
-        let _ = writeln!(io::stderr(), "{line}");
+        let print = || drop(writeln!(io::stderr(), "{line}"));
+        match &self.bar {
+            Some(bar) => bar.aside(print),
+            None => print(),
+        }
+    }
+
+    /// Hears how far a long operation is.
+    pub(crate) fn progress(&self) -> &dyn Progress {
+        match &self.bar {
+            Some(bar) => bar,
+            None => &(),
+        }
     }
 
     /// Writes out what is buffered.

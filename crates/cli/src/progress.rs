@@ -20,6 +20,15 @@ impl Terminal {
         std::io::stderr().is_terminal().then(Self::default)
     }
 
+    /// Prints something while the bar is out of the way.
+    pub(crate) fn aside(&self, print: impl FnOnce()) {
+        let bar = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
     fn replace(&self, bar: Option<ProgressBar>) {
         let mut current = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(old) = std::mem::replace(&mut *current, bar) {

@@ -26,12 +26,7 @@ fn versions() {
 #[test]
 fn help() {
     for name in ["oxtree", "ostree"] {
-        for args in [
-            &["--help"][..],
-            &["-h"],
-            &["refs", "--help"],
-            &["help", "show"],
-        ] {
+        for args in [&["--help"][..], &["-h"], &["refs", "--help"]] {
             let help = ours(name).ok(args);
             assert!(
                 help.contains(&format!("Usage: {name}")),
@@ -40,6 +35,8 @@ fn help() {
             assert!(help.contains("--repo"), "{name} {args:?}: {help}");
         }
     }
+    let show = ours("oxtree").ok(["help", "show"]);
+    assert!(show.contains("Usage: oxtree show"), "{show}");
     let push = ours("ostree-push").ok(["--help"]);
     assert!(push.contains("Usage: oxtree push"), "{push}");
 }
@@ -83,6 +80,27 @@ fn options_stand_anywhere_and_the_last_one_counts() {
     ] {
         assert_eq!(side.ours(args).expect_ok().stdout(), commit, "{args:?}");
     }
+}
+
+#[test]
+fn arguments_that_are_not_utf8() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let side = Side::new();
+    let odd = OsStr::from_bytes(b"re\xff");
+    let tool = ours("oxtree").dir(side.path(""));
+    for args in [
+        [OsStr::new("log"), odd, OsStr::new("--repo=repo")],
+        [OsStr::new("refs"), OsStr::new("--create"), odd],
+        [odd, odd, odd],
+    ] {
+        let output = tool.run(args).expect_failure();
+        assert!(output.stderr().starts_with("error: "), "{output:?}");
+        assert_eq!(output.stderr().lines().count(), 1, "{output:?}");
+    }
+    // Paths need not be.
+    std::fs::rename(side.repo(), side.path("").join(odd)).unwrap();
+    tool.ok([OsStr::new("refs"), OsStr::new("--repo"), odd]);
 }
 
 #[test]
