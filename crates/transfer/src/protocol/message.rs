@@ -65,8 +65,14 @@ pub enum Message {
         /// One or more lines.
         text: String,
     },
-    /// The end of it.
-    Outcome(Outcome),
+    /// The end of it. Many refs may need several messages; only the last has anything but refs.
+    Outcome {
+        /// How the push ended.
+        #[serde(flatten)]
+        outcome: Outcome,
+        /// There are more to come.
+        more: bool,
+    },
     /// The receiver gives up.
     Error {
         /// Why, and what to do.

@@ -8,7 +8,7 @@ use oxtree_format::refs::RefName;
 
 use crate::protocol::VERSION;
 use crate::protocol::frame::{Frame, FrameKind};
-use crate::protocol::message::{Message, Outcome, Receiver};
+use crate::protocol::message::{Message, Outcome, Receiver, RefOutcome};
 use crate::{Error, Result};
 
 #[derive(Debug)]
@@ -55,6 +55,7 @@ pub struct Session {
     /// How often the direction of the conversation has changed.
     pub turns: u64,
     ours: bool,
+    results: Vec<RefOutcome>,
 }
 
 impl Default for Session {
@@ -73,6 +74,7 @@ impl Default for Session {
             refs: BTreeMap::new(),
             turns: 0,
             ours: false,
+            results: Vec::new(),
         }
     }
 }
@@ -111,9 +113,14 @@ impl Session {
                 self.state = State::OurTurn;
                 Ok(Event::Remote)
             }
-            (State::Offered { .. } | State::Sending, Message::Outcome(outcome)) => {
+            (State::Offered { .. } | State::Sending, Message::Outcome { outcome, more }) => {
+                self.results.extend(outcome.refs);
+                if more {
+                    return Ok(Event::Continue);
+                }
                 self.state = State::Ended;
-                Ok(Event::Outcome(outcome))
+                let refs = std::mem::take(&mut self.results);
+                Ok(Event::Outcome(Outcome { refs, ..outcome }))
             }
             (_, message) => Err(unexpected(&format!("message {message:?}"))),
         }

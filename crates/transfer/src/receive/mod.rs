@@ -24,6 +24,9 @@ use crate::{Error, Result};
 /// Refs a message: well below a frame, with the longest names.
 const REFS_A_MESSAGE: usize = 400;
 
+/// Results a message: with the longest names, and reasons that name other refs.
+const RESULTS_A_MESSAGE: usize = 100;
+
 /// Progress is told once in this time.
 const PROGRESS: Duration = Duration::from_millis(500);
 
@@ -92,9 +95,39 @@ fn serve<D: Destination>(
             take_in(destination, quarantine, &mut session, from, to, limits)?
         }
     };
-    send(to, &Message::Outcome(outcome.clone()))?;
-    to.flush().map_err(Error::Connection)?;
+    conclude(to, &outcome)?;
     Ok(Some(outcome))
+}
+
+fn conclude(to: &mut impl Write, outcome: &Outcome) -> Result<()> {
+    let (first, last) = outcome
+        .refs
+        .split_at(outcome.refs.len().saturating_sub(RESULTS_A_MESSAGE));
+    for refs in first.chunks(RESULTS_A_MESSAGE) {
+        let outcome = Outcome {
+            refs: refs.to_vec(),
+            ..Outcome::default()
+        };
+        send(
+            to,
+            &Message::Outcome {
+                outcome,
+                more: true,
+            },
+        )?;
+    }
+    let outcome = Outcome {
+        refs: last.to_vec(),
+        ..outcome.clone()
+    };
+    send(
+        to,
+        &Message::Outcome {
+            outcome,
+            more: false,
+        },
+    )?;
+    to.flush().map_err(Error::Connection)
 }
 
 fn introduce<D: Destination>(
