@@ -11,20 +11,24 @@ mod compare;
 mod measure;
 mod process;
 mod repo;
+mod snapshot;
 mod sshd;
 mod tmpfs;
 mod tool;
 pub mod trees;
 mod web;
+mod wiretap;
 
 pub use bins::BinDir;
 pub use compare::{Compare, compare_trees};
 pub use measure::{Meter, peak_rss};
 pub use repo::Repo;
+pub use snapshot::Snapshot;
 pub use sshd::{KnownHost, Sshd, SshdBuilder, Transfer};
 pub use tmpfs::Tmpfs;
 pub use tool::{Output, Tool};
 pub use web::{Request, WebServer};
+pub use wiretap::{Piece, Wiretap, turns};
 
 /// Whether this process runs as root; some fixtures (owners, mounts) need it.
 #[must_use]
