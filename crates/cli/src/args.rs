@@ -20,7 +20,19 @@ use crate::output::Output;
     version,
     disable_version_flag = true,
     propagate_version = true,
-    after_help = "`oxtree COMMAND --help` has the options of a command, with examples."
+    after_help = "`oxtree COMMAND --help` has the options of a command, with examples.",
+    after_long_help = "\
+`oxtree COMMAND --help` has the options of a command, with examples.
+
+Environment:
+  OSTREE_REPO        The repository, where none is given and the current directory is none
+  OSTREE_SYSROOT     The root whose ostree/repo is used where there is no other [default: /]
+  OSTREE_BOOTID      Takes the place of the kernel's boot id: transactions that were interrupted
+                     are taken up again only within one
+  SOURCE_DATE_EPOCH  The time of new commits, in seconds since 1970
+
+Linked as `ostree`, it prints and exits as libostree's command does; linked as `ostree-push` and
+`ostree-receive`, it is `oxtree push` and `oxtree receive`."
 )]
 pub(crate) struct Args {
     #[command(flatten)]

@@ -6,6 +6,7 @@ mod config;
 mod help;
 mod init;
 mod names;
+mod places;
 mod refs;
 mod rev_parse;
 mod show;
