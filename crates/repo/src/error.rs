@@ -54,7 +54,7 @@ pub enum Error {
         reason: String,
     },
     /// An object's bytes are not those that its name promises.
-    #[error("Corrupted object {expected}; checksum expected='{}' actual='{actual}'", .expected.checksum)]
+    #[error("Corrupted {} object; checksum expected='{}' actual='{actual}'", .expected.kind.name(), .expected.checksum)]
     ChecksumMismatch {
         /// The object's name.
         expected: ObjectId,

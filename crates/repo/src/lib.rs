@@ -4,11 +4,13 @@
 //! This crate is the only one that knows the paths below a repository. It is synchronous and
 //! silent: big operations return what they did, and the caller prints.
 
+pub mod bindings;
 pub mod checkout;
 pub mod commit;
 pub mod config;
 mod error;
 pub(crate) mod fs;
+pub mod fsck;
 mod mode;
 pub mod mtree;
 pub mod object;

@@ -4,6 +4,7 @@
 mod commit;
 mod config;
 mod external;
+mod fsck;
 mod generate;
 mod init;
 mod log;
@@ -49,6 +50,8 @@ pub(crate) enum Command {
     /// Print a completion script for a shell
     #[command(hide = true)]
     Completions(generate::Completions),
+    /// Check that everything is there and undamaged
+    Fsck(fsck::Args),
     /// A program on PATH
     #[command(external_subcommand)]
     External(Vec<OsString>),
@@ -70,6 +73,7 @@ impl Command {
             Self::Show(args) => show::run(&args, context),
             Self::Man(args) => generate::man(&args, context),
             Self::Completions(args) => generate::completions(&args, context),
+            Self::Fsck(args) => fsck::run(&args, context),
             Self::External(words) => external::run(&words, context),
         }
     }

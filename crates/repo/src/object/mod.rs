@@ -3,4 +3,5 @@
 
 pub mod read;
 pub(crate) mod stored;
+pub mod verify;
 pub mod write;

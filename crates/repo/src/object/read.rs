@@ -339,7 +339,10 @@ impl Repo {
 
 /// Reads the header of a `.filez` of `stored` bytes; the content is inflated as it is read.
 pub fn read_filez(id: FileId, file: File, stored: u64) -> Result<FileObject> {
-    let io = |error: io::Error| Error::corrupt(id, error);
+    let io = |error: io::Error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => Error::corrupt(id, "it ends within its header"),
+        _ => Error::corrupt(id, error),
+    };
     let mut reader = BufReader::with_capacity(
         usize::try_from(stored)
             .unwrap_or(usize::MAX)

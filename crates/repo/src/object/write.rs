@@ -85,6 +85,13 @@ impl Transaction<'_> {
         self.store_plain(&object, bytes, IfExists::Replace)
     }
 
+    /// Writes the note that a commit was deleted on purpose.
+    pub fn write_tombstone(&self, commit: CommitId) -> Result<()> {
+        let object = ObjectId::new(ObjectKind::TombstoneCommit, commit.0);
+        let bytes = oxtree_format::tombstone::write(commit);
+        self.store_plain(&object, &bytes, IfExists::Keep)
+    }
+
     fn store_plain(&self, object: &ObjectId, bytes: &[u8], if_exists: IfExists) -> Result<()> {
         self.reserve(bytes.len() as u64)?;
         let tmp = self.new_file()?;

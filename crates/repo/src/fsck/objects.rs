@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The step that reads everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use oxtree_format::{CommitId, ObjectId, ObjectKind};
+use rayon::prelude::*;
+
+use super::{Damage, Fsck, Problem};
+use crate::object::verify::BUFFER;
+use crate::traverse::{Found, Visit, Walk};
+use crate::{CommitState, Error, Progress, Result};
+
+/// Objects are handed to threads in pieces of this many: enough of them that a large file here or
+/// there evens out.
+const BATCH: usize = 64;
+
+impl Fsck<'_> {
+    /// Finds all objects of the commits: [`super::Counts::objects`].
+    pub fn find_objects(&mut self) -> Result<Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut all = Collect(Vec::new());
+        let mut walk = Walk::new(self.repo);
+        for commit in &self.commits {
+            match walk.commit(*commit, &[], &mut all) {
+                Ok(()) => {}
+                // The commit itself cannot be read: to be seen when it is verified.
+                Err(error) if is_about(&error, commit.object()) => all.0.push(commit.object()),
+                Err(error @ Error::Io { .. }) => return Err(error),
+                Err(error) => {
+                    let mut damage = Damage::new(commit.object(), error);
+                    damage.commits.push(*commit);
+                    problems.push(Problem::Object(damage));
+                }
+            }
+        }
+        self.objects = all.0;
+        // In the order of the directories they are in.
+        self.objects.sort_unstable();
+        self.counts.objects = self.objects.len();
+        Ok(problems)
+    }
+
+    /// Verifies the objects found, on all processors.
+    pub fn verify(&mut self, progress: &dyn Progress) -> Result<Vec<Problem>> {
+        let stop = AtomicBool::new(false);
+        let (repo, keep_going) = (self.repo, self.options.keep_going);
+        progress.start("fsck objects", Some(self.objects.len() as u64));
+        let found: Vec<Damage> = self
+            .objects
+            .par_chunks(BATCH)
+            .map_init(
+                || vec![0; BUFFER],
+                |buffer, objects| {
+                    let mut damage = Vec::new();
+                    for object in objects {
+                        if stop.load(Ordering::Relaxed) {
+                            break;
+                        }
+                        if let Err(error) = repo.verify_object(object, buffer) {
+                            let fatal = !error.is_missing_object();
+                            stop.fetch_or(fatal && !keep_going, Ordering::Relaxed);
+                            damage.push(Damage::new(*object, error));
+                        }
+                    }
+                    progress.advance(objects.len() as u64);
+                    damage
+                },
+            )
+            .flatten_iter()
+            .collect();
+        progress.finish();
+        let mut found: BTreeMap<ObjectId, Damage> = found
+            .into_iter()
+            .map(|damage| (damage.object, damage))
+            .collect();
+        self.name_owners(&mut found)?;
+        let mut marked = BTreeSet::new();
+        for damage in found.values_mut() {
+            self.mend(damage, &mut marked)?;
+        }
+        Ok(found.into_values().map(Problem::Object).collect())
+    }
+
+    /// Finds out to which commits damaged objects belong. Costs a walk through every commit, but
+    /// only where something is damaged.
+    fn name_owners(&self, found: &mut BTreeMap<ObjectId, Damage>) -> Result<()> {
+        if found.is_empty() {
+            return Ok(());
+        }
+        for commit in &self.commits {
+            let mut owner = Owner {
+                commit: *commit,
+                found,
+            };
+            match Walk::new(self.repo).commit(*commit, &[], &mut owner) {
+                Err(error @ Error::Io { .. }) => return Err(error),
+                Err(_) => owner.owns(commit.object(), || "/".to_owned()),
+                Ok(()) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes what is damaged, if that is wanted, and marks the commits that now lack something.
+    fn mend(&self, damage: &mut Damage, marked: &mut BTreeSet<CommitId>) -> Result<()> {
+        if self.options.delete && damage.is_corrupt() {
+            damage.deleted = self.repo.delete_object(&damage.object)?;
+        }
+        if damage.object.kind == ObjectKind::Commit || !(damage.is_missing() || damage.deleted) {
+            return Ok(());
+        }
+        if self.repo.check_writable().is_err() {
+            return Ok(());
+        }
+        for commit in &damage.commits {
+            if marked.insert(*commit) {
+                self.repo.set_commit_state(*commit, CommitState::Damaged)?;
+                damage.marked.push(*commit);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// True if the error is that this object is not there or not in order.
+fn is_about(error: &Error, object: ObjectId) -> bool {
+    match error {
+        Error::MetadataNotFound(missing) => *missing == object,
+        Error::Corrupt {
+            object: corrupt, ..
+        } => *corrupt == object,
+        _ => false,
+    }
+}
+
+/// Takes down every object. What is below a dirtree that cannot be read stays unknown; that the
+/// dirtree cannot be read is seen when it is verified.
+struct Collect(Vec<ObjectId>);
+
+impl Visit for Collect {
+    fn found(&mut self, found: &Found<'_>) -> Result<()> {
+        self.0.push(found.object);
+        Ok(())
+    }
+
+    fn unreadable(&mut self, _: &Found<'_>, _: Error) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Notes which damaged objects a commit has.
+struct Owner<'f> {
+    commit: CommitId,
+    found: &'f mut BTreeMap<ObjectId, Damage>,
+}
+
+impl Owner<'_> {
+    fn owns(&mut self, object: ObjectId, path: impl FnOnce() -> String) {
+        if let Some(damage) = self.found.get_mut(&object) {
+            damage.commits.push(self.commit);
+            damage.path.get_or_insert_with(path);
+        }
+    }
+}
+
+impl Visit for Owner<'_> {
+    fn found(&mut self, found: &Found<'_>) -> Result<()> {
+        self.owns(found.object, || found.path());
+        Ok(())
+    }
+
+    fn unreadable(&mut self, _: &Found<'_>, _: Error) -> Result<()> {
+        Ok(())
+    }
+}
