@@ -61,6 +61,15 @@ pub(crate) struct Global {
     version: Option<bool>,
 }
 
+/// The value of an option such as `--fsync`.
+pub(crate) fn boolean(text: &str) -> Result<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" => Ok(true),
+        "0" | "false" | "no" | "none" => Ok(false),
+        _ => Err(Usage(format!("Invalid boolean argument '{text}'")).into()),
+    }
+}
+
 /// The whole tree of commands, with the rules of GLib's option parser where clap's are stricter:
 /// an option may be given twice (the last one counts), and its value may begin with a dash.
 pub(crate) fn command(face: Face) -> clap::Command {

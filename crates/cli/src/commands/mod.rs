@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The commands, a file each. The order here is that of the help.
 
+mod cat;
+mod checkout;
 mod commit;
 mod config;
 mod external;
@@ -8,6 +10,7 @@ mod fsck;
 mod generate;
 mod init;
 mod log;
+mod ls;
 pub(crate) mod push;
 mod receive;
 mod refs;
@@ -28,6 +31,8 @@ pub(crate) enum Command {
     Init(init::Args),
     /// Make a commit of a directory, a tar file or another commit
     Commit(Box<commit::Args>),
+    /// Check out a commit into a directory
+    Checkout(Box<checkout::Args>),
     /// Publish commits to another repository, over ssh or on this machine
     Push(Box<push::Args>),
     /// The far side of a push
@@ -44,6 +49,10 @@ pub(crate) enum Command {
     Log(log::Args),
     /// Print an object
     Show(show::Args),
+    /// List what is in a commit
+    Ls(ls::Args),
+    /// Print files of a commit
+    Cat(cat::Args),
     /// Write the manual pages
     #[command(hide = true)]
     Man(generate::Man),
@@ -63,6 +72,7 @@ impl Command {
         match self {
             Self::Init(args) => init::run(&args, context),
             Self::Commit(args) => commit::run(&args, context),
+            Self::Checkout(args) => checkout::run(&args, context),
             Self::Push(args) => push::run(*args, context),
             Self::Receive(args) => receive::run(&args, context),
             Self::Config(args) => config::run(&args, context),
@@ -71,6 +81,8 @@ impl Command {
             Self::RevParse(args) => rev_parse::run(&args, context),
             Self::Log(args) => log::run(&args, context),
             Self::Show(args) => show::run(&args, context),
+            Self::Ls(args) => ls::run(&args, context),
+            Self::Cat(args) => cat::run(&args, context),
             Self::Man(args) => generate::man(&args, context),
             Self::Completions(args) => generate::completions(&args, context),
             Self::Fsck(args) => fsck::run(&args, context),

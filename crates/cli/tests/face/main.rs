@@ -2,9 +2,11 @@
 //! The commands that look at a repository and its refs, beside the real `ostree`: same output,
 //! same errors, same exit code, same files.
 
+mod checkout;
 mod config;
 mod help;
 mod init;
+mod ls;
 mod names;
 mod places;
 mod refs;

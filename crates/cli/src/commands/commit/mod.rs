@@ -15,6 +15,7 @@ use oxtree_format::{Commit, CommitId, DirId, RefName, Refspec};
 use oxtree_repo::commit::CommitBuilder;
 use oxtree_repo::{Error, RefUpdate, Repo, Stats, Transaction};
 
+use crate::args::boolean;
 use crate::context::Context;
 use crate::dates;
 use crate::error::Usage;
@@ -120,11 +121,7 @@ impl Args {
         }
         match &self.fsync {
             None => Ok(true),
-            Some(policy) => match policy.to_ascii_lowercase().as_str() {
-                "1" | "true" | "yes" => Ok(true),
-                "0" | "false" | "no" | "none" => Ok(false),
-                _ => Err(Usage(format!("Invalid boolean argument '{policy}'")).into()),
-            },
+            Some(policy) => boolean(policy),
         }
     }
 
