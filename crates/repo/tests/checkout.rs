@@ -26,10 +26,9 @@ impl Bench {
         };
         fs::create_dir(bench.at("tree")).unwrap();
         fill(&bench.at("tree"));
-        bench
-            .real()
-            .init(mode)
-            .commit("main", bench.at("tree"), &[]);
+        let repo = bench.real().init(mode);
+        repo.ok("config", ["set", "core.fsync", "false"]);
+        repo.commit("main", bench.at("tree"), &[]);
         bench
     }
 

@@ -10,6 +10,8 @@ fn side(mode: &str) -> Side {
     let side = Side::empty();
     side.real(&["init", "--repo=repo", &format!("--mode={mode}")])
         .expect_ok();
+    side.real(&["config", "--repo=repo", "set", "core.fsync", "false"])
+        .expect_ok();
     let tree = side.path("tree");
     std::fs::create_dir(&tree).unwrap();
     trees::everything(&tree, 1000);
