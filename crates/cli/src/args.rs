@@ -103,7 +103,7 @@ pub(crate) fn command(face: Face) -> clap::Command {
 /// Reads the command line. [`None`]: help or the version was asked for, and printed.
 pub(crate) fn parse(face: Face, words: Vec<OsString>, output: &Output) -> Result<Option<Args>> {
     let parsed = command(face)
-        .try_get_matches_from(words)
+        .try_get_matches_from(command_first(words))
         .and_then(|matches| Args::from_arg_matches(&matches));
     let error = match parsed {
         Ok(args) => return Ok(Some(args)),
@@ -115,6 +115,24 @@ pub(crate) fn parse(face: Face, words: Vec<OsString>, output: &Output) -> Result
         _ => return Err(Usage(describe(&error)).into()),
     }
     Ok(None)
+}
+
+/// Puts the command's name first: libostree takes a command's own options before its name, too.
+fn command_first(words: Vec<OsString>) -> Vec<OsString> {
+    let mut words = words;
+    let mut at = 1;
+    while let Some(word) = words.get(at).map(|word| word.as_encoded_bytes()) {
+        match word {
+            b"--" => break,
+            b"--repo" => at += 2,
+            [b'-', ..] => at += 1,
+            _ => {
+                words[1..=at].rotate_right(1);
+                break;
+            }
+        }
+    }
+    words
 }
 
 /// The error for a command line without a command that there is. libostree prints its help then.
@@ -172,12 +190,34 @@ fn describe(error: &clap::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+
     use super::*;
 
     #[test]
     fn the_commands_are_in_order() {
         command(Face::Oxtree).debug_assert();
         command(Face::Ostree).debug_assert();
+    }
+
+    #[test]
+    fn the_command_comes_first() {
+        let first = |words: &str| -> String {
+            let words = words.split(' ').map(OsString::from).collect();
+            command_first(words)
+                .join(OsStr::new(" "))
+                .into_string()
+                .unwrap()
+        };
+        assert_eq!(first("ostree -v refs -A"), "ostree refs -v -A");
+        assert_eq!(
+            first("o --repo r --date=x log y"),
+            "o log --repo r --date=x y"
+        );
+        assert_eq!(first("o --repo"), "o --repo");
+        assert_eq!(first("o -- refs"), "o -- refs");
+        assert_eq!(first("o refs --repo r"), "o refs --repo r");
+        assert_eq!(first("o"), "o");
     }
 
     /// Each command says what it does and shows how, and each of its arguments is explained.

@@ -60,10 +60,7 @@ impl Repo {
         let objects =
             fs::open_dir(&dir, "objects").map_err(|error| not_a_repo("objects/", error))?;
         let config = Self::read_config(&dir, path)?;
-        let tmp = match fs::open_dir(&dir, "tmp") {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            tmp => Some(tmp.map_err(|error| not_a_repo("tmp/", error))?),
-        };
+        let tmp = open_tmp(&dir).map_err(|error| not_a_repo("tmp/", error))?;
         let parent = match &config.parent {
             None => None,
             Some(_) if parents == 0 => {
@@ -240,6 +237,20 @@ impl Repo {
     /// Writes a small file below the repository: complete and durable before it is seen.
     pub(crate) fn write_file(&self, path: &str, bytes: &[u8]) -> std::io::Result<()> {
         write_file(self.tmp(), self.dir(), path, bytes, self.config.fsync)
+    }
+}
+
+/// Opens `tmp/`, making it if somebody has cleaned up too well, as libostree does. [`None`] where
+/// it cannot be made; reading needs none.
+fn open_tmp(dir: &OwnedFd) -> std::io::Result<Option<OwnedFd>> {
+    match fs::open_dir(dir, "tmp") {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            match fs::ensure_dir(dir, "tmp") {
+                Ok(()) => fs::open_dir(dir, "tmp").map(Some),
+                Err(_) => Ok(None),
+            }
+        }
+        tmp => tmp.map(Some),
     }
 }
 

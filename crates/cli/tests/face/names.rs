@@ -76,6 +76,7 @@ fn options_stand_anywhere_and_the_last_one_counts() {
         &["rev-parse", "main", "--repo", "repo"],
         &["rev-parse", "--repo=repo", "--", "main"],
         &["rev-parse", "--repo=tree", "--repo=repo", "main"],
+        &["--single", "--repo=repo", "rev-parse"],
         &["-v", "rev-parse", "--repo=repo", "-v", "main"],
     ] {
         assert_eq!(side.ours(args).expect_ok().stdout(), commit, "{args:?}");

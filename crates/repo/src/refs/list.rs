@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
 
-use oxtree_format::CommitId;
 use oxtree_format::refs::{self, CollectionId, RefName, Refspec, RemoteName};
+use oxtree_format::{CommitId, keyfile};
 use rustix::fs::FileType;
 
 use super::ref_path;
@@ -177,13 +177,25 @@ impl Repo {
         Ok(aliases)
     }
 
-    /// The refs that are in a collection: mirrors of others, and the local ones if the repository
-    /// has a collection id itself.
+    /// The refs that are in a collection: mirrors of others, the local ones if the repository has a
+    /// collection id itself, and those of remotes that have one.
     pub fn collection_refs(&self) -> Result<BTreeMap<(CollectionId, RefName), CommitId>> {
         let mut refs = self.mirror_refs()?;
         if let Some(own) = &self.config().collection_id {
             let local = self.local_refs()?.into_iter();
             refs.extend(local.map(|(name, commit)| ((own.clone(), name), commit)));
+        }
+        for remote in self.remotes_with_refs()? {
+            let group = format!("remote \"{remote}\"");
+            let id = self.config().file.string(&group, "collection-id");
+            let Some(id) = id.map_err(Error::invalid::<keyfile::Error>)? else {
+                continue;
+            };
+            let id: CollectionId = id.parse().map_err(Error::invalid::<refs::Error>)?;
+            let mut found = BTreeMap::new();
+            self.collect_refs(&format!("refs/remotes/{remote}"), None, &mut found)?;
+            let found = found.into_iter();
+            refs.extend(found.map(|(refspec, commit)| ((id.clone(), refspec.name), commit)));
         }
         Ok(refs)
     }

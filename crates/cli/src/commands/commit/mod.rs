@@ -147,9 +147,8 @@ impl Args {
     fn time(&self, context: &Context<'_>) -> Result<u64> {
         let now = Zoned::now();
         if let Some(text) = &self.timestamp {
-            let time = dates::parse(text, &now)?.as_second();
-            return u64::try_from(time)
-                .map_err(|_| Usage(format!("'{text}' is before 1970")).into());
+            // Before 1970 the number wraps around; libostree writes and reads that.
+            return Ok(dates::parse(text, &now)?.as_second().cast_unsigned());
         }
         if let Some(epoch) = context.var("SOURCE_DATE_EPOCH") {
             return parse_epoch(&epoch.to_string_lossy());
