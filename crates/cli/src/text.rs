@@ -4,8 +4,9 @@
 use std::fmt::Write;
 
 use anyhow::{Context as _, Result, bail};
-use jiff::SignedDuration;
 use jiff::civil::date;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use oxtree_format::gvariant::{Variant, text};
 use oxtree_format::{Commit, CommitId, ObjectId, ObjectKind};
 use oxtree_repo::Error;
@@ -38,6 +39,17 @@ pub(crate) fn timestamp(seconds: u64) -> Result<String> {
     match date(1970, 1, 1).at(0, 0, 0, 0).checked_add(duration) {
         Ok(time) if time.year() >= 1 => Ok(time.strftime("%Y-%m-%d %H:%M:%S +0000").to_string()),
         _ => bail!("Invalid timestamp: {seconds}"),
+    }
+}
+
+/// Seconds since 1970 as `2026-11-22T00:41:45+00`, in the local time zone.
+pub(crate) fn local_time(seconds: u64) -> String {
+    match Timestamp::from_second(seconds.cast_signed()) {
+        Ok(time) => {
+            let local = time.to_zoned(TimeZone::system());
+            local.strftime("%Y-%m-%dT%H:%M:%S%:::z").to_string()
+        }
+        Err(_) => "invalid".to_owned(),
     }
 }
 

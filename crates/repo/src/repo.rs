@@ -186,6 +186,20 @@ impl Repo {
             .map_err(Error::io("writing", path))
     }
 
+    /// Makes a boolean of the section `core` true in the config file as it stands.
+    pub(crate) fn set_core_flag(&self, key: &str) -> Result<()> {
+        let mut file = Self::read_config(&self.dir, &self.path)?.file;
+        let wrong = |error: oxtree_format::keyfile::Error| Error::Config {
+            path: self.path.join("config"),
+            reason: error.to_string(),
+        };
+        if file.boolean("core", key).map_err(wrong)? == Some(true) {
+            return Ok(());
+        }
+        file.set_boolean("core", key, true).map_err(wrong)?;
+        self.write_config(&file)
+    }
+
     /// Takes the repository's lock; [`None`] where locking is switched off.
     pub fn lock(&self, kind: LockKind) -> Result<Option<FileLock>> {
         self.check_writable()?;

@@ -10,7 +10,7 @@ use std::path::Path;
 use oxtree_format::file::{PREFIX_LEN, header_len};
 use oxtree_format::refs::RefName;
 use oxtree_format::{CommitId, FileHeader, FileId, ObjectId, ObjectKind};
-use oxtree_repo::{CommitState, RefUpdate, Repo, Transaction, traverse};
+use oxtree_repo::{CommitState, RefUpdate, Repo, SummaryUpdate, Transaction, traverse};
 use rayon::prelude::*;
 
 use crate::destination::{Destination, Quarantine, Rules};
@@ -74,7 +74,7 @@ impl Destination for LocalDestination {
     }
 
     fn derive(&self) -> Result<()> {
-        Ok(())
+        Ok(self.repo.update_summary(&SummaryUpdate::default())?)
     }
 }
 

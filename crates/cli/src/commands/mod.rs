@@ -17,6 +17,7 @@ mod refs;
 mod reset;
 mod rev_parse;
 mod show;
+mod summary;
 
 use std::ffi::OsString;
 
@@ -61,6 +62,8 @@ pub(crate) enum Command {
     Completions(generate::Completions),
     /// Check that everything is there and undamaged
     Fsck(fsck::Args),
+    /// Write or print the summary, which clients read first
+    Summary(summary::Args),
     /// A program on PATH
     #[command(external_subcommand)]
     External(Vec<OsString>),
@@ -86,6 +89,7 @@ impl Command {
             Self::Man(args) => generate::man(&args, context),
             Self::Completions(args) => generate::completions(&args, context),
             Self::Fsck(args) => fsck::run(&args, context),
+            Self::Summary(args) => summary::run(&args, context),
             Self::External(words) => external::run(&words, context),
         }
     }

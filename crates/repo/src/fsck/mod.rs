@@ -11,7 +11,7 @@ mod problem;
 use std::collections::{BTreeMap, BTreeSet};
 
 use oxtree_format::refs::RefName;
-use oxtree_format::{Commit, CommitId, KeyFile, ObjectId, ObjectKind};
+use oxtree_format::{Commit, CommitId, ObjectId, ObjectKind};
 
 pub use problem::{Damage, Problem};
 
@@ -198,13 +198,7 @@ impl<'r> Fsck<'r> {
         if commits.is_empty() {
             return Ok(());
         }
-        if !self.repo.config().tombstone_commits {
-            let mut file: KeyFile = self.repo.config().file.clone();
-            file.set_boolean("core", "tombstone-commits", true)
-                .map_err(oxtree_format::Error::from)
-                .map_err(|error| Error::Invalid(error.to_string()))?;
-            self.repo.write_config(&file)?;
-        }
+        self.repo.set_core_flag("tombstone-commits")?;
         let transaction = Transaction::begin(self.repo)?;
         for commit in commits {
             let tombstone = ObjectId::new(ObjectKind::TombstoneCommit, commit.0);

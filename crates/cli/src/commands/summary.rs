@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `summary`: the file that clients read first.
+
+use std::fmt::Write;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use oxtree_format::Summary;
+use oxtree_format::gvariant::{Dict, Entry, OwnedVariant, Variant, text};
+use oxtree_format::summary::{Refs, keys};
+use oxtree_repo::{Repo, SummaryUpdate};
+
+use crate::context::Context;
+use crate::error::Usage;
+use crate::text as human;
+
+/// Options of `summary`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+The summary lists all refs with their commits, the static deltas, and what the repository is. Web
+clients need it to find refs. `oxtree push` brings it up to date at the receiver; after other changes
+it is for you to do.
+
+Examples:
+  oxtree summary -u
+  oxtree summary -v
+  oxtree summary -u --add-metadata=org.example.motd=\"'hello'\"")]
+pub(crate) struct Args {
+    /// Write the summary anew
+    #[arg(long, short)]
+    update: bool,
+    /// Print the summary
+    #[arg(long, short = 'v')]
+    view: bool,
+    /// Print the summary as GVariant text
+    #[arg(long)]
+    raw: bool,
+    /// Print the names of the metadata keys
+    #[arg(long)]
+    list_metadata_keys: bool,
+    /// Print the value of a metadata key
+    #[arg(long, value_name = "KEY")]
+    print_metadata_key: Option<String>,
+    /// Put this into the metadata; VALUE in GVariant's text format
+    #[arg(long, short = 'm', value_name = "KEY=VALUE")]
+    add_metadata: Vec<String>,
+    /// Say on standard error what is being done (here without the short form -v)
+    #[arg(long)]
+    verbose: bool,
+}
+
+pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
+    let repo = context.open_repo()?;
+    if args.update {
+        let update = SummaryUpdate {
+            extra: args
+                .add_metadata
+                .iter()
+                .map(|pair| parse(pair))
+                .collect::<Result<_>>()?,
+            metadata_commit: true,
+        };
+        return Ok(repo.update_summary(&update)?);
+    }
+    let look = args.view || args.raw || args.list_metadata_keys;
+    if !look && args.print_metadata_key.is_none() {
+        return Err(Usage("No option specified; use -u to update summary".to_owned()).into());
+    }
+    let bytes = read(&repo)?;
+    let path = repo.path().join("summary");
+    let summary = Summary::parse(&bytes)
+        .map_err(|error| anyhow!("{error}"))
+        .with_context(|| format!("reading {}", path.display()))?;
+    if let Some(key) = &args.print_metadata_key {
+        let value = summary
+            .metadata
+            .lookup(key)
+            .ok_or_else(|| anyhow!("No such metadata key '{key}'"))?;
+        return context.out.line(&human::variant(value, true)?);
+    }
+    if args.list_metadata_keys {
+        for Entry(key, _) in summary.metadata.iter() {
+            context.out.line(key)?;
+        }
+        return Ok(());
+    }
+    if args.raw {
+        let value = Variant::new("(a(s(taya{sv}))a{sv})", &bytes)?;
+        return context.out.line(&human::variant(value, true)?);
+    }
+    context.out.text(&view(&summary)?)
+}
+
+fn read(repo: &Repo) -> Result<Vec<u8>> {
+    match repo.read_summary()? {
+        Some(bytes) => Ok(bytes),
+        None => bail!("openat(summary): No such file or directory"),
+    }
+}
+
+fn parse(pair: &str) -> Result<(String, OwnedVariant)> {
+    let Some((key, value)) = pair.split_once('=') else {
+        bail!("Missing '=' in KEY=VALUE metadata '{pair}'");
+    };
+    let value = text::parse(value)
+        .map_err(|error| anyhow!("Error parsing variant ‘{value}’: : {error}"))?;
+    Ok((key.to_owned(), value))
+}
+
+fn view(summary: &Summary<'_>) -> Result<String> {
+    let mut out = String::new();
+    refs(&mut out, summary.collection_id(), &summary.refs)?;
+    for (collection, of_collection) in summary.collections()? {
+        refs(&mut out, Some(collection), &of_collection)?;
+    }
+    for Entry(key, value) in summary.metadata.iter() {
+        match key {
+            keys::COLLECTION_MAP => writeln!(out, "Collection Map ({key}): (printed above)")?,
+            key => entry(&mut out, key, value)?,
+        }
+    }
+    Ok(out)
+}
+
+fn refs(out: &mut String, collection: Option<&str>, refs: &Refs<'_>) -> Result<()> {
+    for entry in refs.iter() {
+        match collection {
+            Some(collection) => writeln!(out, "* ({collection}, {})", entry.name)?,
+            None => writeln!(out, "* {}", entry.name)?,
+        }
+        writeln!(out, "    Latest Commit ({}):", human::size(entry.size))?;
+        writeln!(out, "      {}", entry.commit)?;
+        indented(out, entry.metadata)?;
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn indented(out: &mut String, metadata: Dict<'_>) -> Result<()> {
+    for Entry(key, value) in metadata.iter() {
+        out.push_str("    ");
+        entry(out, key, value)?;
+    }
+    Ok(())
+}
+
+/// A key with its value, both in words where they are known.
+fn entry(out: &mut String, key: &str, value: Variant<'_>) -> Result<()> {
+    let label = match key {
+        keys::COMMIT_VERSION => "Version",
+        keys::COMMIT_TIMESTAMP => "Timestamp",
+        keys::MODE => "Repository Mode",
+        keys::LAST_MODIFIED => "Last-Modified",
+        keys::EXPIRES => "Expires",
+        keys::TOMBSTONE_COMMITS => "Has Tombstone Commits",
+        keys::STATIC_DELTAS => "Static Deltas",
+        keys::COLLECTION_ID => "Collection ID",
+        _ => "",
+    };
+    let words = match key {
+        keys::COMMIT_VERSION | keys::MODE | keys::COLLECTION_ID => {
+            value.as_::<&str>().ok().map(str::to_owned)
+        }
+        keys::COMMIT_TIMESTAMP | keys::LAST_MODIFIED | keys::EXPIRES => {
+            let time = value.as_::<oxtree_format::gvariant::Be<u64>>();
+            time.ok().map(|time| human::local_time(time.0))
+        }
+        keys::TOMBSTONE_COMMITS => {
+            let yes = value.as_::<bool>().ok();
+            yes.map(|yes| if yes { "Yes" } else { "No" }.to_owned())
+        }
+        _ => None,
+    };
+    let words = match words {
+        Some(words) => words,
+        None => text::print(value, false)?,
+    };
+    match label {
+        "" => writeln!(out, "{key}: {words}")?,
+        label => writeln!(out, "{label} ({key}): {words}")?,
+    }
+    Ok(())
+}
