@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Objects as files: how each mode stores them, reading and writing.
 
+mod copy;
+pub mod metadata;
+mod place;
 pub mod read;
 pub(crate) mod stored;
 pub mod verify;

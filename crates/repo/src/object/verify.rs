@@ -5,8 +5,8 @@ use std::io::{self, Read};
 
 use oxtree_format::{Checksum, FileId, FilezHeader, ObjectId, ObjectKind};
 
+use super::metadata::check_metadata;
 use super::read::FileObject;
-use super::write::check_metadata;
 use crate::{Error, FileContent, Repo, Result};
 
 /// A good size for the buffer of [`Repo::verify_object`], in bytes.
