@@ -64,8 +64,8 @@ impl<R: Read> Source<R> {
     }
 
     /// Notes that it was rewound, and is read once more.
-    pub(super) fn expect_again(&mut self, size: u64) {
-        self.left = size;
+    pub(super) fn expect_again(&mut self) {
+        self.left = self.size;
     }
 
     /// The outcome of writing what was read from here; a fault of our own is one of `path`.

@@ -129,7 +129,7 @@ impl Transaction<'_> {
             return Ok(id);
         }
         source.from.rewind().map_err(io)?;
-        source.expect_again(size);
+        source.expect_again();
         self.write_stream(header, size, source, Some(id))
     }
 
