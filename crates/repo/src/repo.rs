@@ -206,16 +206,20 @@ impl Repo {
         if !self.config.locking {
             return Ok(None);
         }
-        let path = self.path.join(".lock");
-        match FileLock::take(self.dir(), ".lock", kind, self.config.lock_timeout) {
-            Ok(Some(lock)) => Ok(Some(lock)),
-            Ok(None) => Err(Error::Locked {
+        self.take_lock(".lock", kind).map(Some)
+    }
+
+    /// Takes a lock on a file of the repository, waiting as long as the config says.
+    pub(crate) fn take_lock(&self, name: &'static str, kind: LockKind) -> Result<FileLock> {
+        let path = || self.path.join(name);
+        let timeout = self.config.lock_timeout;
+        FileLock::take(self.dir(), name, kind, timeout)
+            .map_err(Error::io("locking", path()))?
+            .ok_or_else(|| Error::Locked {
                 kind: kind.name(),
-                path,
-                seconds: self.config.lock_timeout.unwrap_or_default().as_secs(),
-            }),
-            Err(error) => Err(Error::io("locking", path)(error)),
-        }
+                path: path(),
+                seconds: timeout.unwrap_or_default().as_secs(),
+            })
     }
 
     /// An error that says why, if nothing can be written here.

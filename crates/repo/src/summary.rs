@@ -14,7 +14,6 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use crate::commit::CommitBuilder;
-use crate::fs::lock::FileLock;
 use crate::mtree::MutableTree;
 use crate::refs::RefUpdate;
 use crate::{Error, Expected, LockKind, Repo, Result, Transaction, fs};
@@ -55,7 +54,7 @@ impl Repo {
     /// other, and each sees the refs that there are when it is its turn.
     pub fn update_summary(&self, update: &SummaryUpdate) -> Result<()> {
         let lock = self.lock(LockKind::Shared)?;
-        let turn = self.lock_summary()?;
+        let turn = self.take_lock(SUMMARY_LOCK, LockKind::Exclusive)?;
         let now = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default()
@@ -97,18 +96,6 @@ impl Repo {
         }
         drop((turn, lock));
         Ok(())
-    }
-
-    fn lock_summary(&self) -> Result<FileLock> {
-        let path = self.path().join(SUMMARY_LOCK);
-        let timeout = self.config().lock_timeout;
-        let lock = FileLock::take(self.dir(), SUMMARY_LOCK, LockKind::Exclusive, timeout)
-            .map_err(Error::io("locking", &path))?;
-        lock.ok_or_else(|| Error::Locked {
-            kind: LockKind::Exclusive.name(),
-            path,
-            seconds: timeout.unwrap_or_default().as_secs(),
-        })
     }
 
     fn other_collections(&self) -> Result<BTreeMap<CollectionId, BTreeMap<RefName, NewRef>>> {

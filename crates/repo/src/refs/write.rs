@@ -4,11 +4,10 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd;
-use std::time::SystemTime;
 
 use oxtree_format::CommitId;
 use oxtree_format::refs::{CollectionId, RefName, write_ref_file};
-use rustix::fs::{AtFlags, FileType, Timespec, Timestamps};
+use rustix::fs::{AtFlags, FileType, Timespec, Timestamps, UTIME_NOW};
 use rustix::io::Errno;
 
 use super::{Expected, RefUpdate, ref_path};
@@ -219,30 +218,16 @@ impl Repo {
 
     fn lock_refs(&self) -> Result<FileLock> {
         self.check_writable()?;
-        let path = self.path().join(REFS_LOCK);
-        let timeout = self.config().lock_timeout;
-        match FileLock::take(self.dir(), REFS_LOCK, LockKind::Exclusive, timeout) {
-            Ok(Some(lock)) => {
-                self.finish_journal()?;
-                Ok(lock)
-            }
-            Ok(None) => Err(Error::Locked {
-                kind: LockKind::Exclusive.name(),
-                path,
-                seconds: timeout.unwrap_or_default().as_secs(),
-            }),
-            Err(error) => Err(Error::io("locking", path)(error)),
-        }
+        let lock = self.take_lock(REFS_LOCK, LockKind::Exclusive)?;
+        self.finish_journal()?;
+        Ok(lock)
     }
 
     /// Programs that watch a repository look at the time stamp of its directory.
     fn touch(&self) -> Result<()> {
-        let now = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
         let now = Timespec {
-            tv_sec: i64::try_from(now.as_secs()).unwrap_or(0),
-            tv_nsec: i64::from(now.subsec_nanos()),
+            tv_sec: 0,
+            tv_nsec: UTIME_NOW,
         };
         let times = Timestamps {
             last_access: now,
