@@ -5,7 +5,14 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use oxtree_format::file::split_header;
+use oxtree_format::gvariant::to_bytes;
+use oxtree_format::{
+    Checksum, DirId, DirMeta, DirMetaId, DirTreeId, FileId, FilezHeader, ObjectId, ObjectKind,
+    Xattrs,
+};
 use oxtree_repo::checkout::{Links, Options, Stats, Union, checkout};
+use oxtree_repo::tree::{Node, Tree};
 use oxtree_repo::{Repo, Result};
 use oxtree_testkit::{Compare, Tool, trees};
 
@@ -188,5 +195,162 @@ fn joining_trees_replaces_or_keeps() {
                 }
             }
         }
+    }
+}
+
+/// Turns a `bare` repository into a `bare-split-xattrs` one. libostree 2022.7 can read those, but
+/// writes neither the attributes nor symbolic links of them.
+fn split_xattrs(path: &Path) {
+    let repo = Repo::open(path).unwrap();
+    for object in repo.list_objects().unwrap() {
+        if object.kind != ObjectKind::File {
+            continue;
+        }
+        let header = repo.open_file(FileId(object.checksum)).unwrap().header;
+        let file = path.join("objects").join(object.loose_path(false));
+        for (name, _) in header.xattrs.iter() {
+            rustix::fs::lremovexattr(&file, name).unwrap();
+        }
+        let bytes = header.xattrs.to_bytes();
+        let id = ObjectId::new(ObjectKind::FileXattrs, Checksum::of(&bytes));
+        let xattrs = path.join("objects").join(id.loose_path(false));
+        fs::create_dir_all(xattrs.parent().unwrap()).unwrap();
+        fs::write(&xattrs, bytes).unwrap();
+        fs::hard_link(xattrs, file.with_extension("file-xattrs-link")).unwrap();
+    }
+    let config = fs::read_to_string(path.join("config")).unwrap();
+    fs::write(
+        path.join("config"),
+        config.replace("mode=bare\n", "mode=bare-split-xattrs\n"),
+    )
+    .unwrap();
+}
+
+#[test]
+fn split_xattrs_are_read() {
+    let mut bench = Bench::new("bare", |dir| {
+        trees::everything(dir, 1000);
+        fs::remove_dir_all(dir.join("wide")).unwrap();
+    });
+    split_xattrs(&bench.at("repo"));
+    bench.mode = "bare-split-xattrs";
+    let xattrs = bench.real().ok("ls", ["-X", "main", "/xattrs/binary"]);
+    assert!(xattrs.contains("user.binary"), "{xattrs}");
+    bench.compare(&[], &Options::default());
+    bench.compare(
+        &["-U"],
+        &Options {
+            user: true,
+            ..Options::default()
+        },
+    );
+}
+
+/// Puts an object into the repository without any of the checks that writing one makes.
+fn plant(bench: &Bench, kind: ObjectKind, bytes: &[u8]) -> Checksum {
+    let id = ObjectId::new(kind, Checksum::of(bytes));
+    let path = bench.at("repo/objects").join(id.loose_path(false));
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, bytes).unwrap();
+    id.checksum
+}
+
+/// Plants a directory of these files (all of them the file `seed`) and directories.
+fn plant_dir(bench: &Bench, files: &[&str], dirs: &[(&str, DirId)]) -> DirId {
+    let meta = DirMeta {
+        uid: 0,
+        gid: 0,
+        mode: 0o040_755,
+        xattrs: Xattrs::NONE,
+    };
+    let repo = Repo::open(bench.at("repo")).unwrap();
+    let tree = repo.tree(repo.resolve_rev("main").unwrap()).unwrap();
+    let Node::File(seed) = tree.lookup("/seed").unwrap().node else {
+        panic!("seed is a file");
+    };
+    let files: Vec<(&str, &[u8])> = files
+        .iter()
+        .map(|name| (*name, &seed.as_bytes()[..]))
+        .collect();
+    let dirs: Vec<(&str, &[u8], &[u8])> = dirs
+        .iter()
+        .map(|(name, id)| (*name, &id.tree.as_bytes()[..], &id.meta.as_bytes()[..]))
+        .collect();
+    DirId {
+        tree: DirTreeId(plant(bench, ObjectKind::DirTree, &to_bytes(&(files, dirs)))),
+        meta: DirMetaId(plant(bench, ObjectKind::DirMeta, &meta.to_bytes())),
+    }
+}
+
+/// Checks out a planted directory.
+fn check_out_planted(bench: &Bench, root: DirId, options: &Options) -> Result<Stats> {
+    let repo = Repo::open(bench.at("repo")).unwrap();
+    let source = Tree::new(&repo, root).root();
+    checkout(&repo, &source, &bench.at("out/deep"), options)
+}
+
+#[test]
+fn hostile_names_do_not_leave_the_destination() {
+    let bench = Bench::new("bare-user", |dir| trees::small(dir, 1));
+    fs::create_dir(bench.at("out")).unwrap();
+    fs::write(bench.at("out/mine"), "mine").unwrap();
+    let empty = plant_dir(&bench, &[], &[]);
+    let whiteouts = Options {
+        user: true,
+        whiteouts: true,
+        passthrough_whiteouts: true,
+        ..Options::default()
+    };
+    for name in ["..", ".", "", "a/b", "/tmp/x", "../mine"] {
+        for root in [
+            plant_dir(&bench, &[name], &[]),
+            plant_dir(&bench, &[], &[(name, empty)]),
+        ] {
+            let error = check_out_planted(&bench, root, &whiteouts).unwrap_err();
+            assert!(error.to_string().starts_with("Corrupted object"), "{error}");
+        }
+    }
+    for name in [
+        ".wh.",
+        ".wh..",
+        ".wh...",
+        ".ostree-wh.",
+        ".ostree-wh..",
+        ".ostree-wh...",
+    ] {
+        let root = plant_dir(&bench, &[name], &[]);
+        let _ = fs::remove_dir_all(bench.at("out/deep"));
+        let error = check_out_planted(&bench, root, &whiteouts).unwrap_err();
+        assert!(error.to_string().starts_with("Invalid"), "{name}: {error}");
+    }
+    assert_eq!(fs::read(bench.at("out/mine")).unwrap(), b"mine");
+}
+
+#[test]
+fn content_of_another_size_than_promised_is_refused() {
+    let bench = Bench::new("archive", |dir| {
+        trees::small(dir, 1);
+        fs::write(dir.join("big"), vec![0; 1 << 20]).unwrap();
+    });
+    let repo = Repo::open(bench.at("repo")).unwrap();
+    let tree = repo.tree(repo.resolve_rev("main").unwrap()).unwrap();
+    let entry = tree.lookup("/big").unwrap();
+    let Node::File(id) = entry.node else {
+        panic!("a file");
+    };
+    let path = bench.at("repo/objects").join(id.object().loose_path(true));
+    let stored = fs::read(&path).unwrap();
+    let (header, content) = split_header(&stored).unwrap();
+    for size in [0, 1, (1 << 20) - 1, (1 << 20) + 1, u64::MAX] {
+        let mut header = FilezHeader::parse(header).unwrap();
+        header.size = size;
+        fs::write(&path, [&header.stored_bytes(), content].concat()).unwrap();
+        let options = Options::default();
+        let error = checkout(&repo, &entry, &bench.at("out"), &options).unwrap_err();
+        assert!(
+            error.to_string().contains("content is too"),
+            "{size}: {error}"
+        );
+        assert!(!bench.at("out/big").exists(), "{size}");
     }
 }

@@ -392,3 +392,31 @@ fn what_nobody_may_do() {
     nobody.ok(["checkout", "--repo=repo", "-U", "main", "y"]);
     assert!(side.path("y/sub/noise").is_file());
 }
+
+#[test]
+fn what_we_committed_checks_out_alike() {
+    for mode in MODES {
+        let side = Side::empty();
+        let tree = side.path("tree");
+        std::fs::create_dir(&tree).unwrap();
+        trees::everything(&tree, 1000);
+        std::fs::remove_dir_all(tree.join("wide")).unwrap();
+        for words in [
+            &["init", &format!("--mode={mode}")][..],
+            &["config", "set", "core.fsync", "false"],
+            &["commit", "--branch=main", "tree"],
+        ] {
+            side.ours(&[words, &["--repo=repo"]].concat()).expect_ok();
+        }
+        for args in [&[][..], &["-U"], &["-C"], &["--subpath=/owners"]] {
+            same(&side, args, nothing);
+        }
+        if mode == "bare" || mode == "archive" {
+            side.ours(&["checkout", "--repo=repo", "main", "out"])
+                .expect_ok();
+            // Attributes without a value are not committed, by libostree neither.
+            let lost = ["./xattrs/several: xattr user.empty = \"\" and none"];
+            assert_eq!(compare_trees(&tree, side.path("out")), lost);
+        }
+    }
+}

@@ -115,6 +115,8 @@ fn collect(
     {
         buffer.resize(MAX, 0);
         match get(name, &mut buffer) {
+            // libostree leaves out attributes without a value, so they cannot be in a checksum.
+            Ok(0) => {}
             Ok(len) => pairs.push((name.to_vec(), buffer[..len].to_vec())),
             Err(Errno::NODATA) => {}
             Err(error) => return Err(error.into()),
