@@ -127,11 +127,19 @@ pub fn sparse(path: &Path, len: u64) {
 /// # Panics
 /// When something cannot be written.
 pub fn everything(dir: &Path, big: u64) {
+    every_kind(dir, big);
+    wide(&dir.join("wide"));
+}
+
+/// [`everything`] without the wide directory, for tests that need many such trees.
+///
+/// # Panics
+/// When something cannot be written.
+pub fn every_kind(dir: &Path, big: u64) {
     regular_files(&dir.join("files"), big);
     symlinks(&dir.join("links"));
     xattrs(&dir.join("xattrs"));
     odd_names(&dir.join("names"));
-    wide(&dir.join("wide"));
     deep(&dir.join("deep"));
     modes(&dir.join("modes"));
     if crate::is_root() {

@@ -111,9 +111,8 @@ fn zero_times(dir: &Path) -> Vec<PathBuf> {
 fn every_mode_and_every_way() {
     for mode in MODES {
         let bench = Bench::new(mode, |dir| {
-            trees::everything(dir, trees::QUICK);
+            trees::every_kind(dir, trees::QUICK);
             // Wide enough for several tasks, narrow enough for a dozen checkouts.
-            fs::remove_dir_all(dir.join("wide")).unwrap();
             let wide = dir.join("wide");
             fs::create_dir(&wide).unwrap();
             for n in 0..300 {
@@ -229,8 +228,7 @@ fn split_xattrs(path: &Path) {
 #[test]
 fn split_xattrs_are_read() {
     let mut bench = Bench::new("bare", |dir| {
-        trees::everything(dir, 1000);
-        fs::remove_dir_all(dir.join("wide")).unwrap();
+        trees::every_kind(dir, 1000);
     });
     split_xattrs(&bench.at("repo"));
     bench.mode = "bare-split-xattrs";

@@ -399,8 +399,7 @@ fn what_we_committed_checks_out_alike() {
         let side = Side::empty();
         let tree = side.path("tree");
         std::fs::create_dir(&tree).unwrap();
-        trees::everything(&tree, 1000);
-        std::fs::remove_dir_all(tree.join("wide")).unwrap();
+        trees::every_kind(&tree, 1000);
         for words in [
             &["init", &format!("--mode={mode}")][..],
             &["config", "set", "core.fsync", "false"],

@@ -14,8 +14,7 @@ fn side(mode: &str) -> Side {
         .expect_ok();
     let tree = side.path("tree");
     std::fs::create_dir(&tree).unwrap();
-    trees::everything(&tree, 1000);
-    std::fs::remove_dir_all(tree.join("wide")).unwrap();
+    trees::every_kind(&tree, 1000);
     side.commit("main", &["--timestamp=@1"]);
     side
 }
