@@ -4,6 +4,7 @@
 
 mod checkout;
 mod config;
+mod fsck;
 mod help;
 mod init;
 mod ls;
@@ -13,3 +14,4 @@ mod refs;
 mod rev_parse;
 mod show;
 mod side;
+mod summary;
