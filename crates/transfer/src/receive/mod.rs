@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The receiving end of a push. One road for whatever comes in: [`ingest`], [`admit`],
-//! [`publish`], [`derive`].
+//! [`publish`], [`mod@derive`].
 
 pub mod admit;
 pub mod derive;
