@@ -19,7 +19,7 @@ pub enum Error {
     #[error("invalid object name '{0}'")]
     ObjectName(String),
     /// A name in a dirtree that no directory can hold.
-    #[error("invalid file name {0:?}")]
+    #[error("{}", bad_name(.0))]
     FileName(String),
     /// The entries of a dirtree or an attribute list have to be sorted, without duplicates.
     #[error("{0:?} is out of order or there twice")]
@@ -73,5 +73,16 @@ pub enum Error {
 impl From<oxtree_gvariant::Error> for Error {
     fn from(error: oxtree_gvariant::Error) -> Self {
         Self::GVariant(error)
+    }
+}
+
+/// What is wrong with a file name, in libostree's words.
+fn bad_name(name: &str) -> String {
+    match name {
+        "" => "Invalid empty filename".to_owned(),
+        "." => "Invalid self-referential filename '.'".to_owned(),
+        ".." => "Invalid path uplink filename '..'".to_owned(),
+        name if name.contains('/') => format!("Invalid / in filename {name}"),
+        name => format!("Invalid filename {name:?}"),
     }
 }

@@ -100,8 +100,11 @@ impl Repo {
 
     fn other_collections(&self) -> Result<BTreeMap<CollectionId, BTreeMap<RefName, NewRef>>> {
         let mut map: BTreeMap<CollectionId, BTreeMap<RefName, CommitId>> = BTreeMap::new();
-        for ((collection, name), commit) in self.mirror_refs()? {
-            map.entry(collection).or_default().insert(name, commit);
+        let own = self.config().collection_id.as_ref();
+        for ((collection, name), commit) in self.collection_refs()? {
+            if own != Some(&collection) {
+                map.entry(collection).or_default().insert(name, commit);
+            }
         }
         let refs = |(collection, refs)| Ok((collection, refs_of(self, refs)?));
         map.into_iter().map(refs).collect()

@@ -7,6 +7,7 @@ use oxtree_repo::{Mode, Repo};
 
 use crate::context::Context;
 use crate::error::Usage;
+use crate::names::Face;
 
 /// Options of `init`.
 #[derive(Debug, clap::Args)]
@@ -30,9 +31,15 @@ pub(crate) struct Args {
     /// org.example.Os
     #[arg(long, value_name = "COLLECTION-ID")]
     collection_id: Option<String>,
+    /// libostree does not look at further arguments
+    #[arg(hide = true)]
+    rest: Vec<String>,
 }
 
 pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
+    if context.face == Face::Oxtree && !args.rest.is_empty() {
+        return Err(Usage("Too many arguments given".to_owned()).into());
+    }
     let mode: Mode = args.mode.parse()?;
     let collection: Option<CollectionId> =
         args.collection_id.as_deref().map(str::parse).transpose()?;

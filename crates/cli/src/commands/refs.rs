@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     if let Some(new) = &args.create {
         return match &args.prefixes[..] {
             [] => Err(usage("You must specify a revision when creating a new ref")),
-            [rev] if args.collections => create_in_collection(&repo, args, new, rev),
+            [rev] if args.collections => create_in_collection(&repo, new, rev),
             [target] if args.alias => create_alias(&repo, args, new, target),
             [rev] => create(&repo, args, new, rev),
             _ => Err(usage(
@@ -167,16 +167,13 @@ fn create_alias(repo: &Repo, args: &Args, new: &str, target: &str) -> Result<()>
     Ok(repo.write_alias(&alias, &name)?)
 }
 
-fn create_in_collection(repo: &Repo, args: &Args, new: &str, rev: &str) -> Result<()> {
+/// libostree replaces a ref that is there already, with or without --force.
+fn create_in_collection(repo: &Repo, new: &str, rev: &str) -> Result<()> {
     let (collection, name) = new.split_once(':').unwrap_or((new, ""));
     let collection: CollectionId = collection.parse()?;
     let name: RefName = name.parse()?;
-    let key = (collection, name);
-    if !args.force && repo.collection_refs()?.contains_key(&key) {
-        bail!("--create specified but ref {new} already exists");
-    }
     let commit = repo.resolve_rev(rev)?;
-    Ok(repo.write_collection_ref(&key.0, &key.1, Some(commit))?)
+    Ok(repo.write_collection_ref(&collection, &name, Some(commit))?)
 }
 
 fn in_collections(

@@ -47,6 +47,7 @@ fn a_second_init_changes_nothing() {
     let before = std::fs::read(side.repo().join("config")).unwrap();
     side.same(&["init"]);
     side.same(&["init", "--mode=bare"]);
+    side.same(&["init", "what", "is", "this"]);
     assert_eq!(std::fs::read(side.repo().join("config")).unwrap(), before);
 }
 

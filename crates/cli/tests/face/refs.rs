@@ -92,7 +92,7 @@ fn changes() {
         &["--delete", "main"],
         &["--delete", "origin:a"],
         &["-c", "--create=org.example.X:m1", "debian/11"],
-        &["-c", "--create=org.example.X:m1", "debian/11", "--force"],
+        &["-c", "--create=org.example.X:m1", "main"],
         &["-c", "--create=foo:m1", "debian/11"],
         &["-c", "org.example.X"],
         &["-c", "--delete", "org.example.X"],

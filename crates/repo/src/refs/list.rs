@@ -24,6 +24,11 @@ impl Repo {
             refs = parent.list_refs(prefix)?;
         }
         let Some(prefix) = prefix else {
+            // Who takes an incomplete list for all there is may delete what it lacks.
+            for folder in ["refs/heads", "refs/remotes"] {
+                let path = self.path().join(folder);
+                fs::open_dir(self.dir(), folder).map_err(Error::io("opendir", path))?;
+            }
             self.collect_refs("refs/heads", None, &mut refs)?;
             for remote in self.remotes_with_refs()? {
                 self.collect_refs(&format!("refs/remotes/{remote}"), Some(&remote), &mut refs)?;

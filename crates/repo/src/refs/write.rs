@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::{Expected, RefUpdate, ref_path};
 use crate::fs::lock::{FileLock, LockKind};
 use crate::fs::{self, tmpfile};
-use crate::{Error, Repo, Result};
+use crate::{Error, Repo, Result, SummaryUpdate};
 
 /// Serializes changes of refs. Not `.lock`, which other pushes hold while they last.
 const REFS_LOCK: &str = ".refs-lock";
@@ -63,7 +63,15 @@ impl Repo {
         self.change_together(updates)?;
         self.touch()?;
         drop(lock);
-        Ok(())
+        self.summarize()
+    }
+
+    /// Brings the summary up to date, if the config says that this happens by itself.
+    fn summarize(&self) -> Result<()> {
+        match self.config().auto_update_summary {
+            true => self.update_summary(&SummaryUpdate::default()),
+            false => Ok(()),
+        }
     }
 
     /// Sets a ref of a collection, or deletes it with [`None`]. Those of the repository's own
@@ -90,7 +98,7 @@ impl Repo {
         self.write_ref(&path, new)?;
         self.touch()?;
         drop(lock);
-        Ok(())
+        self.summarize()
     }
 
     /// A ref that an alias stands for is not deleted, unless the alias goes with it.
