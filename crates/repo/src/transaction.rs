@@ -178,9 +178,7 @@ impl<'r> Transaction<'r> {
         let config = repo.config();
         let io = || Error::io("publishing objects in", repo.path());
         if config.fsync {
-            rustix::fs::syncfs(repo.dir())
-                .map_err(io::Error::from)
-                .map_err(io())?;
+            rustix::fs::syncfs(repo.dir()).map_err(Error::io("syncing", repo.path()))?;
         }
         let objects: Vec<String> = staged_objects(staging.dir.as_fd()).map_err(io())?;
         // Commits last: nobody is to find one whose objects are still on their way.
