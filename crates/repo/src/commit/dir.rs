@@ -12,7 +12,7 @@ use oxtree_format::{FileHeader, FileId, Xattrs};
 use rayon::prelude::*;
 use rustix::fs::{FileType, Stat};
 
-use super::modifier::{Attributes, CommitModifier, Verdict};
+use super::modifier::{Attributes, CommitModifier, Verdict, from_disk};
 use super::walk::{Batch, Node, OpenDir, Walk, escaped};
 use crate::fs::{self, xattr};
 use crate::mtree::MutableTree;
@@ -219,7 +219,7 @@ fn attributes_on_disk(stat: &Stat, xattrs: Xattrs) -> Attributes {
         uid: stat.st_uid,
         gid: stat.st_gid,
         mode: stat.st_mode,
-        xattrs,
+        xattrs: from_disk(xattrs),
     }
 }
 

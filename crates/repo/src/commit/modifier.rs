@@ -23,6 +23,18 @@ pub struct Attributes {
     pub xattrs: Xattrs,
 }
 
+/// Attributes as they were read from a disk, for a commit: libostree leaves out those that have no
+/// value, and its commits are to be ours.
+pub(super) fn from_disk(xattrs: Xattrs) -> Xattrs {
+    if xattrs.iter().all(|(_, value)| !value.is_empty()) {
+        return xattrs;
+    }
+    let with_value = xattrs.iter().filter(|(_, value)| !value.is_empty());
+    let list = with_value.map(|(name, value)| (name.to_vec(), value.to_vec()));
+    // What is left of a valid list is one.
+    Xattrs::new(list.collect()).unwrap_or_default()
+}
+
 /// Whether something becomes part of the commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {

@@ -10,7 +10,7 @@ use oxtree_format::dirmeta::S_IFDIR;
 use oxtree_format::{DirMeta, DirMetaId, ObjectKind, Xattrs};
 use rustix::fs::FileType;
 
-use super::modifier::{Attributes, CommitModifier, Verdict};
+use super::modifier::{Attributes, CommitModifier, Verdict, from_disk};
 use crate::fs::{self, xattr};
 use crate::mtree::{MAX_DEPTH, MutableTree};
 use crate::{Error, Result, Transaction};
@@ -166,7 +166,9 @@ impl<'a> Walk<'a> {
             self.modifier.skips_xattrs(mode) || self.transaction.repo().config().disable_xattrs;
         let xattrs = match skip {
             true => Xattrs::NONE,
-            false => xattr::of_fd(&dir.fd).map_err(io("reading extended attributes of"))?,
+            false => xattr::of_fd(&dir.fd)
+                .map(from_disk)
+                .map_err(io("reading extended attributes of"))?,
         };
         let mut attributes = Attributes {
             uid: stat.st_uid,

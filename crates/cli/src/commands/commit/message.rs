@@ -40,15 +40,11 @@ impl Options {
         branch: Option<&str>,
         context: &Context<'_>,
     ) -> Result<(String, String)> {
-        let subject = self.subject.clone().unwrap_or_default();
         if self.editor {
-            let given = [branch.map(|branch| format!("\n#\n# Branch: {branch}"))]
-                .into_iter()
-                .chain(
-                    [&self.subject, &self.body]
-                        .map(|text| text.as_ref().map(|text| format!("\n{text}"))),
-                );
-            let text = HINT.to_owned() + &given.flatten().collect::<String>() + "\n";
+            let branch = branch.map(|branch| format!("\n#\n# Branch: {branch}"));
+            let subject = self.subject.as_ref().map(|text| format!("\n{text}"));
+            let given: String = branch.into_iter().chain(subject).collect();
+            let text = HINT.to_owned() + &given + "\n";
             return split(&edit(&text, context)?)
                 .context("Aborting commit due to empty commit subject.");
         }
@@ -57,7 +53,7 @@ impl Options {
                 .with_context(|| format!("reading {}", path.display()))?,
             None => self.body.clone().unwrap_or_default(),
         };
-        Ok((subject, body))
+        Ok((self.subject.clone().unwrap_or_default(), body))
     }
 }
 

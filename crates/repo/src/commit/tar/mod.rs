@@ -10,6 +10,7 @@ mod apply;
 mod budget;
 mod entry;
 mod sparse;
+mod stream;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -22,6 +23,7 @@ use rayon::Scope;
 
 use self::budget::Budget;
 use self::entry::{Kind, Member};
+use self::stream::Stream;
 use super::modifier::{CommitModifier, Verdict};
 use super::walk::store_dirmeta;
 use crate::mtree::MutableTree;
@@ -124,17 +126,12 @@ struct Importer<'a> {
 impl Importer<'_> {
     /// Reads the whole stream.
     fn read<'s>(&'s self, stream: Box<dyn Read + '_>, scope: &Scope<'s>) -> Result<Vec<Step>> {
-        let io = || Error::io("reading", self.path);
-        let mut archive = ::tar::Archive::new(stream);
+        let mut stream = Stream::new(stream);
         let mut steps = Vec::new();
-        for entry in archive.entries().map_err(io())? {
-            let mut entry = entry.map_err(io())?;
-            let Some(member) = Member::read(&mut entry).map_err(|reason| self.bad(reason))? else {
-                continue;
-            };
-            if let Some(step) = self.step(member, &mut entry, scope)? {
-                steps.push(step);
-            }
+        while let Some(raw) = stream.next().map_err(Error::io("reading", self.path))? {
+            let size = raw.size;
+            let member = Member::new(raw).map_err(|reason| self.bad(reason))?;
+            steps.extend(self.step(member, &mut stream.content(size), scope)?);
             if self.failed.load(Ordering::Relaxed) {
                 break;
             }

@@ -4,13 +4,13 @@
 //! Only the pieces between the holes are in the stream. Where they belong is said by
 //! `GNU.sparse.offset` and `numbytes`, pair by pair (0.0); by `GNU.sparse.map`, all in one (0.1);
 //! or by decimal lines before the content, padded to 512 bytes: how many pieces, and then offset
-//! and length of each (1.0, what GNU tar writes today). The older way, with a type of its own, is
-//! known to the tar reader itself.
+//! and length of each (1.0, what GNU tar writes today). The older way has
+//! a type and headers of its own.
 
 use std::io::{self, Read};
 
 /// No more pieces than this are believed to be in one file.
-const MAX_PIECES: usize = 1 << 20;
+pub(super) const MAX_PIECES: usize = 1 << 20;
 
 /// How a file's content is to be read.
 #[derive(Debug, Default, PartialEq)]
@@ -31,6 +31,14 @@ enum Layout {
 }
 
 impl Sparse {
+    /// A file of `size` bytes with these pieces, offset and length of each.
+    pub(super) fn pieces(size: u64, pieces: Vec<(u64, u64)>) -> Self {
+        Self {
+            size,
+            layout: Layout::Pieces(pieces),
+        }
+    }
+
     /// Reads the records `GNU.sparse.…` (without that) of a member that holds `stored` bytes. Also
     /// gives the file's real name if they have one.
     pub(super) fn new(

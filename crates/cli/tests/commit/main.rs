@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `commit` beside the real `ostree`: the same input gives the same checksum, and each tool finds
+//! the other's repository in order.
+
+mod everything;
+mod failures;
+mod options;
+mod pair;
+mod reuse;
+mod tar;
