@@ -86,31 +86,11 @@ fn hint(error: &anyhow::Error) -> Option<String> {
     if error.is::<Usage>() {
         return Some("see --help".to_owned());
     }
-    let error = error
-        .chain()
-        .find_map(|cause| cause.downcast_ref::<oxtree_repo::Error>())?;
-    Some(match error {
-        oxtree_repo::Error::NotARepo { path, .. } => {
-            format!("`oxtree init --repo={}` makes a new one", path.display())
-        }
-        oxtree_repo::Error::RefNotFound(_) => "`oxtree refs` lists what there is".to_owned(),
-        oxtree_repo::Error::Locked { .. } => {
-            "wait for the other process, or raise core.lock-timeout-secs".to_owned()
-        }
-        oxtree_repo::Error::NoSpace { .. } => {
-            "free some space, or lower the limit with `oxtree config set`".to_owned()
-        }
-        error => match error.io_kind()? {
-            std::io::ErrorKind::PermissionDenied => {
-                "run as the repository's owner, or mend its permissions".to_owned()
-            }
-            std::io::ErrorKind::ReadOnlyFilesystem => {
-                "the file system is mounted read-only".to_owned()
-            }
-            std::io::ErrorKind::StorageFull => "the file system is full".to_owned(),
-            _ => return None,
-        },
-    })
+    let error = error.chain().find_map(|cause| match cause.downcast_ref() {
+        Some(oxtree_transfer::Error::Repo(error)) => Some(error),
+        _ => cause.downcast_ref::<oxtree_repo::Error>(),
+    })?;
+    error.hint()
 }
 
 #[cfg(test)]

@@ -202,6 +202,32 @@ impl Error {
         matches!(self, Self::MetadataNotFound(_) | Self::FileNotFound(_))
     }
 
+    /// What the user could do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NotARepo { path, .. } => {
+                format!("`oxtree init --repo={}` makes a new one", path.display())
+            }
+            Self::RefNotFound(_) => "`oxtree refs` lists what there is".to_owned(),
+            Self::Locked { .. } => {
+                "wait for the other process, or raise core.lock-timeout-secs".to_owned()
+            }
+            Self::NoSpace { .. } => {
+                "free some space, or lower the limit with `oxtree config set`".to_owned()
+            }
+            error => match error.io_kind()? {
+                std::io::ErrorKind::PermissionDenied => {
+                    "run as the repository's owner, or mend its permissions".to_owned()
+                }
+                std::io::ErrorKind::ReadOnlyFilesystem => {
+                    "the file system is mounted read-only".to_owned()
+                }
+                std::io::ErrorKind::StorageFull => "the file system is full".to_owned(),
+                _ => return None,
+            },
+        })
+    }
+
     /// The kind of the system's error, where that is what this is.
     pub fn io_kind(&self) -> Option<io::ErrorKind> {
         match self {

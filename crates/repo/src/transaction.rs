@@ -291,7 +291,8 @@ impl<'r> Transaction<'r> {
 
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
-        if let Some(staging) = self.staging.take().filter(|staging| !staging.keep)
+        let of_no_use = |staging: &Staging| !staging.keep || staging.is_empty();
+        if let Some(staging) = self.staging.take().filter(of_no_use)
             && let Err(error) = staging.remove(self.repo)
         {
             tracing::warn!("{error}");
@@ -359,6 +360,11 @@ impl Staging {
         let lock = format!("{name}{LOCK_SUFFIX}");
         FileLock::take(repo.tmp(), &lock, LockKind::Exclusive, Some(Duration::ZERO))
             .map_err(Error::io("locking", repo.path().join("tmp").join(lock)))
+    }
+
+    /// True if nothing has been staged. (Not if that cannot be found out.)
+    fn is_empty(&self) -> bool {
+        fs::entries(&self.dir).is_ok_and(|entries| entries.is_empty())
     }
 
     pub(crate) fn remove(self, repo: &Repo) -> Result<()> {
