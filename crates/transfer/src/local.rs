@@ -204,12 +204,13 @@ pub fn push_local(
     options: &Options,
     audience: Audience<'_>,
 ) -> Result<Report> {
+    let destination = LocalDestination::new(Repo::open(path)?);
     let (here, there) = UnixStream::pair().map_err(Error::Connection)?;
     let from = here.try_clone().map_err(Error::Connection)?;
     std::thread::scope(|scope| {
         let agent = &options.agent;
         scope.spawn(move || {
-            let open = || Ok(LocalDestination::new(Repo::open(path)?));
+            let open = || Ok(destination);
             // What goes wrong is told to the pusher, which is us.
             let _ = receive::receive(open, &there, &there, agent);
         });

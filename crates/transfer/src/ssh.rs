@@ -118,6 +118,10 @@ impl Ssh {
         }
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         Err(match status.code() {
+            Some(255) if said.iter().all(|line| line.trim().is_empty()) => Error::Ssh(format!(
+                "`{command}` on {} was killed, or the connection was lost: push again",
+                self.host
+            )),
             Some(255) => Error::Ssh(explain_ssh(&self.host, &said)),
             Some(127) => Error::Ssh(format!(
                 "{NOT_FOUND}`{command}` on {}: install oxtree there, or say with --command where it is",

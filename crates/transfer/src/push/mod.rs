@@ -158,9 +158,20 @@ fn read_frames(from: impl Read + Send + 'static) -> Frames {
 /// program that is not this one.
 fn read_greeting(from: &mut impl BufRead) -> Result<()> {
     let mut line = Vec::new();
-    from.take(1024)
-        .read_until(b'\n', &mut line)
-        .map_err(Error::Connection)?;
+    // Something else is known by its first bytes: a prompt, say, has no end to wait for.
+    while RECEIVER_GREETING.starts_with(&line) && !line.ends_with(b"\n") {
+        let buffer = match from.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            buffer => buffer.map_err(Error::Connection)?,
+        };
+        if buffer.is_empty() {
+            break;
+        }
+        let end = buffer.iter().position(|byte| *byte == b'\n');
+        let len = end.map_or(buffer.len(), |end| end + 1);
+        line.extend_from_slice(&buffer[..len]);
+        from.consume(len);
+    }
     if line == RECEIVER_GREETING {
         return Ok(());
     }

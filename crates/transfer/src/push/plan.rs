@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use oxtree_format::refs::RefName;
-use oxtree_format::{Commit, CommitId, ObjectId, ObjectKind};
+use oxtree_format::{Checksum, Commit, CommitId, ObjectId, ObjectKind};
 use oxtree_repo::{CommitState, Repo, traverse};
 
 use crate::protocol::message::{RefOutcome, Status, WireCommit, WireRef, WireUpdate};
@@ -144,7 +144,7 @@ impl Plan {
                 return Err(Error::NothingToPush(reason));
             }
             let bases: Vec<CommitId> = base.into_iter().collect();
-            let objects = traverse::new_objects(repo, *commit, &bases)?;
+            let objects = traverse::new_objects(&Verified(repo), *commit, &bases)?;
             self.objects
                 .extend(objects.into_iter().filter(|object| seen.insert(*object)));
             let detached = ObjectId::new(ObjectKind::CommitMeta, commit.0);
@@ -163,6 +163,32 @@ impl Plan {
             size += repo.stored_size(object)?;
         }
         Ok(size)
+    }
+}
+
+/// The repository to walk, with every object checked that is read: one that is damaged is to be
+/// named itself, not what seems to be missing from it.
+struct Verified<'r>(&'r Repo);
+
+impl traverse::Objects for Verified<'_> {
+    fn load(&self, object: &ObjectId) -> oxtree_repo::Result<Vec<u8>> {
+        let bytes = self.0.load_metadata(object)?;
+        let actual = Checksum::of(&bytes);
+        match actual == object.checksum {
+            true => Ok(bytes),
+            false => Err(oxtree_repo::Error::ChecksumMismatch {
+                expected: *object,
+                actual,
+            }),
+        }
+    }
+
+    fn has(&self, object: &ObjectId) -> oxtree_repo::Result<bool> {
+        self.0.has_object(object)
+    }
+
+    fn is_partial(&self, commit: CommitId) -> oxtree_repo::Result<bool> {
+        traverse::Objects::is_partial(self.0, commit)
     }
 }
 

@@ -51,16 +51,17 @@ pub fn before<D: Destination>(destination: &D, updates: &[WireUpdate]) -> Result
     Ok(verdict)
 }
 
-/// The second verdict: on what has arrived. With it, the commits that are complete and become
-/// public: the new ones, and the history that came along.
+/// The second verdict: on what has arrived, the commits `came` among it. With it, the commits that
+/// are complete and become public: the new ones, and the history that came along.
 pub fn decide<D: Destination, Q: Quarantine>(
     destination: &D,
     quarantine: &Q,
     updates: &[WireUpdate],
+    came: &[CommitId],
 ) -> Result<(Verdict, HashSet<CommitId>)> {
     let refs = destination.refs()?;
     let rules = destination.rules()?;
-    let mut commits = HashSet::new();
+    let mut commits = check_history(quarantine, updates, &refs, came)?;
     let mut verdict = Vec::with_capacity(updates.len());
     for update in updates {
         let status = by_ref(update, &refs).or_else(|| by_rules(update, rules));
@@ -135,7 +136,11 @@ fn by_objects<Q: Quarantine>(
         return Ok(None);
     };
     let old = update.old.as_ref().map(|c| c.0);
-    check_lineage(quarantine, new, old, commits)?;
+    // Also where the commit is public: a ref is about to promise that it is whole.
+    if !commits.contains(&new) {
+        quarantine.check_complete(new, old)?;
+        commits.insert(new);
+    }
     let Some(old) = old else { return Ok(None) };
     let load = |id: &ObjectId| quarantine.load(id);
     let forward =
@@ -143,29 +148,30 @@ fn by_objects<Q: Quarantine>(
     Ok(by_direction(update, forward, rules))
 }
 
-/// Checks that the new commit is complete, and each before it that is not public yet.
-fn check_lineage<Q: Quarantine>(
+/// Checks that each commit that came along and is not public yet is complete. A parent comes before
+/// its child, so that only what differs between the two has to be looked for.
+fn check_history<Q: Quarantine>(
     quarantine: &Q,
-    new: CommitId,
-    old: Option<CommitId>,
-    commits: &mut HashSet<CommitId>,
-) -> Result<()> {
-    let mut next = Some(new);
-    while let Some(id) = next {
-        // The tip is looked at in any case: a ref is about to promise that it is whole.
-        let known = id != new && quarantine.is_public(&id.object())?;
-        if known || commits.contains(&id) || commits.len() > MAX_HISTORY {
-            break;
+    updates: &[WireUpdate],
+    refs: &BTreeMap<RefName, CommitId>,
+    came: &[CommitId],
+) -> Result<HashSet<CommitId>> {
+    let mut complete = HashSet::new();
+    let public: HashSet<&CommitId> = refs.values().collect();
+    for id in came {
+        if quarantine.is_public(&id.object())? {
+            continue;
         }
-        let bytes = match quarantine.load(&id.object()) {
-            Err(Error::Repo(error)) if error.is_missing_object() && id != new => break,
-            bytes => bytes?,
-        };
-        quarantine.check_complete(id, old)?;
-        commits.insert(id);
-        next = parse(id, &bytes)?.parent;
+        let parent = parse(*id, &quarantine.load(&id.object())?)?.parent;
+        let parent = parent.filter(|id| complete.contains(id) || public.contains(id));
+        let update = updates
+            .iter()
+            .find(|update| update.new.as_ref().is_some_and(|new| new.0 == *id));
+        let old = || update?.old.as_ref().map(|old| old.0);
+        quarantine.check_complete(*id, parent.or_else(old))?;
+        complete.insert(*id);
     }
-    Ok(())
+    Ok(complete)
 }
 
 fn outcome(update: &WireUpdate, status: Option<Refusal>) -> RefOutcome {

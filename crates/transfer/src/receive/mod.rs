@@ -44,10 +44,27 @@ pub fn receive<D: Destination>(
     let done = open().and_then(|destination| serve(&destination, &mut from, &mut to, agent));
     if let Err(error) = &done {
         // The connection may be what failed: then nobody can be told.
-        let _ = send(&mut to, &Message::Error { text: chain(error) })
-            .and_then(|()| to.flush().map_err(Error::Connection));
+        let _ = send(
+            &mut to,
+            &Message::Error {
+                text: explain(error),
+            },
+        )
+        .and_then(|()| to.flush().map_err(Error::Connection));
     }
     done
+}
+
+/// An error for the pusher's user, and what can be done about it.
+fn explain(error: &Error) -> String {
+    let hint = match error {
+        Error::Repo(error) => error.hint(),
+        _ => None,
+    };
+    match hint {
+        Some(hint) => format!("{} ({hint})", chain(error)),
+        None => chain(error),
+    }
 }
 
 /// An error with all its causes, on one line.
@@ -250,7 +267,7 @@ fn take_in<D: Destination, Q: Quarantine>(
         false => Ok(0),
     };
     let judged = objects.and_then(|objects| {
-        let judged = admit::decide(destination, &quarantine, &session.updates)?;
+        let judged = admit::decide(destination, &quarantine, &session.updates, &session.commits)?;
         Ok((objects, judged))
     });
     let (objects, (mut refs, commits)) = match judged {

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use oxtree_format::ObjectId;
+use oxtree_format::{CommitId, ObjectId, ObjectKind};
 
 use crate::protocol::VERSION;
 use crate::protocol::frame::{Frame, FrameKind};
@@ -59,18 +59,20 @@ pub struct Session {
     pub dry_run: bool,
     /// What the pusher can send.
     pub offered: Vec<ObjectId>,
+    /// The commits among that, in the pusher's order: a parent before its child.
+    pub commits: Vec<CommitId>,
 }
 
 impl Session {
     /// A session in which nothing was said yet.
     pub fn new(limits: Limits) -> Self {
-        let (updates, offered) = (Vec::new(), Vec::new());
         Self {
             state: State::Greeting,
             limits,
-            updates,
+            updates: Vec::new(),
             dry_run: false,
-            offered,
+            offered: Vec::new(),
+            commits: Vec::new(),
         }
     }
 
@@ -206,6 +208,11 @@ impl Session {
     /// The driver's answer to [`Event::Decide`]: of what was offered, these are wanted.
     pub fn want(&mut self, missing: &[bool]) {
         let offered = std::mem::take(&mut self.offered);
+        self.commits = offered
+            .iter()
+            .filter(|id| id.kind == ObjectKind::Commit)
+            .map(|id| CommitId(id.checksum))
+            .collect();
         let wanted: HashSet<ObjectId> = offered
             .into_iter()
             .zip(missing)
