@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
 
 use oxtree_testkit::{Output, Repo, Snapshot, Sshd, Tool, WebServer, temp_dir, trees};
 use serde_json::Value;
@@ -111,7 +112,14 @@ impl Fixture {
         let before = Snapshot::of_repo(dest.path());
         let output = self.push(source, dest, args);
         assert_error(&output, 1, words);
-        before.assert_unchanged(&Snapshot::of_repo(dest.path()));
+        // The far side may still be tidying up.
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let mut after = Snapshot::of_repo(dest.path());
+        while before != after && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+            after = Snapshot::of_repo(dest.path());
+        }
+        before.assert_unchanged(&after);
     }
 }
 

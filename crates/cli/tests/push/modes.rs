@@ -48,7 +48,7 @@ fn push_from(mode: &str) {
     for to in MODES {
         let dest = fixture.repo(&format!("dest-{to}"), to);
         if to == "bare-user-only" && mode != to {
-            fixture.push_refused(&source, &dest, &[], &["Corrupted object", "bare-user-only"]);
+            fixture.push_refused(&source, &dest, &[], &["cannot hold", "bare-user-only"]);
             fixture.push_ok(&plain, &dest, &[]);
             check_published(&plain, &dest, &["main"]);
             continue;
