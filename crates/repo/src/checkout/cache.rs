@@ -14,8 +14,8 @@ use rustix::fs::Mode as Perm;
 use super::link::{Source, is_readable};
 use super::step;
 use super::walk::Checkout;
+use crate::fs;
 use crate::fs::tmpfile::{IfExists, TmpFile};
-use crate::fs::{self};
 use crate::transaction::{Staging, move_objects, staged_objects};
 use crate::{Error, Repo, Result};
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Hard links from objects into the checkout.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use oxtree_format::dirmeta::{S_IFLNK, S_IFMT, S_IFREG};
 use oxtree_format::{FileHeader, FileId, Hasher, Xattrs};
@@ -32,7 +32,7 @@ pub(super) struct Source<'a> {
     pub(super) path: String,
 }
 
-/// Why an object is where it is not to be linked from.
+/// What one repository has to offer for a file.
 enum Found<'a> {
     /// It can be linked.
     Linkable(Source<'a>),
@@ -78,7 +78,7 @@ impl<'a> Checkout<'a> {
         };
         let copy = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile if stat.st_size == 0 => true,
-            // They may be one day, but then so must those of `bare-user` be.
+            // Real links in `bare-user-only`, but libostree copies them as it must those of `bare-user`.
             FileType::Symlink => is_user,
             _ if repo.mode() == Mode::BareUser => {
                 let mode = bare_user_mode(repo, id, &path)?;
@@ -233,8 +233,7 @@ impl<'a> Checkout<'a> {
                 header.symlink = Some(target);
                 if with_xattrs {
                     header.xattrs =
-                        xattr::of_link(std::os::fd::AsFd::as_fd(&dir.fd), name.as_bytes(), &path)
-                            .map_err(io())?;
+                        xattr::of_link(dir.fd.as_fd(), name.as_bytes(), &path).map_err(io())?;
                 }
                 Ok(FileId(header.hasher().finish()) == id)
             }
