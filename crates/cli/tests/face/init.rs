@@ -168,3 +168,28 @@ fn a_repository_of_somebody_else() {
     }
     assert_eq!(Tool::ostree().repo(side.repo()).refs(), ["main"]);
 }
+
+#[test]
+fn a_repository_without_its_tmp() {
+    let side = Side::new();
+    side.commit("main", &[]);
+    let tmp = side.repo().join("tmp");
+    std::fs::remove_dir_all(&tmp).unwrap();
+    side.ours(&["refs", "--repo=repo"]).expect_ok();
+    assert!(tmp.is_dir());
+    // Reading goes on where it cannot be made.
+    if oxtree_testkit::is_root() {
+        std::fs::remove_dir_all(&tmp).unwrap();
+        let tmpfs = oxtree_testkit::Tmpfs::mount(1 << 20);
+        Tool::new("/bin/cp").ok([
+            "-a".as_ref(),
+            side.repo().as_os_str(),
+            tmpfs.path().as_os_str(),
+        ]);
+        tmpfs.make_read_only();
+        let tool = ours("oxtree").dir(tmpfs.path());
+        assert_eq!(tool.ok(["refs", "--repo=repo"]), "main\n");
+        let error = tool.fails(["refs", "--repo=repo", "--create=x", "main"]);
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+}

@@ -15,3 +15,4 @@ mod rev_parse;
 mod show;
 mod side;
 mod summary;
+mod times;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `refs` and `reset`.
 
+use std::collections::BTreeSet;
+
 use crate::side::Side;
 
 fn with_refs() -> Side {
@@ -165,5 +167,78 @@ fn reset() {
     ] {
         side.same_change(&["reset", args[0], args[1]]);
         side.assert_copies_equal();
+    }
+}
+
+#[test]
+fn collections_of_remotes() {
+    let side = with_refs();
+    for (key, id) in [
+        ("origin", "org.example.Origin"),
+        ("empty", "org.example.Empty"),
+    ] {
+        let group = format!("--group=remote \"{key}\"");
+        side.real(&["config", "--repo=repo", "set", &group, "collection-id", id])
+            .expect_ok();
+    }
+    side.same_sorted(&["refs", "-c"]);
+    side.same_sorted(&["refs", "-c", "org.example.Origin"]);
+    side.copy();
+    // The summary lists them, too.
+    side.same_change(&["summary", "-u"]);
+    let view = |repo: &str| {
+        let text = side
+            .real(&["summary", "-v", &format!("--repo={repo}")])
+            .stdout();
+        let lines = text.lines().filter(|line| !line.contains("last-modified"));
+        // The real one writes metadata in the order of a hash table.
+        lines.map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(view("copy"), view("repo"));
+    assert!(
+        view("copy")
+            .iter()
+            .any(|line| line.contains("org.example.Origin"))
+    );
+}
+
+#[test]
+fn summaries_that_update_themselves() {
+    let side = with_refs();
+    let set = [
+        "config",
+        "--repo=repo",
+        "set",
+        "core.auto-update-summary",
+        "true",
+    ];
+    side.real(&set).expect_ok();
+    let listed = |name: &str| {
+        let text = side.real(&["summary", "-v", "--repo=repo"]).stdout();
+        text.contains(&format!("* {name}\n"))
+    };
+    side.ours(&["refs", "--repo=repo", "--create=new", "main"])
+        .expect_ok();
+    assert!(listed("new"));
+    side.ours(&["commit", "--repo=repo", "-b", "newer", "tree"])
+        .expect_ok();
+    assert!(listed("newer"));
+    side.ours(&["refs", "--repo=repo", "--delete", "new"])
+        .expect_ok();
+    assert!(!listed("new") && listed("newer"));
+}
+
+#[test]
+fn an_incomplete_list_is_an_error() {
+    let side = with_refs();
+    for folder in ["heads", "remotes"] {
+        let path = side.repo().join("refs").join(folder);
+        std::fs::rename(&path, side.path("away")).unwrap();
+        let output = side.ours(&["refs", "--repo=repo"]).expect_failure();
+        let error = output.stderr();
+        assert!(error.starts_with("error: Listing refs: opendir"), "{error}");
+        assert!(error.contains(folder), "{error}");
+        side.real(&["refs", "--repo=repo"]).expect_failure();
+        std::fs::rename(side.path("away"), path).unwrap();
     }
 }
