@@ -2,7 +2,7 @@
 //! Writing objects into a transaction's staging directory, each verified as it is written.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write};
 use std::path::Path;
 
 use flate2::Compression;
@@ -189,29 +189,19 @@ impl Transaction<'_> {
         let FilezHeader { size, file: header } = header;
         self.reserve(size)?;
         let mut rest = BufReader::with_capacity(BUFFER, &mut tee);
+        if header.is_symlink() {
+            check_end(&mut rest).map_err(|error| Error::corrupt(id, error))?;
+        }
+        let mut content = FilezContent(DeflateDecoder::new(&mut rest));
         if keep {
             let mut hasher = header.hasher();
             if !header.is_symlink() {
-                let mut decoder = DeflateDecoder::new(&mut rest);
-                copy_exactly(&mut decoder, size, &mut hasher, &mut io::sink())
+                copy_exactly(&mut content, size, &mut hasher, &mut io::sink())
                     .map_err(|error| Error::corrupt(id, error))?;
             }
             verify(Some(id.object()), &FileId(hasher.finish()).object())?;
-        } else if header.is_symlink() {
-            self.write_file_bytes(&header, &[], Some(id))?;
         } else {
-            let mut decoder = DeflateDecoder::new(&mut rest);
-            self.write_file(&header, size, &mut decoder, Some(id))?;
-            // Sees the end of the deflate stream where the reader above had no need to.
-            io::copy(&mut decoder, &mut io::sink()).map_err(|error| Error::corrupt(id, error))?;
-        }
-        let mut left = [0];
-        if rest
-            .read(&mut left)
-            .map_err(|error| Error::corrupt(id, error))?
-            > 0
-        {
-            return Err(Error::corrupt(id, "bytes after the end of the content"));
+            self.write_file(&header, size, &mut content, Some(id))?;
         }
         drop(rest);
         if let Some(out) = &mut tee.to {
@@ -306,6 +296,29 @@ pub(super) fn verify(expected: Option<ObjectId>, actual: &ObjectId) -> Result<()
             actual: actual.checksum,
         }),
         _ => Ok(()),
+    }
+}
+
+/// The content of a `.filez`. That anything comes after it is an error.
+struct FilezContent<R>(DeflateDecoder<R>);
+
+impl<R: BufRead> Read for FilezContent<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.0.read(buffer)?;
+        if len == 0 && !buffer.is_empty() {
+            check_end(self.0.get_mut())?;
+        }
+        Ok(len)
+    }
+}
+
+fn check_end(rest: &mut impl BufRead) -> io::Result<()> {
+    match rest.fill_buf()?.is_empty() {
+        true => Ok(()),
+        false => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "bytes after the end of the content",
+        )),
     }
 }
 
