@@ -141,6 +141,10 @@ impl Session {
                 if count != self.offered.len() as u64 {
                     return Err(unexpected("count of ids"));
                 }
+                let mut ids = HashSet::with_capacity(self.offered.len());
+                if let Some(twice) = self.offered.iter().find(|id| !ids.insert(**id)) {
+                    return Err(unexpected(&format!("id of {twice}, offered twice")));
+                }
                 self.state = State::Deciding;
                 Ok(Event::Decide)
             }
