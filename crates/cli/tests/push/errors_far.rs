@@ -201,6 +201,10 @@ fn a_pusher_that_breaks_the_rules_is_told_and_changes_nothing() {
         // The commit is neither sent nor there.
         (then(&[&update, &offered(0)]), "No such metadata object"),
         (then(&[&update, &an_id, &offered(1)]), "left"),
+        (
+            then(&[&update, &an_id, &an_id, &offered(2)]),
+            "offered twice",
+        ),
         (then(&[&update, &an_id, &offered(1), &sent]), "is missing"),
     ] {
         let output = receive(&fixture, &input);

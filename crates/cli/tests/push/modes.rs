@@ -7,7 +7,7 @@ use std::path::Path;
 
 use oxtree_testkit::{Repo, Tool, compare_trees, is_root, trees};
 
-use crate::fixture::{Fixture, check_published, number};
+use crate::fixture::{Fixture, check_published, number, oxtree};
 
 const MODES: [&str; 4] = ["archive", "bare", "bare-user", "bare-user-only"];
 
@@ -32,6 +32,23 @@ fn commit(repo: &Repo, tree: &Path) -> String {
         _ => &[],
     };
     repo.commit("main", tree, args)
+}
+
+#[test]
+fn commits_of_our_own_tool() {
+    let fixture = Fixture::new();
+    let tree = fixture.at("rich");
+    rich(&tree);
+    for mode in ["archive", "bare-user"] {
+        let ours = oxtree()
+            .repo(fixture.at(&format!("ours-{mode}")))
+            .init(mode);
+        let theirs = fixture.repo(&format!("theirs-{mode}"), mode);
+        assert_eq!(commit(&ours, &tree), commit(&theirs, &tree));
+        let dest = fixture.repo(&format!("dest-{mode}"), "archive");
+        fixture.push_ok(&ours, &dest, &[]);
+        check_published(&theirs, &dest, &["main"]);
+    }
 }
 
 /// Pushes from `mode` to a repository of every mode.
