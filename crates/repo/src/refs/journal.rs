@@ -6,6 +6,7 @@
 //! refspec). The file appears complete and durable, or not at all. Whoever next takes the lock on
 //! the refs and finds one does what it says: the change was decided, and its objects are there.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use oxtree_format::CommitId;
@@ -51,8 +52,8 @@ impl Repo {
             .iter()
             .map(|update| (update.refspec.clone(), update.new))
             .collect();
-        if let [(refspec, new)] = &changes[..] {
-            return self.write_ref(&ref_path(refspec), *new);
+        if let [_] = changes[..] {
+            return self.write_and_sync(&changes);
         }
         let io = |action| Error::io(action, self.path().join(JOURNAL));
         fs::ensure_dir(self.dir(), "state").map_err(io("writing"))?;
@@ -67,17 +68,31 @@ impl Repo {
     }
 
     fn carry_out(&self, changes: &[(Refspec, Option<CommitId>)]) -> Result<()> {
-        for (refspec, new) in changes {
-            let path = ref_path(refspec);
-            if new.is_some() {
-                self.make_room(&path, &refspec.to_string())?;
-            }
-            self.write_ref(&path, *new)?;
-        }
+        self.write_and_sync(changes)?;
         match rustix::fs::unlinkat(self.dir(), JOURNAL, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(Error::io("deleting", self.path().join(JOURNAL))(error)),
         }
+    }
+
+    /// Writes the refs, and makes their names durable: who is told that a ref has moved finds it
+    /// there after a power cut, too.
+    fn write_and_sync(&self, changes: &[(Refspec, Option<CommitId>)]) -> Result<()> {
+        let mut folders = BTreeSet::new();
+        for (refspec, new) in changes {
+            let path = ref_path(refspec);
+            if new.is_some() {
+                self.make_room(&path, &refspec.to_string())?;
+                folders.extend(path.rsplit_once('/').map(|(folder, _)| folder.to_owned()));
+            }
+            self.write_ref(&path, *new)?;
+        }
+        for folder in folders.iter().filter(|_| self.config().fsync) {
+            fs::open_dir(self.dir(), &**folder)
+                .and_then(|dir| Ok(rustix::fs::fsync(dir)?))
+                .map_err(Error::io("syncing", self.path().join(folder)))?;
+        }
+        Ok(())
     }
 }
 
