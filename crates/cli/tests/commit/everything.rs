@@ -9,11 +9,12 @@ use crate::pair::{MODES, Pair};
 fn the_same_commit_in_every_mode() {
     for mode in MODES {
         let pair = Pair::new(mode);
-        let tree = pair.tree("tree", |path| trees::everything(path, trees::QUICK));
+        let tree = pair.tree("tree", |path| trees::everything(path, trees::FULL));
         let commit = pair.same(&["--branch=main", "--subject=all", "tree"]);
         assert_eq!(pair.ours.rev_parse("main"), commit);
         pair.fsck();
         assert_same_objects(&pair);
+        assert_same_checkouts(&pair);
         // Again: nothing new but the commit.
         pair.same(&["--branch=main", "--table-output", "tree"]);
         pair.same(&["--branch=main", "--skip-if-unchanged", "tree"]);
@@ -26,6 +27,26 @@ fn the_same_commit_in_every_mode() {
             let lost = ["./xattrs/several: xattr user.empty = \"\" and none"];
             assert_eq!(Compare::default().run(&tree, &out), lost);
         }
+    }
+}
+
+/// Each tool checks out what the other has committed, to the same tree.
+fn assert_same_checkouts(pair: &Pair) {
+    let (by_real, by_ours) = (pair.path("by-real"), pair.path("by-ours"));
+    Tool::ostree()
+        .repo(pair.ours.path())
+        .checkout("main", &by_real, &[]);
+    crate::pair::our_tool()
+        .repo(pair.real.path())
+        .checkout("main", &by_ours, &[]);
+    let mut differences = Compare::default().mtimes(true).run(&by_real, &by_ours);
+    // What is linked from a bare repository is of 1970 with both; what is made anew is as old as
+    // the checkout, with both.
+    let epoch = "0.000000000";
+    differences.retain(|line| !line.contains(": mtime ") || line.contains(epoch));
+    assert_eq!(differences, Vec::<String>::new());
+    for tree in [by_real, by_ours] {
+        std::fs::remove_dir_all(tree).unwrap();
     }
 }
 
