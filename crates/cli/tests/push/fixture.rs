@@ -165,6 +165,7 @@ pub(crate) fn check_published(source: &Repo, dest: &Repo, refs: &[&str]) {
         assert_eq!(dest.rev_parse(name), source.rev_parse(name), "{name}");
     }
     dest.fsck();
+    check_summary(&dest, refs);
     check_clients(&dest, refs);
     let left: Vec<_> = fs::read_dir(dest.path().join("tmp"))
         .expect("read tmp/")
@@ -172,6 +173,20 @@ pub(crate) fn check_published(source: &Repo, dest: &Repo, refs: &[&str]) {
         .filter(|name| name != "cache")
         .collect();
     assert!(left.is_empty(), "left in tmp/: {left:?}");
+}
+
+/// The summary, as the real tool reads it, says where `refs` are and knows no others.
+fn check_summary(dest: &Repo, refs: &[&str]) {
+    let summary = dest.ok("summary", ["-v"]);
+    let listed: Vec<&str> = summary
+        .lines()
+        .filter_map(|line| line.strip_prefix("* "))
+        .collect();
+    assert_eq!(listed, refs, "{summary}");
+    for name in refs {
+        let commit = dest.rev_parse(name);
+        assert!(summary.contains(&commit), "{name} at {commit}: {summary}");
+    }
 }
 
 /// Stock clients can pull all of `refs`.
