@@ -70,7 +70,7 @@ pub enum Error {
         /// The group.
         group: String,
     },
-    /// `Encoding` of the first group says something else than UTF-8.
+    /// A key `Encoding` says something else than UTF-8.
     #[error("line {line}: Key file contains unsupported encoding “{encoding}”")]
     Encoding {
         /// The line, from 1.
@@ -198,7 +198,8 @@ impl KeyFile {
         if !parse::is_settable_key(key) {
             return Err(Error::Key(key.to_owned()));
         }
-        if value.contains('\0') || value.trim_ascii_start() != value {
+        let unreadable = value.contains('\0') || value.trim_ascii_start() != value;
+        if unreadable || parse::is_other_encoding(key, &value) {
             return Err(Error::Unwritable(key.to_owned()));
         }
         let at = self.groups.iter().position(|g| g.name == group);

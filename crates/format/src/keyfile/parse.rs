@@ -36,7 +36,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<KeyFile, Error> {
             }
             Read::Pair(key, value) => {
                 let at = current.ok_or(Error::NoGroup { line: number })?;
-                check_pair(key, value, at == 0, number)?;
+                check_pair(key, value, number)?;
                 let (key, value) = (key.to_owned(), value.to_owned());
                 push(&mut file, at, Line::Pair { key, value });
             }
@@ -105,16 +105,22 @@ fn group_name(line: &str) -> Option<&str> {
         .then_some(name)
 }
 
-fn check_pair(key: &str, value: &str, first_group: bool, line: usize) -> Result<(), Error> {
+fn check_pair(key: &str, value: &str, line: usize) -> Result<(), Error> {
     if !is_key_name(key) {
         let key = key.to_owned();
         return Err(Error::KeyAt { line, key });
     }
-    if first_group && key == "Encoding" && !value.eq_ignore_ascii_case("UTF-8") {
+    if is_other_encoding(key, value) {
         let encoding = value.to_owned();
         return Err(Error::Encoding { line, encoding });
     }
     Ok(())
+}
+
+/// Whether a pair says that the file is not UTF-8. GLib looks for that in the first group only; here
+/// it is refused in every group, since removing a group can make another one the first.
+pub(super) fn is_other_encoding(key: &str, value: &str) -> bool {
+    key == "Encoding" && !value.eq_ignore_ascii_case("UTF-8")
 }
 
 pub(super) fn is_group_name(name: &str) -> bool {

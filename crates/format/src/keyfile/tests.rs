@@ -118,7 +118,14 @@ fn errors_name_the_line() {
     }
     let not_utf8 = KeyFile::parse(b"[a]\n\nb=\xff\n");
     assert_eq!(not_utf8, Err(Error::Utf8 { line: 3 }));
-    assert!(KeyFile::parse(b"[a]\nEncoding=utf-8\n[b]\nEncoding=x\n").is_ok());
+    assert!(KeyFile::parse(b"[a]\nEncoding=utf-8\n").is_ok());
+    // Found by fuzzing: without its first group this could not be read again.
+    assert!(KeyFile::parse(b"[a]\nx=1\n[b]\nEncoding=x\n").is_err());
+    assert!(
+        KeyFile::new()
+            .set_string("a", "Encoding", "latin1")
+            .is_err()
+    );
 }
 
 #[test]
