@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
-use std::os::fd::AsFd;
 
 use oxtree_format::gvariant::{Entry, OwnedVariant, to_bytes};
 use oxtree_format::summary::keys;
@@ -75,31 +74,11 @@ impl Repo {
     /// The names in the folders of a folder, which need not exist.
     fn two_levels(&self, base: &str) -> Result<Vec<(String, String)>> {
         let mut found = Vec::new();
-        for first in self.names(base)? {
-            let below = self.names(&format!("{base}/{first}"))?;
+        for first in self.names_in(base)? {
+            let below = self.names_in(&format!("{base}/{first}"))?;
             found.extend(below.into_iter().map(|rest| (first.clone(), rest)));
         }
         Ok(found)
-    }
-
-    fn names(&self, path: &str) -> Result<Vec<String>> {
-        let io = || Error::io("reading", self.path().join(path));
-        let dir = match fs::open_dir(self.dir(), path) {
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) =>
-            {
-                return Ok(Vec::new());
-            }
-            dir => dir.map_err(io())?,
-        };
-        let entries = fs::entries(dir.as_fd()).map_err(io())?;
-        Ok(entries
-            .into_iter()
-            .filter_map(|(name, _)| String::from_utf8(name).ok())
-            .collect())
     }
 
     /// Superblocks hold small files and can be large: they are read piecewise.

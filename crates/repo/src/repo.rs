@@ -252,6 +252,28 @@ impl Repo {
         &self.boot_id
     }
 
+    /// The names in a folder below the repository, which need not exist. What is not UTF-8 is none
+    /// of ours.
+    pub(crate) fn names_in(&self, path: &str) -> Result<Vec<String>> {
+        let io = || Error::io("reading", self.path().join(path));
+        let dir = match fs::open_dir(self.dir(), path) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Ok(Vec::new());
+            }
+            dir => dir.map_err(io())?,
+        };
+        let entries = fs::entries(dir.as_fd()).map_err(io())?;
+        Ok(entries
+            .into_iter()
+            .filter_map(|(name, _)| String::from_utf8(name).ok())
+            .collect())
+    }
+
     /// Writes a small file below the repository: complete and durable before it is seen.
     pub(crate) fn write_file(&self, path: &str, bytes: &[u8]) -> std::io::Result<()> {
         write_file(self.tmp(), self.dir(), path, bytes, self.config.fsync)

@@ -66,7 +66,7 @@ impl Repo {
     /// The refs that mirror other collections: collection, name, commit.
     pub fn mirror_refs(&self) -> Result<BTreeMap<(CollectionId, RefName), CommitId>> {
         let mut found = BTreeMap::new();
-        for name in self.dir_names("refs/mirrors")? {
+        for name in self.names_in("refs/mirrors")? {
             let Ok(collection) = name.parse::<CollectionId>() else {
                 continue;
             };
@@ -82,21 +82,8 @@ impl Repo {
 
     /// The remotes that have refs here.
     pub fn remotes_with_refs(&self) -> Result<Vec<RemoteName>> {
-        let names = self.dir_names("refs/remotes")?;
+        let names = self.names_in("refs/remotes")?;
         Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
-    }
-
-    fn dir_names(&self, path: &str) -> Result<Vec<String>> {
-        let io = || Error::io("reading", self.path().join(path));
-        let dir = match fs::open_dir(self.dir(), path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            dir => dir.map_err(io())?,
-        };
-        let entries = fs::entries(dir.as_fd()).map_err(io())?;
-        Ok(entries
-            .into_iter()
-            .filter_map(|(name, _)| String::from_utf8(name).ok())
-            .collect())
     }
 
     fn collect_refs(
