@@ -22,7 +22,7 @@ use oxtree_gvariant::{Be, from_bytes, to_bytes};
 use crate::checksum::Hasher;
 use crate::dirmeta::{S_IFLNK, S_IFMT, S_IFREG};
 use crate::xattrs::{Xattrs, XattrsVariant, with_nul};
-use crate::{Checksum, Error, FileId};
+use crate::{Error, FileId};
 
 /// The bytes before a header: its length and four zeros.
 pub const PREFIX_LEN: usize = 8;
@@ -213,11 +213,6 @@ pub fn split_header(bytes: &[u8]) -> Result<(&[u8], &[u8]), Error> {
 fn prefixed(header: &[u8]) -> Vec<u8> {
     let len = u32::try_from(header.len()).unwrap_or(u32::MAX);
     [&len.to_be_bytes()[..], &[0; 4], header].concat()
-}
-
-/// The checksum of a file's content alone, which names a payload link.
-pub fn payload_checksum(content: &[u8]) -> Checksum {
-    Checksum::of(content)
 }
 
 #[cfg(test)]
