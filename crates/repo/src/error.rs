@@ -202,6 +202,11 @@ impl Error {
         matches!(self, Self::MetadataNotFound(_) | Self::FileNotFound(_))
     }
 
+    /// True if there is no room for what was to be written.
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, Self::NoSpace { .. }) || self.io_kind() == Some(io::ErrorKind::StorageFull)
+    }
+
     /// What the user could do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {

@@ -36,4 +36,4 @@ pub use progress::Progress;
 pub use refs::{Expected, RefUpdate};
 pub use repo::{Environment, Repo};
 pub use summary::SummaryUpdate;
-pub use transaction::{Stats, Transaction};
+pub use transaction::{Stats, Transaction, Unfinished};

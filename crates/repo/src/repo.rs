@@ -235,6 +235,19 @@ impl Repo {
         }
     }
 
+    /// The same repository with its objects somewhere else, and without a parent.
+    pub(crate) fn with_objects_in(&self, dir: BorrowedFd<'_>) -> std::io::Result<Self> {
+        Ok(Self {
+            path: self.path.clone(),
+            dir: self.dir.try_clone()?,
+            objects: dir.try_clone_to_owned()?,
+            tmp: None,
+            config: self.config.clone(),
+            parent: None,
+            boot_id: self.boot_id.clone(),
+        })
+    }
+
     pub(crate) fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
     }

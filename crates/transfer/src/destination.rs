@@ -35,7 +35,8 @@ pub trait Destination: Sync {
     /// The bytes of a metadata object.
     fn load(&self, object: &ObjectId) -> Result<Vec<u8>>;
 
-    /// Opens a quarantine. Verified objects that an interrupted one has left are in it.
+    /// Opens a quarantine. Verified objects that an interrupted one has left are in it, verified
+    /// again: that can take long.
     fn quarantine(&self) -> Result<Self::Quarantine<'_>>;
 
     /// Brings up to date what is computed from the refs. Can fail and be done again.
@@ -44,7 +45,10 @@ pub trait Destination: Sync {
 
 /// Objects that are not public yet. Used by many threads at once. Dropped, it keeps its verified
 /// objects for the next one to find.
-pub trait Quarantine: Sync {
+pub trait Quarantine: Send + Sync {
+    /// Whether objects are in it that an interrupted one has left.
+    fn is_resumed(&self) -> bool;
+
     /// Of these objects, which are neither here nor public.
     fn missing(&self, objects: &[ObjectId]) -> Result<Vec<bool>>;
 

@@ -85,6 +85,10 @@ pub struct LocalQuarantine<'d> {
 }
 
 impl Quarantine for LocalQuarantine<'_> {
+    fn is_resumed(&self) -> bool {
+        self.transaction.is_resumed()
+    }
+
     fn missing(&self, objects: &[ObjectId]) -> Result<Vec<bool>> {
         let has = |object: &ObjectId| Ok(!self.transaction.has_staged(object)?);
         objects.par_iter().map(has).collect()

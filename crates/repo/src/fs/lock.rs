@@ -64,24 +64,39 @@ impl FileLock {
         }
         Ok(Some(Self(file)))
     }
+
+    /// Whether somebody holds a lock on this file. It need not exist.
+    pub(crate) fn is_taken(dir: BorrowedFd<'_>, path: &str) -> io::Result<bool> {
+        let file = match super::open_file(dir, path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            file => file?,
+        };
+        let mut range = whole_file(LockKind::Exclusive);
+        fcntl(file.as_fd(), FcntlArg::F_OFD_GETLK(&mut range)).map_err(io::Error::from)?;
+        Ok(range.l_type != libc::F_UNLCK as libc::c_short)
+    }
 }
 
 fn try_lock(file: &File, kind: LockKind) -> io::Result<bool> {
+    let range = whole_file(kind);
+    match fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&range)) {
+        Ok(_) => Ok(true),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The kernel wants `l_pid` to be 0; offset and length 0 are the whole file.
+fn whole_file(kind: LockKind) -> libc::flock {
     let kind = match kind {
         LockKind::Shared => libc::F_RDLCK,
         LockKind::Exclusive => libc::F_WRLCK,
     };
-    // The whole file: offset and length 0. The kernel wants l_pid to be 0.
-    let range = libc::flock {
+    libc::flock {
         l_type: kind as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
         l_start: 0,
         l_len: 0,
         l_pid: 0,
-    };
-    match fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&range)) {
-        Ok(_) => Ok(true),
-        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
-        Err(error) => Err(error.into()),
     }
 }

@@ -8,6 +8,7 @@
 //! everybody that it is in use; libostree does the same.
 
 mod staging;
+mod unfinished;
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -17,6 +18,7 @@ use oxtree_format::{CommitId, ObjectId, ObjectKind};
 
 use self::staging::QUARANTINE;
 pub(crate) use self::staging::{Staging, move_objects, staged_objects};
+pub use self::unfinished::Unfinished;
 use crate::config::MinFreeSpace;
 use crate::fs;
 use crate::fs::lock::{FileLock, LockKind};
@@ -77,11 +79,11 @@ impl<'r> Transaction<'r> {
     }
 
     /// Begins a transaction for objects that somebody else sends. They stay out of sight until
-    /// they are committed, and what an earlier quarantine of this kind had received and verified
-    /// before it was cut off is taken over.
+    /// they are committed. What earlier quarantines had received before they were cut off is taken
+    /// over, after every object was verified, which can take long.
     pub fn quarantine(repo: &'r Repo) -> Result<Self> {
         let lock = repo.lock(LockKind::Shared)?;
-        let staging = match Staging::resume(repo, QUARANTINE)? {
+        let staging = match Staging::resume(repo)? {
             Some(staging) => staging,
             None => Staging::create(repo, QUARANTINE, true)?,
         };
@@ -105,6 +107,11 @@ impl<'r> Transaction<'r> {
     /// The repository.
     pub fn repo(&self) -> &'r Repo {
         self.repo
+    }
+
+    /// Whether this is a quarantine that has taken over what earlier ones had left.
+    pub fn is_resumed(&self) -> bool {
+        self.staging.as_ref().is_some_and(|staging| staging.resumed)
     }
 
     /// Whether the object is in this transaction or in the repository itself. (Not in a parent:
@@ -285,7 +292,10 @@ impl<'r> Transaction<'r> {
 
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
-        let of_no_use = |staging: &Staging| !staging.keep || staging.is_empty();
+        let of_no_use = |staging: &Staging| {
+            // What is not empty, or cannot be looked at, stays.
+            !staging.keep || (staging.remove_empty_folders().is_ok() && staging.is_empty())
+        };
         if let Some(staging) = self.staging.take().filter(of_no_use)
             && let Err(error) = staging.remove(self.repo)
         {

@@ -4,7 +4,7 @@
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rayon::prelude::*;
 
@@ -19,7 +19,9 @@ pub(crate) struct Staging {
     pub(crate) dir: OwnedFd,
     /// Left where it is when the transaction is dropped.
     pub(super) keep: bool,
-    _lock: FileLock,
+    /// What is in it was received by an earlier push.
+    pub(super) resumed: bool,
+    pub(super) _lock: FileLock,
 }
 
 /// What quarantines of pushes are called.
@@ -42,43 +44,13 @@ impl Staging {
                 name,
                 dir,
                 keep,
+                resumed: false,
                 _lock: lock,
             });
         }
     }
 
-    /// A staging directory that its owner has left behind since this machine was started. Older
-    /// ones may hold files whose bytes never reached the disk.
-    pub(super) fn resume(repo: &Repo, prefix: &str) -> Result<Option<Self>> {
-        let prefix = format!("{prefix}{}-", repo.boot_id());
-        for name in repo.tmp_entries()? {
-            if !name.starts_with(&prefix) || name.ends_with(LOCK_SUFFIX) {
-                continue;
-            }
-            let Some(lock) = Self::try_lock(repo, &name)? else {
-                continue;
-            };
-            match fs::open_dir(repo.tmp(), &*name) {
-                Ok(dir) => {
-                    return Ok(Some(Self {
-                        name,
-                        dir,
-                        keep: true,
-                        _lock: lock,
-                    }));
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    return Err(Error::io("opening", repo.path().join("tmp").join(name))(
-                        error,
-                    ));
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    fn try_lock(repo: &Repo, name: &str) -> Result<Option<FileLock>> {
+    pub(super) fn try_lock(repo: &Repo, name: &str) -> Result<Option<FileLock>> {
         let lock = format!("{name}{LOCK_SUFFIX}");
         FileLock::take(repo.tmp(), &lock, LockKind::Exclusive, Some(Duration::ZERO))
             .map_err(Error::io("locking", repo.path().join("tmp").join(lock)))
@@ -98,7 +70,7 @@ impl Staging {
     }
 }
 
-const LOCK_SUFFIX: &str = "-lock";
+pub(super) const LOCK_SUFFIX: &str = "-lock";
 
 /// The loose paths of all objects in a staging directory.
 pub(crate) fn staged_objects(dir: BorrowedFd<'_>) -> io::Result<Vec<String>> {
@@ -152,7 +124,7 @@ pub(crate) fn move_objects(
 
 impl Repo {
     /// The names in `tmp/`.
-    fn tmp_entries(&self) -> Result<Vec<String>> {
+    pub(super) fn tmp_entries(&self) -> Result<Vec<String>> {
         let entries =
             fs::entries(self.tmp()).map_err(Error::io("reading", self.path().join("tmp")))?;
         Ok(entries
@@ -162,38 +134,41 @@ impl Repo {
     }
 
     /// Deletes what others have left in `tmp/` too long ago (`core.tmp-expiry-secs`), and staging
-    /// directories of before the machine was started.
+    /// directories of before the machine was started, but not quarantines: they are verified
+    /// before they are used.
     pub(crate) fn clean_tmp(&self) -> Result<()> {
         for name in self.tmp_entries()? {
-            if name == "cache" || name.ends_with(LOCK_SUFFIX) {
+            if name == "cache" {
                 continue;
             }
-            let path = || self.path().join("tmp").join(&name);
-            let stat = fs::stat(self.tmp(), &*name).map_err(Error::io("reading", path()))?;
-            let Some(stat) = stat else { continue };
-            let age = SystemTime::now()
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .unwrap_or_default()
-                .saturating_sub(Duration::from_secs(
-                    u64::try_from(stat.st_mtime).unwrap_or(0),
-                ));
-            let staging = name.starts_with("staging-") || name.starts_with(QUARANTINE);
-            let of_this_boot = name.contains(self.boot_id());
-            if (staging && !of_this_boot) || age > self.config().tmp_expiry {
-                self.remove_unused(&name)?;
+            let Some(age) = self.age_of(&name)? else {
+                continue;
+            };
+            let is_old = age > self.config().tmp_expiry;
+            match name.strip_suffix(LOCK_SUFFIX) {
+                Some(locked) if !is_old || self.age_of(locked)?.is_some() => {}
+                // The lock of what is gone.
+                Some(locked) => drop(self.remove_unused(locked)?),
+                None => {
+                    let outdated = name.starts_with("staging-") && !name.contains(self.boot_id());
+                    if outdated || is_old {
+                        self.remove_unused(&name)?;
+                    }
+                }
             }
         }
         Ok(())
     }
 
-    fn remove_unused(&self, name: &str) -> Result<()> {
+    /// Deletes an entry of `tmp/` unless somebody holds its lock; true if it was deleted.
+    pub(super) fn remove_unused(&self, name: &str) -> Result<bool> {
         let Some(lock) = Staging::try_lock(self, name)? else {
-            return Ok(());
+            return Ok(false);
         };
         fs::remove_all(self.tmp(), name.as_bytes())
             .and_then(|()| fs::remove_all(self.tmp(), format!("{name}{LOCK_SUFFIX}").as_bytes()))
             .map_err(Error::io("deleting", self.path().join("tmp").join(name)))?;
         drop(lock);
-        Ok(())
+        Ok(true)
     }
 }

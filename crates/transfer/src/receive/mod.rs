@@ -9,6 +9,7 @@ pub mod publish;
 pub mod session;
 
 use std::io::{BufReader, BufWriter, Read, Write};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use self::ingest::Ingest;
@@ -236,8 +237,13 @@ fn negotiate<'d, D: Destination>(
             ..Outcome::default()
         }));
     }
-    let quarantine = destination.quarantine()?;
-    let missing = quarantine.missing(&session.offered)?;
+    // What an interrupted push has left is verified first.
+    let offered = &session.offered;
+    let (quarantine, missing) = busy(to, 0, || {
+        let quarantine = destination.quarantine()?;
+        let missing = quarantine.missing(offered)?;
+        Ok((quarantine, missing))
+    })?;
     // Nothing missing, nothing to wait for: the outcome is the answer.
     if missing.contains(&true) {
         answer(to, &missing)?;
@@ -267,33 +273,73 @@ fn take_in<D: Destination, Q: Quarantine>(
         false => Ok(0),
     };
     let judged = objects.and_then(|objects| {
-        let judged = admit::decide(destination, &quarantine, &session.updates, &session.commits)?;
-        Ok((objects, judged))
+        let decide = || admit::decide(destination, &quarantine, &session.updates, &session.commits);
+        Ok((objects, busy(to, objects, decide)?))
     });
     let (objects, (mut refs, commits)) = match judged {
         Ok(judged) => judged,
-        // The push may be taken up again: what was verified stays.
-        Err(error @ Error::Connection(_)) => return Err(error),
         Err(error) => {
-            // The reason says more than what may go wrong with the tidying up.
-            let _ = quarantine.discard();
+            if is_of_no_use(&error, quarantine.is_resumed()) {
+                // The reason says more than what may go wrong with the tidying up.
+                let _ = quarantine.discard();
+            }
             return Err(error);
         }
     };
     let mut warnings = Vec::new();
     if admit::is_refused(&refs) {
+        // All of it was verified: the next try need not send it again.
         admit::refuse_rest(&mut refs);
-        quarantine.discard()?;
     } else {
-        publish::publish(quarantine, &mut refs, &commits)?;
+        busy(to, objects, || {
+            publish::publish(quarantine, &mut refs, &commits)
+        })?;
         if !admit::is_refused(&refs) {
-            warnings = derive::derive(destination);
+            warnings = busy(to, objects, || Ok(derive::derive(destination)))?;
         }
     }
     Ok(Outcome {
         refs,
         objects,
         warnings,
+    })
+}
+
+/// Whether what was received is thrown away after this error. Not if the push can be taken up
+/// again, and not what other pushes have left, unless it fills the disk.
+fn is_of_no_use(error: &Error, resumed: bool) -> bool {
+    match error {
+        Error::Connection(_) => false,
+        Error::Repo(error) if error.is_no_space() => true,
+        _ => !resumed,
+    }
+}
+
+/// Does what takes long, and tells the pusher meanwhile that nobody has died.
+fn busy<T: Send>(
+    to: &mut impl Write,
+    objects: u64,
+    work: impl FnOnce() -> Result<T> + Send,
+) -> Result<T> {
+    std::thread::scope(|scope| {
+        let (done, result) = sync_channel(1);
+        scope.spawn(move || done.send(work()));
+        let mut listens = true;
+        loop {
+            match result.recv_timeout(PROGRESS) {
+                Ok(result) => return result,
+                Err(RecvTimeoutError::Timeout) if listens => {
+                    // If the pusher has gone, what was begun is finished all the same.
+                    let told = send(to, &Message::Progress { objects });
+                    listens = told.is_ok() && to.flush().is_ok();
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    let reason = "a thread of the receiver has crashed";
+                    return Err(Error::Protocol(reason.to_owned()));
+                }
+            }
+        }
     })
 }
 
