@@ -3,7 +3,7 @@ PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help build test demo static fuzz install setup
+.PHONY: help build test demo bench static fuzz install setup
 help: ## list the targets
 	@awk -F ': .*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -22,6 +22,12 @@ test: setup ## every check: format, lints, licences, docs, all tests, the static
 demo: setup ## publish a real Debian tree over SSH, end to end
 	scripts/demo
 
+bench: SETUP := bench
+bench: setup build ## measure beside ostree, ostree-push and rsync; CASES='ssh-*-wan ls' (benches/README.md)
+	benches/bench --binary '$(TARGET)/release/oxtree' $(if $(WORK),--work '$(WORK)') $(if $(TREES),--trees '$(TREES)') \
+	  $(if $(ROUNDS),--rounds '$(ROUNDS)') $(if $(CONTENDERS),--contenders '$(CONTENDERS)') $(if $(SLOW),--slow) \
+	  $(foreach case,$(CASES),'$(case)')
+
 static: ## a release binary without any shared library, target/static/oxtree
 	scripts/build-static
 
@@ -38,4 +44,4 @@ install: build ## install under $(DESTDIR)$(PREFIX); WITH_OSTREE_LINK=1 also ans
 	$(if $(filter 1,$(WITH_OSTREE_LINK)),ln -sf oxtree $(DESTDIR)$(BINDIR)/ostree)
 
 setup: ## install the Debian packages that tests and demo need
-	@scripts/setup
+	@scripts/setup $(SETUP)
