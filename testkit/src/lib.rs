@@ -7,6 +7,7 @@
 //! it starts, mounts or writes is gone when the value is dropped.
 
 mod bins;
+mod chance;
 mod compare;
 mod measure;
 mod process;
@@ -20,8 +21,10 @@ mod web;
 mod wiretap;
 
 pub use bins::BinDir;
+pub use chance::Dice;
 pub use compare::{Compare, compare_trees};
 pub use measure::{Meter, peak_rss};
+pub use process::{descendants, is_running, kill, wait_for_end};
 pub use repo::Repo;
 pub use snapshot::Snapshot;
 pub use sshd::{KnownHost, Sshd, SshdBuilder, Transfer};

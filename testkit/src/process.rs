@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Background servers: a free port, waiting until one answers, ending a whole process tree.
+//! Background servers: a free port, waiting until one answers, ending a whole process tree. And
+//! processes that are killed on purpose.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -60,7 +61,7 @@ impl Drop for Server {
         // Stopped first, or it might replace a child that is killed before it.
         signal(self.child.id(), Signal::STOP);
         for pid in descendants(self.child.id()) {
-            signal(pid, Signal::KILL);
+            kill(pid);
         }
         // It may have ended by itself; then there is nothing left to kill.
         let _ = self.child.kill();
@@ -79,8 +80,44 @@ fn signal(pid: u32, signal: Signal) {
     }
 }
 
+/// Ends a process as the kernel does it when memory runs out: at once. It may be gone already.
+pub fn kill(pid: u32) {
+    signal(pid, Signal::KILL);
+}
+
+/// Whether a process still runs. One that waits to be buried by its parent does not.
+#[must_use]
+pub fn is_running(pid: u32) -> bool {
+    let state = |stat: String| Some(stat.rsplit_once(')')?.1.trim_start().chars().next()? != 'Z');
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .ok()
+        .and_then(state)
+        .unwrap_or(false)
+}
+
+/// Waits until a process has ended.
+///
+/// # Panics
+/// When it has not after `patience`.
+pub fn wait_for_end(pid: u32, patience: Duration) {
+    let deadline = Instant::now() + patience;
+    while is_running(pid) {
+        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        assert!(
+            Instant::now() < deadline,
+            "process {pid} does not end: {}",
+            String::from_utf8_lossy(&command).replace('\0', " ")
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// All living processes that descend from `root`, without it.
-pub(crate) fn descendants(root: u32) -> Vec<u32> {
+///
+/// # Panics
+/// When `/proc` cannot be read.
+#[must_use]
+pub fn descendants(root: u32) -> Vec<u32> {
     let mut pairs = Vec::new();
     for entry in fs::read_dir("/proc").expect("list /proc").flatten() {
         let Some(pid) = entry
@@ -142,11 +179,7 @@ mod tests {
         drop(server);
         for pid in sleepers {
             // Killed, but perhaps still to be buried by its new parent.
-            while fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|s| !s.contains(") Z "))
-            {
-                assert!(Instant::now() < deadline, "{pid} is still there");
-                std::thread::sleep(Duration::from_millis(5));
-            }
+            wait_for_end(pid, Duration::from_secs(10));
         }
     }
 

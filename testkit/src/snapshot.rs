@@ -61,6 +61,14 @@ impl Snapshot {
         snapshot
     }
 
+    /// The same without `inside` (below the root) and everything in it.
+    #[must_use]
+    pub fn without(mut self, inside: impl AsRef<Path>) -> Snapshot {
+        let inside = Path::new(".").join(inside);
+        self.entries.retain(|path, _| !path.starts_with(&inside));
+        self
+    }
+
     /// What is different in `later`, one line a path; empty when nothing is.
     #[must_use]
     pub fn changes(&self, later: &Snapshot) -> Vec<String> {
@@ -140,6 +148,24 @@ mod tests {
         for start in [".: ", "./a: ", "./b: gone", "./tmp: ", "./tmp/c: new"] {
             assert!(starts(start), "{start} in {changes:?}");
         }
+    }
+
+    #[test]
+    fn what_is_left_out_may_change() {
+        let dir = crate::temp_dir();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir_all(at("a/tmp")).expect("mkdir");
+        fs::write(at("a/tmp/b"), "b").expect("write");
+        let look = || Snapshot::of(dir.path()).without("a/tmp");
+        let before = look();
+        fs::write(at("a/tmp/c"), "c").expect("write");
+        before.assert_unchanged(&look());
+        fs::write(at("a/d"), "d").expect("write");
+        assert_eq!(
+            before.changes(&look()).len(),
+            2,
+            "the file, and its directory"
+        );
     }
 
     #[test]
