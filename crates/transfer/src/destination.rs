@@ -11,6 +11,7 @@ use oxtree_format::{CommitId, ObjectId};
 use oxtree_repo::RefUpdate;
 
 use crate::Result;
+use crate::protocol::message::Limits;
 use crate::protocol::stream::Record;
 
 /// A store of commits.
@@ -28,6 +29,9 @@ pub trait Destination: Sync {
 
     /// The rules that its owner has set.
     fn rules(&self) -> Result<Rules>;
+
+    /// How much it takes.
+    fn limits(&self) -> Result<Limits>;
 
     /// Of these objects, which are not there. Changes nothing.
     fn missing(&self, objects: &[ObjectId]) -> Result<Vec<bool>>;

@@ -36,8 +36,30 @@ pub enum Error {
     /// The peer broke the rules.
     #[error("protocol error: {0}")]
     Protocol(String),
-    /// The peer asks for more than the limits allow.
-    #[error("{what} of {size} is over the receiver's limit of {limit}")]
+    /// The owner of the receiver allows less.
+    #[error(
+        "{what} of {size} is over the receiver's limit of {limit} (receive.{key} in its config)"
+    )]
+    OverLimit {
+        /// What is too large, or too many.
+        what: &'static str,
+        /// How large.
+        size: u64,
+        /// How large it may be.
+        limit: u64,
+        /// What can be raised.
+        key: &'static str,
+    },
+    /// An object is refused.
+    #[error("object {object}: {source}")]
+    Object {
+        /// Which one.
+        object: oxtree_format::ObjectId,
+        /// Why.
+        source: Box<Self>,
+    },
+    /// More than the protocol allows.
+    #[error("{what} of {size} is over the limit of {limit}")]
     Limit {
         /// What is too large, or too many.
         what: &'static str,

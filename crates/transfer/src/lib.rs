@@ -7,6 +7,7 @@
 
 pub mod destination;
 mod error;
+pub mod limits;
 pub mod local;
 pub mod protocol;
 pub mod push;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use oxtree_format::file::{PREFIX_LEN, header_len};
 use oxtree_format::refs::RefName;
@@ -14,6 +15,8 @@ use oxtree_repo::{CommitState, RefUpdate, Repo, SummaryUpdate, Transaction, trav
 use rayon::prelude::*;
 
 use crate::destination::{Destination, Quarantine, Rules};
+use crate::limits::{self, Budget};
+use crate::protocol::message::Limits;
 use crate::protocol::stream::{Form, Record};
 use crate::push::{self, Audience, Options, Report};
 use crate::{Error, Result, receive};
@@ -28,6 +31,11 @@ impl LocalDestination {
     /// The repository as a destination.
     pub fn new(repo: Repo) -> Self {
         Self { repo }
+    }
+
+    fn bad_config(&self, reason: String) -> Error {
+        let path = self.repo.path().join("config");
+        oxtree_repo::Error::Config { path, reason }.into()
     }
 }
 
@@ -44,18 +52,17 @@ impl Destination for LocalDestination {
 
     fn rules(&self) -> Result<Rules> {
         let boolean = |key: &str| {
-            self.repo
-                .config()
-                .boolean("receive", key, false)
-                .map_err(|reason| {
-                    let path = self.repo.path().join("config");
-                    Error::from(oxtree_repo::Error::Config { path, reason })
-                })
+            let value = self.repo.config().boolean(limits::GROUP, key, false);
+            value.map_err(|reason| self.bad_config(reason))
         };
         Ok(Rules {
             deny_non_fast_forward: boolean("deny-non-fast-forward")?,
             deny_deletes: boolean("deny-deletes")?,
         })
+    }
+
+    fn limits(&self) -> Result<Limits> {
+        limits::from_config(&self.repo.config().file).map_err(|reason| self.bad_config(reason))
     }
 
     fn missing(&self, objects: &[ObjectId]) -> Result<Vec<bool>> {
@@ -70,6 +77,7 @@ impl Destination for LocalDestination {
     fn quarantine(&self) -> Result<LocalQuarantine<'_>> {
         Ok(LocalQuarantine {
             transaction: Transaction::quarantine(&self.repo)?,
+            budget: Budget::new(self.limits()?),
         })
     }
 
@@ -82,6 +90,7 @@ impl Destination for LocalDestination {
 #[derive(Debug)]
 pub struct LocalQuarantine<'d> {
     transaction: Transaction<'d>,
+    budget: Budget,
 }
 
 impl Quarantine for LocalQuarantine<'_> {
@@ -95,21 +104,9 @@ impl Quarantine for LocalQuarantine<'_> {
     }
 
     fn put(&self, record: &Record, bytes: &mut dyn Read, max_size: u64) -> Result<()> {
-        let object = record.object;
         match record.form {
             Form::Metadata => self.put_metadata(record, bytes),
-            Form::Filez => {
-                let check = |header: &oxtree_format::FilezHeader| match header.size > max_size {
-                    true => Err(oxtree_repo::Error::corrupt(
-                        object,
-                        too_large(header.size, max_size),
-                    )),
-                    false => Ok(()),
-                };
-                Ok(self
-                    .transaction
-                    .write_filez(FileId(object.checksum), bytes, &check)?)
-            }
+            Form::Filez => self.put_filez(record, bytes, max_size),
             Form::Plain => self.put_plain(record, bytes, max_size),
         }
     }
@@ -149,10 +146,7 @@ impl Quarantine for LocalQuarantine<'_> {
 impl LocalQuarantine<'_> {
     fn put_metadata(&self, record: &Record, bytes: &mut dyn Read) -> Result<()> {
         let object = record.object;
-        if record.len > oxtree_format::MAX_METADATA_SIZE {
-            let reason = too_large(record.len, oxtree_format::MAX_METADATA_SIZE);
-            return Err(oxtree_repo::Error::corrupt(object, reason).into());
-        }
+        self.budget.take(&object, record.len, record.len)?;
         let mut content = Vec::new();
         let len = bytes.read_to_end(&mut content).map_err(Error::Connection)?;
         if len as u64 != record.len {
@@ -167,6 +161,27 @@ impl LocalQuarantine<'_> {
         Ok(())
     }
 
+    fn put_filez(&self, record: &Record, bytes: &mut dyn Read, max_size: u64) -> Result<()> {
+        let over = OnceLock::new();
+        let object = record.object;
+        let check = |header: &oxtree_format::FilezHeader| {
+            self.budget
+                .take_up_to(&object, record.len, header.size, max_size)
+                .map_err(|error| {
+                    let reason = error.to_string();
+                    // Only the first error counts, and there is but one.
+                    let _ = over.set(error);
+                    oxtree_repo::Error::corrupt(object, reason)
+                })
+        };
+        let id = FileId(object.checksum);
+        let written = self.transaction.write_filez(id, bytes, &check);
+        match over.into_inner() {
+            Some(error) => Err(error),
+            None => Ok(written?),
+        }
+    }
+
     fn put_plain(&self, record: &Record, bytes: &mut dyn Read, max_size: u64) -> Result<()> {
         let object = record.object;
         let corrupt = |reason: String| Error::from(oxtree_repo::Error::corrupt(object, reason));
@@ -179,9 +194,7 @@ impl LocalQuarantine<'_> {
             .len
             .checked_sub((PREFIX_LEN + len) as u64)
             .ok_or_else(|| corrupt("header longer than the object".to_owned()))?;
-        if size > max_size {
-            return Err(corrupt(too_large(size, max_size)));
-        }
+        self.budget.take_up_to(&object, size, size, max_size)?;
         let mut header = Vec::new();
         (&mut *bytes)
             .take(len as u64)
@@ -195,10 +208,6 @@ impl LocalQuarantine<'_> {
             .write_file(&header, size, bytes, Some(FileId(object.checksum)))?;
         Ok(())
     }
-}
-
-fn too_large(size: u64, limit: u64) -> String {
-    format!("{size} bytes are more than the receiver's limit of {limit}")
 }
 
 /// Pushes to a repository on this machine.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use oxtree_format::refs::RefName;
+use oxtree_transfer::limits::parse_size;
 use oxtree_transfer::local::push_local;
 use oxtree_transfer::protocol::message::{RefOutcome, Status, WireCommit};
 use oxtree_transfer::push::Report;
@@ -103,16 +104,7 @@ fn compression(text: &str) -> Result<Compression, String> {
 }
 
 fn rate(text: &str) -> Result<u64, String> {
-    let (digits, shift) = match text.char_indices().last() {
-        Some((at, 'k' | 'K')) => (&text[..at], 10),
-        Some((at, 'm' | 'M')) => (&text[..at], 20),
-        Some((at, 'g' | 'G')) => (&text[..at], 30),
-        _ => (text, 0),
-    };
-    let rate = digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|rate| rate.checked_mul(1 << shift));
+    let rate = parse_size(text);
     rate.filter(|rate| *rate > 0)
         .ok_or_else(|| "expected bytes a second, such as 500K or 2M".to_owned())
 }
@@ -145,6 +137,7 @@ pub(crate) fn run(args: Args, context: &Context<'_>) -> Result<()> {
         packing: Packing {
             level: args.compression.0,
             jobs: args.jobs.unwrap_or(0),
+            ..Packing::default()
         },
         rate: args.limit_rate,
         agent: agent(),

@@ -24,6 +24,21 @@ The repository's config can say:
   receive.deny-non-fast-forward=true   not even --force moves a ref back or sideways
   receive.deny-deletes=true            no ref is deleted
 
+and how much it takes. Sizes can end with K, M, G or T (powers of 1024), times with s, m or h:
+  receive.max-object-size=64G    content of one file
+  receive.max-bytes=1T           what comes over the wire in one push
+  receive.max-unpacked-size=1T   what the objects of one push unpack to
+  receive.max-ratio=0            how many times larger that may be than what came; 0 for no such
+                                 bound: an empty disk image is packed a thousand times
+  receive.max-objects=3M         objects that one push sends
+  receive.max-ids=3M             objects that it offers
+  receive.max-refs=10000         refs that it changes
+  receive.max-memory=128M        memory, about: it bounds what is offered, 40 bytes each, and the
+                                 size of a commit or folder, a quarter of it
+  receive.max-frame-size=1M      of a piece of the protocol; 64K to 1M
+  receive.idle-timeout=5m        a pusher that does nothing for so long is dropped; 0 for never
+  receive.timeout=0              how long a push may take; 0 for ever
+
 To let a key do nothing else, put this before it in ~/.ssh/authorized_keys:
   command=\"oxtree receive /srv/repo\",restrict ssh-ed25519 AAAA…")]
 pub(crate) struct Args {

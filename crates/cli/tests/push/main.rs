@@ -7,6 +7,7 @@ mod errors_login;
 mod errors_there;
 mod fixture;
 mod history;
+mod limits;
 mod memory;
 mod modes;
 mod options;

@@ -8,3 +8,5 @@ pub mod read;
 pub(crate) mod stored;
 pub mod verify;
 pub mod write;
+
+pub use place::check_storable;

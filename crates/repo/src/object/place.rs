@@ -16,6 +16,15 @@ use crate::fs::{self, tmpfile, xattr};
 use crate::transaction::Transaction;
 use crate::{Error, Mode, Result};
 
+/// Checks that a repository of this mode can hold a file with this header.
+pub fn check_storable(mode: Mode, header: &FileHeader, id: FileId) -> Result<()> {
+    stored::check_storable(mode, header).map_err(|what| {
+        Error::Invalid(format!(
+            "a {mode} repository cannot hold {what} (file object {id})"
+        ))
+    })
+}
+
 impl Transaction<'_> {
     pub(super) fn store_real_symlink(
         &self,

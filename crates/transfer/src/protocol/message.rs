@@ -9,7 +9,7 @@ use oxtree_format::{CommitId, ObjectId, ObjectKind};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::ID_LEN;
-use super::frame::{Frame, FrameKind};
+use super::frame::{Frame, FrameKind, MAX_FRAME};
 use crate::{Error, Result};
 
 /// What one side tells the other.
@@ -98,7 +98,7 @@ pub struct Receiver {
     pub limits: Limits,
 }
 
-/// What a receiver takes at the most.
+/// What a receiver takes at the most; 0 where that is said to turn a limit off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
@@ -106,16 +106,41 @@ pub struct Limits {
     pub refs: u64,
     /// Object ids a push.
     pub ids: u64,
+    /// Objects that are sent, a push.
+    pub objects: u64,
     /// Bytes of one object's content.
     pub object: u64,
+    /// Bytes a push over the wire.
+    pub bytes: u64,
+    /// Bytes that the objects of a push unpack to.
+    pub unpacked: u64,
+    /// How many times larger what is unpacked may be than what came; 0 for no such bound.
+    pub ratio: u64,
+    /// Bytes of a frame's payload, of those with ids and with objects.
+    pub frame: u64,
+    /// Bytes of memory, about. Bounds the ids, and the size of metadata objects.
+    pub memory: u64,
+    /// Seconds without a sign of the pusher; 0 for ever.
+    pub idle: u64,
+    /// Seconds that a push may take; 0 for ever.
+    pub time: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             refs: 10_000,
-            ids: 16 << 20,
-            object: 1 << 40,
+            ids: 3 << 20,
+            objects: 3 << 20,
+            object: 64 << 30,
+            bytes: 1 << 40,
+            unpacked: 1 << 40,
+            // Zeros in the image of a disk are packed a thousand times and more.
+            ratio: 0,
+            frame: MAX_FRAME as u64,
+            memory: 128 << 20,
+            idle: 300,
+            time: 0,
         }
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The pushing end.
 
+mod check;
 pub mod plan;
 mod rate;
 pub mod send;
@@ -17,10 +18,12 @@ use oxtree_format::refs::RefName;
 use oxtree_format::{CommitId, ObjectId};
 use oxtree_repo::{LockKind, Progress, Repo};
 
+use self::check::check_objects;
 use self::plan::{Plan, Request, wanted_refs};
 use self::rate::Paced;
 use self::send::Packing;
 use self::session::{Event, Session};
+use crate::limits::check;
 use crate::protocol::frame::{self, Frame, FrameKind, MAX_FRAME};
 use crate::protocol::message::{Message, Outcome, bit, put_id};
 use crate::protocol::{ID_LEN, PUSHER_GREETING, RECEIVER_GREETING, VERSION};
@@ -234,12 +237,10 @@ impl<W: Write> Conversation<'_, W> {
 
     fn offer(&mut self, plan: &Plan) -> Result<()> {
         let limits = self.session.receiver.limits;
-        limit("the list of refs to push", plan.updates.len(), limits.refs)?;
-        limit(
-            "the list of objects to push",
-            plan.objects.len(),
-            limits.ids,
-        )?;
+        let (refs, ids) = (plan.updates.len() as u64, plan.objects.len() as u64);
+        check("a list of refs to push", refs, limits.refs, "max-refs")?;
+        let key = "max-ids and receive.max-memory";
+        check("a list of objects to push", ids, limits.ids, key)?;
         let mut left = &plan.updates[..];
         while !left.is_empty() {
             let (updates, rest) = left.split_at(left.len().min(MAX_UPDATES));
@@ -251,7 +252,11 @@ impl<W: Write> Conversation<'_, W> {
                 more: !left.is_empty(),
             })?;
         }
-        for ids in plan.objects.chunks(MAX_FRAME / ID_LEN) {
+        let frame_size = usize::try_from(limits.frame).unwrap_or(MAX_FRAME);
+        for ids in plan
+            .objects
+            .chunks((frame_size.min(MAX_FRAME) / ID_LEN).max(1))
+        {
             let mut payload = Vec::with_capacity(ids.len() * ID_LEN);
             ids.iter().for_each(|id| put_id(&mut payload, id));
             frame::write(self.to, FrameKind::Ids, &payload).map_err(Error::Connection)?;
@@ -262,6 +267,12 @@ impl<W: Write> Conversation<'_, W> {
         })?;
         self.session.offered(count);
         self.to.flush().map_err(Error::Connection)
+    }
+
+    /// The largest payload of a frame that the receiver takes.
+    fn frame_size(&self) -> usize {
+        let limit = usize::try_from(self.session.receiver.limits.frame);
+        limit.unwrap_or(MAX_FRAME).min(MAX_FRAME)
     }
 
     /// From the offer to the outcome.
@@ -277,6 +288,7 @@ impl<W: Write> Conversation<'_, W> {
                         .collect();
                     report.missing = objects.len() as u64;
                     report.missing_bytes = Plan::stored_size(self.repo, &objects)?;
+                    check_objects(self.repo, &objects, &self.session.receiver)?;
                     if !self.options.dry_run {
                         self.send(&objects, report.missing_bytes)?;
                     }
@@ -290,7 +302,11 @@ impl<W: Write> Conversation<'_, W> {
         self.session.speaking();
         let progress = self.audience.progress;
         progress.start("Sending objects", Some(bytes));
-        let sent = send::send(self.repo, objects, self.options.packing, self.to, progress)
+        let packing = Packing {
+            frame: self.frame_size(),
+            ..self.options.packing
+        };
+        let sent = send::send(self.repo, objects, packing, self.to, progress)
             .and_then(|()| {
                 self.say(&Message::Sent {
                     count: objects.len() as u64,
@@ -337,17 +353,6 @@ impl<W: Write> Conversation<'_, W> {
 
 /// How long the reason for a lost connection is waited for.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-
-fn limit(what: &'static str, size: usize, limit: u64) -> Result<()> {
-    match size as u64 > limit {
-        true => Err(Error::Limit {
-            what,
-            size: size as u64,
-            limit,
-        }),
-        false => Ok(()),
-    }
-}
 
 /// Counts what is read.
 struct Counted<R> {

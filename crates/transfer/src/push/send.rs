@@ -10,7 +10,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use oxtree_format::{FileId, ObjectId, ObjectKind};
 use oxtree_repo::{FileContent, FileObject, Progress, Repo};
 
-use crate::protocol::frame::{self, FrameKind};
+use crate::protocol::frame::{self, FrameKind, MAX_FRAME};
 use crate::protocol::stream::{Form, MAX_PIECE, Record, pack};
 use crate::{Error, Result};
 
@@ -30,6 +30,8 @@ pub struct Packing {
     pub level: Option<u32>,
     /// How many threads read and pack; 0 for one a core.
     pub jobs: usize,
+    /// Bytes of a frame's payload at the most.
+    pub frame: usize,
 }
 
 impl Default for Packing {
@@ -37,7 +39,17 @@ impl Default for Packing {
         Self {
             level: Some(1),
             jobs: 0,
+            frame: MAX_FRAME,
         }
+    }
+}
+
+impl Packing {
+    /// How much of the stream goes into one frame.
+    fn piece(&self) -> usize {
+        (self.frame / 2)
+            .max(self.frame.saturating_sub(1024))
+            .clamp(1, MAX_PIECE)
     }
 }
 
@@ -147,7 +159,7 @@ fn pack_batch(repo: &Repo, batch: &[ObjectId], packing: Packing) -> Result<Packe
         })?;
     }
     let payloads = stream
-        .chunks(MAX_PIECE)
+        .chunks(packing.piece())
         .map(|piece| pack(piece, level))
         .collect();
     Ok((stream.len() as u64, payloads))
@@ -162,7 +174,8 @@ fn send_large(
 ) -> Result<()> {
     let mut opened = Opened::new(repo, object)?;
     let level = opened.level(packing);
-    let mut piece = Vec::with_capacity(MAX_PIECE);
+    let max = packing.piece();
+    let mut piece = Vec::with_capacity(max);
     opened.record.put(&mut piece);
     let mut flush = |piece: &mut Vec<u8>| {
         frame::write(to, FrameKind::Data, &pack(piece, level)).map_err(Error::Connection)?;
@@ -171,8 +184,8 @@ fn send_large(
         Ok(())
     };
     opened.copy(&mut |mut bytes| {
-        while piece.len() + bytes.len() > MAX_PIECE {
-            let (now, later) = bytes.split_at(MAX_PIECE - piece.len());
+        while piece.len() + bytes.len() > max {
+            let (now, later) = bytes.split_at(max - piece.len());
             piece.extend_from_slice(now);
             bytes = later;
             flush(&mut piece)?;

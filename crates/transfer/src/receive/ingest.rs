@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Scope, ScopedJoinHandle};
 
 use crate::destination::Quarantine;
+use crate::limits::check;
 use crate::protocol::stream::{Event, Record};
 use crate::{Error, Result};
 
@@ -126,13 +127,7 @@ impl<'scope> Ingest<'scope> {
         let limit = self
             .max_size
             .saturating_add(oxtree_format::file::MAX_HEADER_LEN as u64);
-        if record.len > limit {
-            return Err(Error::Limit {
-                what: "an object",
-                size: record.len,
-                limit,
-            });
-        }
+        check("an object", record.len, limit, "max-object-size")?;
         if record.len <= SMALL {
             let capacity = usize::try_from(record.len).unwrap_or(0);
             self.current = Some(Current::Small(record, Vec::with_capacity(capacity)));

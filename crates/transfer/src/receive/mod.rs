@@ -19,6 +19,7 @@ use crate::protocol::frame::{self, FrameKind, MAX_FRAME};
 use crate::protocol::message::{
     Limits, Message, Outcome, Receiver, WireCommit, WireRef, write_bitmap,
 };
+use crate::protocol::stream::Event as StreamEvent;
 use crate::protocol::{PUSHER_GREETING, RECEIVER_GREETING, VERSION};
 use crate::{Error, Result};
 
@@ -93,21 +94,22 @@ fn serve<D: Destination>(
     to: &mut impl Write,
     agent: &str,
 ) -> Result<Option<Outcome>> {
-    let limits = Limits::default();
+    let limits = destination.limits()?;
+    destination.rules()?;
     introduce(destination, to, agent, limits)?;
     greet(from)?;
     let mut session = Session::new(limits);
     // Up to the ids there are no objects, and nothing is written anywhere.
     loop {
         let frame = frame::read(from)?.ok_or_else(|| lost("before it said what it wants"))?;
-        let refuse = &mut |_: crate::protocol::stream::Event<'_>| Ok(());
+        let refuse = &mut |_: StreamEvent<'_>| Ok(());
         match session.receive(frame, refuse)? {
             Event::Decide => break,
             Event::End => return Ok(None),
             Event::Continue | Event::Complete => {}
         }
     }
-    let outcome = match negotiate(destination, &mut session, to)? {
+    let outcome = match negotiate(destination, &mut session, to, limits)? {
         Negotiated::Over(outcome) => outcome,
         Negotiated::Quarantine(quarantine) => {
             take_in(destination, quarantine, &mut session, from, to, limits)?
@@ -218,6 +220,7 @@ fn negotiate<'d, D: Destination>(
     destination: &'d D,
     session: &mut Session,
     to: &mut impl Write,
+    limits: Limits,
 ) -> Result<Negotiated<D::Quarantine<'d>>> {
     let mut verdict = admit::before(destination, &session.updates)?;
     if admit::is_refused(&verdict) {
@@ -229,6 +232,7 @@ fn negotiate<'d, D: Destination>(
     }
     if session.dry_run {
         let missing = destination.missing(&session.offered)?;
+        check_count(&missing, limits)?;
         answer(to, &missing)?;
         let objects = missing.iter().filter(|missing| **missing).count() as u64;
         return Ok(Negotiated::Over(Outcome {
@@ -244,6 +248,7 @@ fn negotiate<'d, D: Destination>(
         let missing = quarantine.missing(offered)?;
         Ok((quarantine, missing))
     })?;
+    check_count(&missing, limits)?;
     // Nothing missing, nothing to wait for: the outcome is the answer.
     if missing.contains(&true) {
         answer(to, &missing)?;
@@ -251,6 +256,10 @@ fn negotiate<'d, D: Destination>(
     }
     session.want(&missing);
     Ok(Negotiated::Quarantine(quarantine))
+}
+
+fn check_count(missing: &[bool], limits: Limits) -> Result<()> {
+    limits.check_objects(missing.iter().filter(|missing| **missing).count() as u64)
 }
 
 fn answer(to: &mut impl Write, missing: &[bool]) -> Result<()> {
@@ -353,9 +362,18 @@ fn read_objects<Q: Quarantine>(
     std::thread::scope(|scope| {
         let mut ingest = Ingest::start(scope, quarantine, limits.object);
         let mut told = Instant::now();
+        let (mut came, mut unpacked) = (0, 0);
         loop {
             let frame = frame::read(from)?.ok_or_else(|| lost("in the middle of the objects"))?;
-            match session.receive(frame, &mut |event| ingest.feed(event))? {
+            came += frame.payload.len() as u64;
+            let mut on = |event: StreamEvent<'_>| {
+                if let StreamEvent::Bytes(bytes) = &event {
+                    unpacked += bytes.len() as u64;
+                    limits.check_stream(came, unpacked)?;
+                }
+                ingest.feed(event)
+            };
+            match session.receive(frame, &mut on)? {
                 Event::Complete => return ingest.finish(),
                 Event::Continue | Event::Decide | Event::End => {}
             }

@@ -4,7 +4,9 @@
 use std::collections::HashSet;
 
 use oxtree_format::{CommitId, ObjectId, ObjectKind};
+use rayon::prelude::*;
 
+use crate::limits::check;
 use crate::protocol::VERSION;
 use crate::protocol::frame::{Frame, FrameKind};
 use crate::protocol::message::{Limits, Message, WireUpdate, parse_ids};
@@ -24,7 +26,7 @@ enum State {
     Deciding,
     /// Objects are coming in. Those in the set were asked for and have not begun yet.
     Receiving {
-        wanted: HashSet<ObjectId>,
+        wanted: Wanted,
         total: u64,
         decoder: Decoder,
     },
@@ -78,6 +80,10 @@ impl Session {
 
     /// Takes a frame from the pusher. Pieces of objects go to `on_object`.
     pub fn receive(&mut self, frame: Frame, on_object: &mut OnObject<'_>) -> Result<Event> {
+        if frame.kind != FrameKind::Control {
+            let size = frame.payload.len() as u64;
+            check("a frame", size, self.limits.frame, "max-frame-size")?;
+        }
         match (&mut self.state, frame.kind) {
             (_, FrameKind::Control) => self.control(Message::parse(&frame.payload)?),
             (State::Offering, FrameKind::Ids) => self.ids(&frame.payload),
@@ -89,7 +95,7 @@ impl Session {
             ) => {
                 let mut on = |event: StreamEvent<'_>| {
                     if let StreamEvent::Begin(Record { object, .. }) = &event
-                        && !wanted.remove(object)
+                        && !wanted.take(object)
                     {
                         return Err(unexpected(&format!("object {object}, not asked for")));
                     }
@@ -141,8 +147,7 @@ impl Session {
                 if count != self.offered.len() as u64 {
                     return Err(unexpected("count of ids"));
                 }
-                let mut ids = HashSet::with_capacity(self.offered.len());
-                if let Some(twice) = self.offered.iter().find(|id| !ids.insert(**id)) {
+                if let Some(twice) = find_twice(&self.offered) {
                     return Err(unexpected(&format!("id of {twice}, offered twice")));
                 }
                 self.state = State::Deciding;
@@ -156,8 +161,8 @@ impl Session {
                 },
                 Message::Sent { count },
             ) => {
-                if !wanted.is_empty() || count != *total || !decoder.is_at_boundary() {
-                    let missing = wanted.iter().next().map(ToString::to_string);
+                if wanted.left > 0 || count != *total || !decoder.is_at_boundary() {
+                    let missing = wanted.first_left().map(|id| id.to_string());
                     let missing = missing.unwrap_or_else(|| "the rest of an object".to_owned());
                     return Err(unexpected(&format!(
                         "end of the objects: {missing} is missing"
@@ -172,10 +177,12 @@ impl Session {
 
     fn take_updates(&mut self, updates: Vec<WireUpdate>) -> Result<()> {
         self.updates.extend(updates);
-        self.limit(
-            "refs to change",
-            self.updates.len() as u64,
+        let count = self.updates.len() as u64;
+        check(
+            "a list of refs to change",
+            count,
             self.limits.refs,
+            "max-refs",
         )?;
         let mut names = HashSet::new();
         match self
@@ -191,17 +198,10 @@ impl Session {
     fn ids(&mut self, payload: &[u8]) -> Result<Event> {
         let ids = parse_ids(payload)?;
         let count = (self.offered.len() + ids.len()) as u64;
-        self.limit("a list of object ids", count, self.limits.ids)?;
+        let key = "max-ids and receive.max-memory";
+        check("a list of object ids", count, self.limits.ids, key)?;
         self.offered.extend(ids);
         Ok(Event::Continue)
-    }
-
-    fn limit(&self, what: &'static str, size: u64, limit: u64) -> Result<()> {
-        if size > limit {
-            Err(Error::Limit { what, size, limit })
-        } else {
-            Ok(())
-        }
     }
 
     /// True if objects that were asked for are still to come.
@@ -217,19 +217,64 @@ impl Session {
             .filter(|id| id.kind == ObjectKind::Commit)
             .map(|id| CommitId(id.checksum))
             .collect();
-        let wanted: HashSet<ObjectId> = offered
-            .into_iter()
-            .zip(missing)
-            .filter(|(_, missing)| **missing)
-            .map(|(id, _)| id)
-            .collect();
-        let total = wanted.len() as u64;
+        let wanted = Wanted::new(offered, missing);
+        let total = wanted.left as u64;
         self.state = State::Receiving {
             wanted,
             total,
             decoder: Decoder::default(),
         };
     }
+}
+
+/// The objects that were asked for. Of millions of them, little more than the ids is held.
+#[derive(Debug)]
+struct Wanted {
+    /// In order.
+    ids: Vec<ObjectId>,
+    begun: Vec<bool>,
+    left: usize,
+}
+
+impl Wanted {
+    fn new(offered: Vec<ObjectId>, missing: &[bool]) -> Self {
+        let mut ids = offered;
+        let mut missing = missing.iter();
+        ids.retain(|_| missing.next() == Some(&true));
+        ids.par_sort_unstable();
+        ids.shrink_to_fit();
+        Self {
+            begun: vec![false; ids.len()],
+            left: ids.len(),
+            ids,
+        }
+    }
+
+    /// Notes that an object comes; false if it is not to come (again).
+    fn take(&mut self, object: &ObjectId) -> bool {
+        let Ok(at) = self.ids.binary_search(object) else {
+            return false;
+        };
+        if std::mem::replace(&mut self.begun[at], true) {
+            return false;
+        }
+        self.left -= 1;
+        true
+    }
+
+    fn first_left(&self) -> Option<&ObjectId> {
+        let at = self.begun.iter().position(|begun| !begun)?;
+        self.ids.get(at)
+    }
+}
+
+/// An id that is there more than once. Of as many as these, even a list of places is large.
+fn find_twice(ids: &[ObjectId]) -> Option<ObjectId> {
+    let mut order: Vec<u32> = (0..u32::try_from(ids.len()).unwrap_or(u32::MAX)).collect();
+    order.par_sort_unstable_by_key(|at| ids[*at as usize]);
+    let id = |at: u32| ids[at as usize];
+    let twice = order.windows(2).find(|two| id(two[0]) == id(two[1]))?;
+    Some(id(twice[0]))
 }
 
 fn unexpected(what: &str) -> Error {
