@@ -52,8 +52,10 @@ class Peers:
     def local(self, name, case, dst):
         """-> the command of a local case"""
         program = "/usr/bin/ostree" if name == "libostree" else self.binary
-        where = lambda found: dst if found[1] == "dst" else self.workloads.path(found[1])
-        return [program] + [re.sub(r"\{([\w-]+)\}", where, word) for word in case.arguments.split()]
+
+        def path(found):
+            return dst if found[1] == "dst" else self.workloads.path(found[1])
+        return [program] + [re.sub(r"\{([\w-]+)\}", path, word) for word in case.arguments.split()]
 
     def push(self, name, case, dst):
         """-> the command of a push to `dst` at the far side"""

@@ -90,7 +90,8 @@ def row(samples, case, contender):
     ratios = []
     if contender != "ours":
         ours = samples.of(case, "ours")
-        ratios = [short(value) for value in (ratio(ours, runs, k) for k in ("wall", "cpu", "bytes")) if value is not None]
+        found = [ratio(ours, runs, name) for name in ("wall", "cpu", "bytes")]
+        ratios = [short(value) for value in found if value is not None]
     return [case, contender, str(len(rows)), wall, " + ".join(median(rows, "cpu", "server_cpu")),
             " / ".join(median(rows, "peak_mb", "server_peak_mb")), " / ".join(median(rows, "up_mb", "down_mb")),
             ", ".join(ratios), "; ".join(failures + sorted({r["result"] for r in rows})),
@@ -120,7 +121,7 @@ def facts():
     """What machine and which peers these are."""
     with open("/proc/cpuinfo", encoding="utf-8") as f:
         model = re.search(r"model name\s*: (.*)", f.read())
-    packages = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${Version}, ", "ostree", "rsync", "openssh-server"],
-                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False).stdout
+    query = ["dpkg-query", "-W", "-f", "${Package} ${Version}, ", "ostree", "rsync", "openssh-server"]
+    packages = subprocess.run(query, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False).stdout
     return (f"{datetime.date.today()}; {model[1] if model else platform.machine()}, {os.cpu_count()} cores;"
             f" Linux {platform.release()}; {packages.rstrip(', ')}\n")

@@ -70,7 +70,8 @@ class Workloads:
             self.clone("src-v2", dst)
             edits = dst + ".edits"
             self.edit_ten_files(edits)
-            ostree("commit", "-b", "os", "-s", "v3", "--timestamp=" + STAMPS["v3"], "--tree=ref=os", "--tree=dir=" + edits)
+            ostree("commit", "-b", "os", "-s", "v3", "--timestamp=" + STAMPS["v3"],
+                   "--tree=ref=os", "--tree=dir=" + edits)
             sh("rm", "-rf", edits)
         elif name in ("bare", "bare-user"):
             ostree("init", "--mode=" + name)
