@@ -9,6 +9,7 @@ use clap::builder::StyledStr;
 use oxtree_repo::Progress;
 
 use crate::progress::Terminal;
+use crate::text::harmless;
 
 /// Standard output, buffered, and standard error, with a progress bar on it if that is a terminal.
 #[derive(Debug)]
@@ -70,6 +71,7 @@ impl Output {
     /// Prints a line to standard error, after what was printed to standard output. That standard
     /// error is gone is nothing anybody could be told.
     pub(crate) fn note(&self, line: &str) {
+        let line = harmless(line);
         let _ = self.stdout.borrow_mut().flush();
         let print = || drop(writeln!(io::stderr(), "{line}"));
         match &self.bar {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How things are written for people, in libostree's words: sizes, times, commits, variants.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use anyhow::{Context as _, Result, bail};
@@ -10,6 +11,23 @@ use jiff::{SignedDuration, Timestamp};
 use oxtree_format::gvariant::{Variant, text};
 use oxtree_format::{Commit, CommitId, ObjectId, ObjectKind};
 use oxtree_repo::Error;
+
+/// The text, with what a terminal would take for a command shown as `\u{1b}`. Somebody else may
+/// have written it. Line ends and tabs stay.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    let harmful = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !text.contains(harmful) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match harmful(c) {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
+    }
+    Cow::Owned(shown)
+}
 
 /// A number of bytes as GLib's `g_format_size` writes it: in powers of 1000, after a no-break
 /// space.
@@ -138,6 +156,13 @@ fn indent(out: &mut String, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_a_command_to_a_terminal() {
+        assert_eq!(harmless("ümlaut:\n\tx"), "ümlaut:\n\tx");
+        let bad = "a\u{1b}[2Jb\u{7}\r\u{9b}";
+        assert_eq!(harmless(bad), "a\\u{1b}[2Jb\\u{7}\\r\\u{9b}");
+    }
 
     #[test]
     fn sizes_as_glib_writes_them() {

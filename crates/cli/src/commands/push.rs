@@ -267,7 +267,10 @@ fn ref_line(outcome: &RefOutcome) -> String {
         Status::NotDone => format!(" ! [not done]             {name}"),
         Status::Rejected => {
             let reason = outcome.reason.as_deref().unwrap_or("no reason given");
-            format!(" ! [refused]              {name}: {reason}")
+            format!(
+                " ! [refused]              {name}: {}",
+                crate::text::harmless(reason)
+            )
         }
     }
 }

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Peers that mean harm: pushers against the real `oxtree receive`, receivers against the real
+//! `oxtree push`. What they say is put together by hand, from the specification of the protocol.
+
+mod conversation;
+mod floods;
+mod objects;
+mod pushers;
+mod receivers;
+mod trees;
+mod victim;

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The real `oxtree receive`, and what must not come of it.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use oxtree_testkit::{Meter, Output, Repo, Snapshot, Tool, descendants, kill, temp_dir, trees};
+use serde_json::Value;
+
+/// The binary under test.
+pub(crate) const OXTREE: &str = env!("CARGO_BIN_EXE_oxtree");
+
+/// What either end may take at the most.
+pub(crate) const MEMORY: u64 = 100_000_000;
+
+/// How long a receiver may take to see that something is wrong.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A repository that others want to push to, in a directory that they want to get out of.
+pub(crate) struct Victim {
+    dir: tempfile::TempDir,
+    template: Repo,
+    meter: Meter,
+    /// What the receiver may take.
+    pub(crate) memory: u64,
+}
+
+/// What a receiver has said, and how it ended.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) errors: Vec<String>,
+    pub(crate) outcomes: Vec<Value>,
+    stderr: String,
+    code: Option<i32>,
+}
+
+impl Answer {
+    /// Why nothing came of it: the error, or why refs were refused.
+    pub(crate) fn told(&self) -> String {
+        match self.errors.as_slice() {
+            [error] => error.clone(),
+            _ => format!("{:?} {:?}", self.errors, self.outcomes),
+        }
+    }
+}
+
+impl Victim {
+    pub(crate) fn new() -> Self {
+        let dir = temp_dir();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("tree")).expect("mkdir");
+        trees::small(&at("tree"), 1);
+        let source = Tool::ostree().repo(at("source")).init("archive");
+        source.commit("main", at("tree"), &["--canonical-permissions"]);
+        let template = Tool::ostree().repo(at("template")).init("archive");
+        let path = at("template").display().to_string();
+        Tool::new(OXTREE).repo(source.path()).ok("push", [path]);
+        let meter = Meter::of(OXTREE, &["oxtree"]);
+        Self {
+            dir,
+            template,
+            meter,
+            memory: MEMORY,
+        }
+    }
+
+    /// A new copy of the repository, alone with one other file in a directory.
+    pub(crate) fn repo(&self, config: &[(&str, &str)]) -> Repo {
+        let parent = self.dir.path().join("parent");
+        if parent.exists() {
+            fs::remove_dir_all(&parent).expect("delete what was there");
+        }
+        fs::create_dir(&parent).expect("mkdir");
+        fs::write(parent.join("other"), "nobody's business").expect("write");
+        let repo = parent.join("repo");
+        let from = self.template.path();
+        Output::of(Command::new("cp").arg("-a").args([from, &repo])).expect_ok();
+        let repo = Tool::ostree().repo(repo);
+        for (key, value) in config {
+            repo.ok("config", ["set", key, value]);
+        }
+        repo
+    }
+
+    /// Where the real binary is, and how much memory it takes.
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// Lets `talk` talk to a receiver, waits for its end, and checks that nothing has come of it.
+    /// The connection stays open: a receiver has to end by itself.
+    pub(crate) fn hears(&self, repo: &Repo, talk: impl FnOnce(&mut dyn Write) + Send) -> Answer {
+        let before = public(repo);
+        let answer = listen(&self.meter.program("oxtree"), repo.path(), talk);
+        before.assert_unchanged(&public(repo));
+        let peak = self.meter.peaks().pop().expect("a run");
+        assert!(
+            peak < self.memory,
+            "the receiver has taken {peak} bytes: {answer:?}"
+        );
+        let panicked = answer.stderr.contains("panicked");
+        assert!(!panicked && answer.code.is_some(), "{answer:?}");
+        let published = |outcome: &Value| {
+            let refs = outcome["refs"].as_array().cloned().unwrap_or_default();
+            let stays = |one: &Value| one["status"] == "rejected" || one["status"] == "not-done";
+            refs.is_empty() || !refs.iter().any(stays)
+        };
+        assert!(!answer.outcomes.iter().any(published), "{answer:?}");
+        repo.fsck();
+        answer
+    }
+}
+
+/// All that anybody can see of a repository, and all that is around it.
+fn public(repo: &Repo) -> Snapshot {
+    let parent = repo.path().parent().expect("a parent");
+    Snapshot::of(parent).without("repo/tmp")
+}
+
+fn listen(program: &Path, repo: &Path, talk: impl FnOnce(&mut dyn Write) + Send) -> Answer {
+    let mut child = Tool::new(program)
+        .command([Path::new("receive"), repo])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("start a receiver");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    let (mut said, mut complained) = (Vec::new(), String::new());
+    let (mut stdout, mut stderr) = (
+        child.stdout.take().expect("a pipe"),
+        child.stderr.take().expect("a pipe"),
+    );
+    let code = std::thread::scope(|scope| {
+        let talking = scope.spawn(|| {
+            talk(&mut stdin);
+            stdin
+        });
+        scope.spawn(|| stdout.read_to_end(&mut said).expect("read what it says"));
+        scope.spawn(|| stderr.read_to_string(&mut complained).expect("read stderr"));
+        let code = wait(&mut child);
+        drop(talking.join().expect("all was said"));
+        code
+    });
+    let (errors, outcomes) = messages(&said);
+    Answer {
+        errors,
+        outcomes,
+        stderr: complained,
+        code,
+    }
+}
+
+/// Waits for the end of a process that has to end by itself.
+fn wait(child: &mut Child) -> Option<i32> {
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("ask after it") {
+            return status.code();
+        }
+        if begun.elapsed() > PATIENCE {
+            descendants(child.id()).into_iter().for_each(kill);
+            kill(child.id());
+            let status = child.wait().expect("its end");
+            panic!("a receiver did not end by itself: {status}");
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The errors and the outcomes that a receiver has told.
+fn messages(said: &[u8]) -> (Vec<String>, Vec<Value>) {
+    let (mut errors, mut outcomes) = (Vec::new(), Vec::new());
+    let mut left = said.strip_prefix(b"OXTREE-RECEIVE\n").expect("a greeting");
+    while let Some((head, rest)) = left.split_first_chunk::<5>() {
+        let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+        let (payload, rest) = rest.split_at(length);
+        left = rest;
+        if head[0] != b'C' {
+            continue;
+        }
+        let message: Value = serde_json::from_slice(payload).expect("a message");
+        match message["type"].as_str() {
+            Some("error") => errors.push(message["text"].as_str().expect("a text").to_owned()),
+            Some("outcome") => outcomes.push(message),
+            _ => {}
+        }
+    }
+    assert!(left.is_empty(), "half a frame: {left:?}");
+    (errors, outcomes)
+}
+
+/// Says all of it. The other end may have heard enough before.
+pub(crate) fn say(to: &mut dyn Write, bytes: &[u8]) {
+    still_says(to, bytes);
+}
+
+/// Says all of it; false if the other end does not listen any more.
+pub(crate) fn still_says(to: &mut dyn Write, bytes: &[u8]) -> bool {
+    to.write_all(bytes).and_then(|()| to.flush()).is_ok()
+}
+
+/// A file below the victim's directory, for what a hostile receiver says.
+pub(crate) fn scratch(victim: &Victim, name: &str) -> PathBuf {
+    victim.dir.path().join(name)
+}
