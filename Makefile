@@ -17,6 +17,8 @@ test: setup ## every check: format, lints, licences, docs, all tests, the static
 	benches/bench --list >/dev/null
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
 	cargo test --locked --workspace
+	cargo test --locked --package oxtree-repo --lib
+	cargo check --locked --package oxtree --no-default-features
 	scripts/build-static
 	scripts/test-static
 

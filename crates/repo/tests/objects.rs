@@ -113,7 +113,7 @@ fn every_mode_as_the_real_tool_writes_it() {
     let at = |name: &str| dir.path().join(name);
     fs::create_dir(at("tree")).unwrap();
     // Content just above and below what is held in memory.
-    trees::everything(&at("tree"), (1 << 20) + 1);
+    trees::everything(&at("tree"), (8 << 20) + 1);
     for mode in [
         Mode::Archive,
         Mode::Bare,

@@ -111,6 +111,57 @@ impl Drop for TmpFile<'_> {
     }
 }
 
+/// A file that has its name from the start, for directories that nobody else looks into. It is
+/// deleted again if it is dropped before it is complete.
+#[derive(Debug)]
+pub(crate) struct NewFile<'d, 'n> {
+    file: File,
+    dir: BorrowedFd<'d>,
+    path: &'n str,
+    complete: bool,
+}
+
+impl<'d, 'n> NewFile<'d, 'n> {
+    /// A new empty file; [`None`] if there is one already. What the system makes of `mode` is
+    /// up to it.
+    pub(crate) fn create(
+        dir: BorrowedFd<'d>,
+        path: &'n str,
+        mode: u32,
+    ) -> io::Result<Option<Self>> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        match rustix::fs::openat(dir, path, flags, Mode::from_raw_mode(mode)) {
+            Ok(fd) => Ok(Some(Self {
+                file: fd.into(),
+                dir,
+                path,
+                complete: false,
+            })),
+            Err(Errno::EXIST) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The file.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Lets the file stay.
+    pub(crate) fn keep(mut self) {
+        self.complete = true;
+    }
+}
+
+impl Drop for NewFile<'_, '_> {
+    fn drop(&mut self) {
+        if !self.complete {
+            // The error that led here says more than one about a leftover in a private directory.
+            let _ = rustix::fs::unlinkat(self.dir, self.path, AtFlags::empty());
+        }
+    }
+}
+
 /// Renames; false if the name was taken and was kept.
 pub(crate) fn rename(
     from_dir: BorrowedFd<'_>,

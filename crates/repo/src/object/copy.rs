@@ -4,43 +4,95 @@
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use oxtree_format::Hasher;
+use oxtree_format::{Checksum, Hasher};
 
 use crate::{Error, Result};
 
 /// Bytes that are copied at a time.
 pub(super) const BUFFER: usize = 128 << 10;
 
-/// Copies exactly `size` bytes and hashes them; an error if there are fewer, or more.
-pub(super) fn copy_exactly(
-    from: &mut dyn Read,
+/// Bytes that are read at a time from a source of `size` bytes.
+pub(super) fn buffer_for(size: u64) -> usize {
+    // One more, so that the end can be seen in the same go.
+    usize::try_from(size).map_or(BUFFER, |size| size.saturating_add(1).clamp(64, BUFFER))
+}
+
+/// Content of a size that is known before, hashed as it is read. That it has fewer bytes, or more,
+/// is an error.
+pub(super) struct Exactly<'a> {
+    from: &'a mut dyn Read,
     size: u64,
-    hasher: &mut Hasher,
-    to: &mut dyn Write,
-) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
-    let mut left = size;
-    loop {
-        let len = match from.read(&mut buffer) {
-            Ok(0) if left == 0 => return Ok(()),
-            Ok(0) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    "content is too short",
-                ));
+    left: u64,
+    hasher: Hasher,
+}
+
+impl<'a> Exactly<'a> {
+    /// `from`, which has `size` bytes. `hasher` may have seen something before them.
+    pub(super) fn new(from: &'a mut dyn Read, size: u64, hasher: Hasher) -> Self {
+        Self {
+            from,
+            size,
+            left: size,
+            hasher,
+        }
+    }
+
+    /// Copies all that is left.
+    pub(super) fn copy_to(&mut self, to: &mut dyn Write) -> io::Result<()> {
+        let mut buffer = vec![0; buffer_for(self.left)];
+        loop {
+            match self.read(&mut buffer)? {
+                0 => return Ok(()),
+                len => to.write_all(&buffer[..len])?,
             }
-            Ok(len) => len,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
+        }
+    }
+
+    /// Fills `buffer` as far as there is something left, and returns how far.
+    pub(super) fn fill(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.read(&mut buffer[filled..])? {
+                0 => break,
+                len => filled += len,
+            }
+        }
+        Ok(filled)
+    }
+
+    /// The checksum of all that was read, which is to be everything.
+    pub(super) fn checksum(self) -> Checksum {
+        debug_assert_eq!(self.left, 0);
+        self.hasher.finish()
+    }
+}
+
+impl Read for Exactly<'_> {
+    /// Is never interrupted.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let len = loop {
+            match self.from.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                len => break len?,
+            }
         };
-        left = left.checked_sub(len as u64).ok_or_else(|| {
+        if len == 0 && self.left > 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "content is too short",
+            ));
+        }
+        self.left = self.left.checked_sub(len as u64).ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::InvalidData,
-                format!("content is longer than {size} bytes"),
+                format!("content is longer than {} bytes", self.size),
             )
         })?;
-        hasher.update(&buffer[..len]);
-        to.write_all(&buffer[..len])?;
+        self.hasher.update(&buffer[..len]);
+        Ok(len)
     }
 }
 
@@ -102,15 +154,13 @@ impl<R: Read> Read for Source<R> {
 /// Writes down all that is read.
 pub(super) struct Tee<'a, W: Write> {
     pub(super) from: &'a mut dyn Read,
-    pub(super) to: Option<W>,
+    pub(super) to: W,
 }
 
 impl<W: Write> Read for Tee<'_, W> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let len = self.from.read(buffer)?;
-        if let Some(to) = &mut self.to {
-            to.write_all(&buffer[..len])?;
-        }
+        self.to.write_all(&buffer[..len])?;
         Ok(len)
     }
 }

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Writing metadata objects.
 
-use std::io::Write;
-
 use oxtree_format::{
     Checksum, Commit, CommitId, DirMeta, DirTree, MAX_METADATA_SIZE, ObjectId, ObjectKind, Xattrs,
 };
-use rustix::fs::Mode as Perm;
 
-use super::stored::PLAIN_MODE;
+use super::place::Form;
 use super::write::verify;
 use crate::fs::tmpfile::IfExists;
 use crate::transaction::Transaction;
@@ -82,12 +79,7 @@ impl Transaction<'_> {
 
     fn store_plain(&self, object: &ObjectId, bytes: &[u8], if_exists: IfExists) -> Result<()> {
         self.reserve(bytes.len() as u64)?;
-        let tmp = self.new_file()?;
-        let io = |error| self.file_io("writing", object)(error);
-        tmp.file().write_all(bytes).map_err(io)?;
-        rustix::fs::fchmod(tmp.file(), Perm::from_raw_mode(PLAIN_MODE))
-            .map_err(self.file_io("writing", object))?;
-        self.link(tmp, object, if_exists)?;
+        self.store(object, bytes, Form::Plain, if_exists)?;
         self.count(object, bytes.len() as u64);
         Ok(())
     }

@@ -2,6 +2,8 @@
 //! Objects as files: how each mode stores them, reading and writing.
 
 mod copy;
+pub(crate) mod deflate;
+mod filez;
 pub mod metadata;
 mod place;
 pub mod read;

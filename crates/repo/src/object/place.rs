@@ -3,7 +3,7 @@
 //! time stamp as the repository's mode has them, and then, complete, its place.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use oxtree_format::{FileHeader, FileId, ObjectId};
 use rustix::fs::{AtFlags, Gid, Mode as Perm, Timespec, Timestamps, Uid};
 
 use super::stored::{self, OSTREEMETA, PLAIN_MODE};
-use crate::fs::tmpfile::{IfExists, TmpFile};
+use crate::fs::tmpfile::{IfExists, NewFile, TmpFile};
 use crate::fs::{self, tmpfile, xattr};
 use crate::transaction::Transaction;
 use crate::{Error, Mode, Result};
@@ -25,49 +25,141 @@ pub fn check_storable(mode: Mode, header: &FileHeader, id: FileId) -> Result<()>
     })
 }
 
+/// What an object is on disk, besides its bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Form<'a> {
+    /// Anybody may read it: metadata, and all that an archive has.
+    Plain,
+    /// A file with this header, in one of the bare modes.
+    Bare(&'a FileHeader),
+}
+
+/// Where a symbolic link is made.
+struct NewLink<'a> {
+    dir: BorrowedFd<'a>,
+    name: String,
+    /// It is not yet where it belongs.
+    rename: bool,
+}
+
+/// Checkouts are hard links: time stamps would differ from machine to machine.
+const EPOCH: Timestamps = Timestamps {
+    last_access: Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    },
+    last_modification: Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    },
+};
+
 impl Transaction<'_> {
+    /// Stores an object that is in memory and known to be right.
+    ///
+    /// In a staging directory it has its name from the start: nobody looks in there before all is
+    /// written, and what a crash cuts off is verified before it is used. Anywhere else it gets its
+    /// name when it is complete.
+    pub(super) fn store(
+        &self,
+        object: &ObjectId,
+        bytes: &[u8],
+        form: Form<'_>,
+        if_exists: IfExists,
+    ) -> Result<()> {
+        let write = |mut file: &File| {
+            file.write_all(bytes)
+                .map_err(self.file_io("writing", object))?;
+            self.dress(file, form, object)
+        };
+        if !self.is_staged() || if_exists == IfExists::Replace {
+            let tmp = self.new_file()?;
+            write(tmp.file())?;
+            return self.link(tmp, object, if_exists);
+        }
+        let (dir, path) = self.destination(object)?;
+        // Until it is complete, nobody but the owner may write to it.
+        let mode = self.disk_mode(form) & 0o755;
+        let created =
+            NewFile::create(dir, &path, mode).map_err(self.file_io("creating", object))?;
+        let Some(new) = created else {
+            // Somebody else was faster, with the same bytes.
+            return Ok(());
+        };
+        write(new.file())?;
+        new.keep();
+        Ok(())
+    }
+
     pub(super) fn store_real_symlink(
         &self,
         header: &FileHeader,
         target: &str,
         id: FileId,
     ) -> Result<()> {
+        let object = id.object();
         self.check_storable(header, id)?;
-        let io = |error: rustix::io::Errno| self.file_io("writing", &id.object())(error);
-        let (dir, name) = loop {
-            let name = fs::random_name(".tmp-");
-            match rustix::fs::symlinkat(target, self.tmp_dir(), &*name) {
-                Ok(()) => break (self.tmp_dir(), name),
-                Err(rustix::io::Errno::EXIST) => {}
-                Err(error) => return Err(io(error)),
-            }
+        let Some(link) = self.new_link(target, &object)? else {
+            return Ok(());
         };
-        let cleanup = |error| {
-            // The error that led here says more than one about a leftover in tmp/.
-            let _ = rustix::fs::unlinkat(dir, &*name, AtFlags::empty());
-            error
-        };
-        if self.repo().mode() == Mode::Bare {
-            let (uid, gid) = (Uid::from_raw(header.uid), Gid::from_raw(header.gid));
-            rustix::fs::chownat(dir, &*name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-                .map_err(io)
-                .map_err(cleanup)?;
-            if !self.repo().config().disable_xattrs {
-                let full = self.repo().path().join("tmp").join(&name);
-                xattr::set_link(dir, name.as_bytes(), &full, &header.xattrs)
-                    .map_err(self.file_io("writing", &id.object()))
-                    .map_err(cleanup)?;
+        let done = self
+            .dress_link(&link, header, &object)
+            .and_then(|()| self.place_link(&link, &object));
+        if !matches!(done, Ok(true)) {
+            // An error that led here says more than one about a leftover in tmp/.
+            let _ = rustix::fs::unlinkat(link.dir, &*link.name, AtFlags::empty());
+        }
+        self.count(&object, 0);
+        done.map(drop)
+    }
+
+    /// Makes a symbolic link; [`None`] if it is there already.
+    fn new_link(&self, target: &str, object: &ObjectId) -> Result<Option<NewLink<'_>>> {
+        let rename = !self.is_staged();
+        loop {
+            let (dir, name) = match rename {
+                true => (self.tmp_dir(), fs::random_name(".tmp-")),
+                false => self.destination(object)?,
+            };
+            match rustix::fs::symlinkat(target, dir, &*name) {
+                Ok(()) => return Ok(Some(NewLink { dir, name, rename })),
+                Err(rustix::io::Errno::EXIST) if rename => {}
+                Err(rustix::io::Errno::EXIST) => return Ok(None),
+                Err(error) => return Err(self.file_io("writing", object)(error)),
             }
         }
-        let (target_dir, path) = self.destination(&id.object()).map_err(cleanup)?;
-        let renamed = tmpfile::rename(dir, &name, target_dir, &path, IfExists::Keep)
-            .map_err(self.file_io("writing", &id.object()))
-            .map_err(cleanup)?;
-        if !renamed {
-            rustix::fs::unlinkat(dir, &*name, AtFlags::empty()).map_err(io)?;
+    }
+
+    fn dress_link(&self, link: &NewLink<'_>, header: &FileHeader, object: &ObjectId) -> Result<()> {
+        if self.repo().mode() != Mode::Bare {
+            return Ok(());
         }
-        self.count(&id.object(), 0);
-        Ok(())
+        let NewLink { dir, name, .. } = link;
+        let (uid, gid) = (Uid::from_raw(header.uid), Gid::from_raw(header.gid));
+        rustix::fs::chownat(
+            dir,
+            &**name,
+            Some(uid),
+            Some(gid),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )
+        .map_err(self.file_io("writing", object))?;
+        if self.repo().config().disable_xattrs {
+            return Ok(());
+        }
+        let full = self.staging_path().join(name);
+        xattr::set_link(*dir, name.as_bytes(), &full, &header.xattrs)
+            .map_err(self.file_io("writing", object))
+    }
+
+    /// Puts a link where it belongs; false if there is one already.
+    fn place_link(&self, link: &NewLink<'_>, object: &ObjectId) -> Result<bool> {
+        if !link.rename {
+            return Ok(true);
+        }
+        let (dir, path) = self.destination(object)?;
+        tmpfile::rename(link.dir, &link.name, dir, &path, IfExists::Keep)
+            .map_err(self.file_io("writing", object))
     }
 
     pub(super) fn check_storable(&self, header: &FileHeader, id: FileId) -> Result<()> {
@@ -80,6 +172,14 @@ impl Transaction<'_> {
         })
     }
 
+    /// What a file with this header is on disk.
+    pub(super) fn form<'h>(&self, header: &'h FileHeader) -> Form<'h> {
+        match self.repo().mode() {
+            Mode::Archive => Form::Plain,
+            _ => Form::Bare(header),
+        }
+    }
+
     /// Gives a file that holds the content its owner, mode and attributes, and its name.
     pub(super) fn finish_regular(
         &self,
@@ -89,62 +189,65 @@ impl Transaction<'_> {
         size: u64,
     ) -> Result<()> {
         self.check_storable(header, id)?;
-        self.apply_header(tmp.file(), header, id)
-            .map_err(|error| match error {
-                Error::Io { source, .. } => self.file_io("writing", &id.object())(source),
-                error => error,
-            })?;
+        self.dress(tmp.file(), self.form(header), &id.object())?;
         self.link(tmp, &id.object(), IfExists::Keep)?;
         self.count(&id.object(), size);
         Ok(())
     }
 
-    fn apply_header(&self, file: &File, header: &FileHeader, id: FileId) -> Result<()> {
-        let io = |error: rustix::io::Errno| self.file_io("writing", &id.object())(error);
-        let chmod = |mode| rustix::fs::fchmod(file, Perm::from_raw_mode(mode & 0o7777)).map_err(io);
+    /// The permissions of a regular file.
+    fn disk_mode(&self, form: Form<'_>) -> u32 {
+        let header = match form {
+            Form::Plain => return PLAIN_MODE,
+            Form::Bare(header) => header,
+        };
         match self.repo().mode() {
-            Mode::Archive => return chmod(PLAIN_MODE),
-            Mode::Bare => {
-                let (uid, gid) = (Uid::from_raw(header.uid), Gid::from_raw(header.gid));
-                // In this order: chown takes away set-uid bits and capabilities.
-                rustix::fs::fchown(file, Some(uid), Some(gid)).map_err(io)?;
-                if !self.repo().config().disable_xattrs {
-                    xattr::set_fd(file, &header.xattrs)
-                        .map_err(self.file_io("writing", &id.object()))?;
+            Mode::BareUser if header.is_symlink() => PLAIN_MODE,
+            Mode::BareUser => stored::bare_user_mode(header.mode),
+            _ => header.mode & 0o7777,
+        }
+    }
+
+    /// Gives a file what it has besides its content; asks first what it has already, which is
+    /// cheaper than to set it.
+    fn dress(&self, file: &File, form: Form<'_>, object: &ObjectId) -> Result<()> {
+        let io = |error: rustix::io::Errno| self.file_io("writing", object)(error);
+        let mode = self.disk_mode(form);
+        let stat = rustix::fs::fstat(file).map_err(io)?;
+        let mut right_mode = stat.st_mode & 0o7777 == mode;
+        if let Form::Bare(header) = form {
+            match self.repo().mode() {
+                Mode::Archive | Mode::BareUserOnly => {}
+                Mode::Bare => {
+                    if (stat.st_uid, stat.st_gid) != (header.uid, header.gid) {
+                        let (uid, gid) = (Uid::from_raw(header.uid), Gid::from_raw(header.gid));
+                        // Before the others: it takes away set-uid bits and capabilities.
+                        rustix::fs::fchown(file, Some(uid), Some(gid)).map_err(io)?;
+                        right_mode = false;
+                    }
+                    if !self.repo().config().disable_xattrs {
+                        xattr::set_fd(file, &header.xattrs)
+                            .map_err(self.file_io("writing", object))?;
+                    }
                 }
-                chmod(header.mode)?;
-            }
-            Mode::BareUser => {
-                rustix::fs::fsetxattr(
-                    file,
-                    OSTREEMETA,
-                    &stored::ostreemeta(header),
-                    rustix::fs::XattrFlags::empty(),
-                )
-                .map_err(io)?;
-                chmod(match header.is_symlink() {
-                    true => PLAIN_MODE,
-                    false => stored::bare_user_mode(header.mode),
-                })?;
-            }
-            Mode::BareUserOnly => {
-                chmod(header.mode)?;
-            }
-            Mode::BareSplitXattrs => {
-                let reason = "Not allowed due to repo mode: bare-split-xattrs is read only";
-                return Err(Error::Invalid(reason.to_owned()));
+                Mode::BareUser => {
+                    let meta = stored::ostreemeta(header);
+                    let flags = rustix::fs::XattrFlags::empty();
+                    rustix::fs::fsetxattr(file, OSTREEMETA, &meta, flags).map_err(io)?;
+                }
+                Mode::BareSplitXattrs => {
+                    let reason = "Not allowed due to repo mode: bare-split-xattrs is read only";
+                    return Err(Error::Invalid(reason.to_owned()));
+                }
             }
         }
-        // Checkouts are hard links: time stamps would differ from machine to machine.
-        let zero = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        let times = Timestamps {
-            last_access: zero,
-            last_modification: zero,
-        };
-        rustix::fs::futimens(file, &times).map_err(io)
+        if !right_mode {
+            rustix::fs::fchmod(file, Perm::from_raw_mode(mode)).map_err(io)?;
+        }
+        match form {
+            Form::Plain => Ok(()),
+            Form::Bare(_) => rustix::fs::futimens(file, &EPOCH).map_err(io),
+        }
     }
 
     pub(super) fn link(

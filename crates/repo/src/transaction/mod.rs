@@ -12,6 +12,7 @@ mod unfinished;
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use oxtree_format::{CommitId, ObjectId, ObjectKind};
@@ -267,6 +268,19 @@ impl<'r> Transaction<'r> {
         match &self.staging {
             Some(staging) => staging.dir.as_fd(),
             None => self.repo.objects(),
+        }
+    }
+
+    /// Whether objects are written where nobody looks before all of them are complete.
+    pub(crate) fn is_staged(&self) -> bool {
+        self.staging.is_some()
+    }
+
+    /// [`Transaction::staging_dir`] as people would call it.
+    pub(crate) fn staging_path(&self) -> PathBuf {
+        match &self.staging {
+            Some(staging) => self.repo.path().join("tmp").join(&staging.name),
+            None => self.repo.path().join("objects"),
         }
     }
 

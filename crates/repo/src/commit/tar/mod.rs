@@ -27,7 +27,7 @@ use self::stream::Stream;
 use super::modifier::{CommitModifier, Verdict};
 use super::walk::store_dirmeta;
 use crate::mtree::MutableTree;
-use crate::object::write::IN_MEMORY;
+use crate::object::write::in_memory;
 use crate::{Error, Result, Transaction};
 
 /// Bytes of files that are in memory at a time.
@@ -188,7 +188,7 @@ impl Importer<'_> {
         size: u64,
         scope: &Scope<'s>,
     ) -> Result<usize> {
-        if size > IN_MEMORY {
+        if size > in_memory() {
             let id = self
                 .transaction
                 .write_file_stream(&header, content, size, self.path)?;
