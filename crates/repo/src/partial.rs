@@ -4,6 +4,8 @@
 //! `state/COMMIT.commitpartial` says so: empty, where only a part of a commit was fetched on
 //! purpose or not yet all of it; beginning with `f`, where a check has found it damaged.
 
+use std::collections::HashSet;
+
 use oxtree_format::CommitId;
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
@@ -22,6 +24,7 @@ pub enum CommitState {
 }
 
 const DAMAGED: u8 = b'f';
+const SUFFIX: &str = ".commitpartial";
 
 impl Repo {
     /// What is known of a commit's completeness.
@@ -33,6 +36,13 @@ impl Repo {
             Some(bytes) if bytes.first() == Some(&DAMAGED) => CommitState::Damaged,
             Some(_) => CommitState::Partial,
         })
+    }
+
+    /// All commits that are known to lack something, those that are not here at all included.
+    pub fn partial_commits(&self) -> Result<HashSet<CommitId>> {
+        let names = self.names_in("state")?;
+        let commit = |name: &String| name.strip_suffix(SUFFIX)?.parse().ok();
+        Ok(names.iter().filter_map(commit).collect())
     }
 
     /// Notes what is known of a commit's completeness.
@@ -55,5 +65,5 @@ impl Repo {
 }
 
 fn marker(commit: CommitId) -> String {
-    format!("state/{commit}.commitpartial")
+    format!("state/{commit}{SUFFIX}")
 }

@@ -11,7 +11,7 @@ use oxtree_format::{CommitId, ObjectId};
 use oxtree_repo::RefUpdate;
 
 use crate::Result;
-use crate::protocol::message::Limits;
+use crate::protocol::message::{Limits, UnfinishedPush};
 use crate::protocol::stream::Record;
 
 /// A store of commits.
@@ -26,6 +26,12 @@ pub trait Destination: Sync {
 
     /// Its local refs.
     fn refs(&self) -> Result<BTreeMap<RefName, CommitId>>;
+
+    /// The commits that are known to lack some of their objects.
+    fn partial(&self) -> Result<HashSet<CommitId>>;
+
+    /// The pushes that are running or were cut off.
+    fn unfinished(&self) -> Result<Vec<UnfinishedPush>>;
 
     /// The rules that its owner has set.
     fn rules(&self) -> Result<Rules>;

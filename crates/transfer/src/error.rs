@@ -69,8 +69,11 @@ pub enum Error {
         limit: u64,
     },
     /// The connection ended early.
-    #[error("the connection to the far side was lost: {0}")]
+    #[error("{}: {}", broken(.0), .0)]
     Connection(#[source] io::Error),
+    /// The pusher gave up and said why.
+    #[error("the pusher has given up: {0}")]
+    Aborted(String),
     /// The far side gave up and said why.
     #[error("{0}")]
     Remote(String),
@@ -82,7 +85,20 @@ pub enum Error {
     NothingToPush(String),
 }
 
+/// What a connection's error means.
+fn broken(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::TimedOut => "gave up waiting",
+        _ => "the connection to the far side was lost",
+    }
+}
+
 impl Error {
+    /// True if the far side was waited for in vain.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Connection(error) if error.kind() == io::ErrorKind::TimedOut)
+    }
+
     /// True if the far side has no command by the name that was tried.
     pub fn is_command_not_found(&self) -> bool {
         matches!(self, Self::Ssh(text) if text.starts_with(crate::ssh::NOT_FOUND))

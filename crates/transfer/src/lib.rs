@@ -9,6 +9,7 @@ pub mod destination;
 mod error;
 pub mod limits;
 pub mod local;
+mod patience;
 pub mod protocol;
 pub mod push;
 pub mod receive;

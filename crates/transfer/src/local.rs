@@ -11,12 +11,12 @@ use std::sync::OnceLock;
 use oxtree_format::file::{PREFIX_LEN, header_len};
 use oxtree_format::refs::RefName;
 use oxtree_format::{CommitId, FileHeader, FileId, ObjectId, ObjectKind};
-use oxtree_repo::{CommitState, RefUpdate, Repo, SummaryUpdate, Transaction, traverse};
+use oxtree_repo::{CommitState, RefUpdate, Repo, SummaryUpdate, Transaction, Unfinished, traverse};
 use rayon::prelude::*;
 
 use crate::destination::{Destination, Quarantine, Rules};
 use crate::limits::{self, Budget};
-use crate::protocol::message::Limits;
+use crate::protocol::message::{Limits, UnfinishedPush};
 use crate::protocol::stream::{Form, Record};
 use crate::push::{self, Audience, Options, Report};
 use crate::{Error, Result, receive};
@@ -48,6 +48,15 @@ impl Destination for LocalDestination {
 
     fn refs(&self) -> Result<BTreeMap<RefName, CommitId>> {
         Ok(self.repo.local_refs()?)
+    }
+
+    fn partial(&self) -> Result<HashSet<CommitId>> {
+        Ok(self.repo.partial_commits()?)
+    }
+
+    fn unfinished(&self) -> Result<Vec<UnfinishedPush>> {
+        let found = self.repo.unfinished()?;
+        Ok(found.iter().map(unfinished).collect())
     }
 
     fn rules(&self) -> Result<Rules> {
@@ -210,6 +219,16 @@ impl LocalQuarantine<'_> {
     }
 }
 
+/// What a repository knows of a push, as the other side is told.
+pub fn unfinished(found: &Unfinished) -> UnfinishedPush {
+    UnfinishedPush {
+        age: found.age.as_secs(),
+        objects: found.objects,
+        bytes: found.bytes,
+        running: found.running,
+    }
+}
+
 /// Pushes to a repository on this machine.
 pub fn push_local(
     repo: &Repo,
@@ -217,19 +236,36 @@ pub fn push_local(
     options: &Options,
     audience: Audience<'_>,
 ) -> Result<Report> {
+    with_receiver(path, &options.agent, |from, to| {
+        push::push(repo, options, from, to, audience)
+    })
+}
+
+/// The pushes to a repository on this machine that are running or were cut off.
+pub fn status_local(path: &Path, options: &Options) -> Result<Vec<UnfinishedPush>> {
+    with_receiver(path, &options.agent, |from, to| {
+        push::status(options, from, to)
+    })
+}
+
+/// Talks to a receiver in a thread of this process.
+fn with_receiver<T>(
+    path: &Path,
+    agent: &str,
+    talk: impl FnOnce(UnixStream, &UnixStream) -> Result<T>,
+) -> Result<T> {
     let destination = LocalDestination::new(Repo::open(path)?);
     let (here, there) = UnixStream::pair().map_err(Error::Connection)?;
     let from = here.try_clone().map_err(Error::Connection)?;
     std::thread::scope(|scope| {
-        let agent = &options.agent;
         scope.spawn(move || {
             let open = || Ok(destination);
             // What goes wrong is told to the pusher, which is us.
             let _ = receive::receive(open, &there, &there, agent);
         });
-        let report = push::push(repo, options, from, &here, audience);
+        let said = talk(from, &here);
         // Wakes the receiver where the push has ended early.
         let _ = here.shutdown(std::net::Shutdown::Both);
-        report
+        said
     })
 }

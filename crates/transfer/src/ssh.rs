@@ -9,6 +9,8 @@ use std::thread::JoinHandle;
 
 use oxtree_repo::Repo;
 
+use crate::patience::{Patience, Timed};
+use crate::protocol::message::UnfinishedPush;
 use crate::push::plan::wanted_refs;
 use crate::push::{self, Audience, Options, Report};
 use crate::url::SshUrl;
@@ -159,23 +161,51 @@ pub fn push_ssh(
     options: &Options,
     audience: Audience<'_>,
 ) -> Result<Report> {
+    // What is not there locally is found before anybody is asked for a password.
+    wanted_refs(repo, &options.request)?;
+    with_receiver(url, commands, ssh, options, |from, to| {
+        push::push(repo, options, from, to, audience)
+    })
+}
+
+/// The pushes to a repository on another machine that are running or were cut off.
+pub fn status_ssh(
+    url: &SshUrl,
+    commands: &[String],
+    ssh: &SshOptions,
+    options: &Options,
+) -> Result<Vec<UnfinishedPush>> {
+    with_receiver(url, commands, ssh, options, |from, to| {
+        push::status(options, from, to)
+    })
+}
+
+/// Talks to a receiver on the far side.
+fn with_receiver<T>(
+    url: &SshUrl,
+    commands: &[String],
+    ssh: &SshOptions,
+    options: &Options,
+    mut talk: impl FnMut(ChildStdout, Timed<'_, ChildStdin>) -> Result<T>,
+) -> Result<T> {
     let default = COMMANDS.map(str::to_owned);
     let commands = if commands.is_empty() {
         &default
     } else {
         commands
     };
-    // What is not there locally is found before anybody is asked for a password.
-    wanted_refs(repo, &options.request)?;
     let mut missing = None;
     for command in commands {
         let (child, from, to) = Ssh::start(url, command, ssh)?;
-        let (report, failed) = match push::push(repo, options, from, to, audience) {
-            Ok(report) => (Some(report), None),
+        let patience = Patience::new("--timeout", "--timeout");
+        patience.set(options.idle, None);
+        let talked = Timed::owned(to, &patience).map_err(Error::Connection);
+        let (said, failed) = match talked.and_then(|to| talk(from, to)) {
+            Ok(said) => (Some(said), None),
             Err(error) => (None, Some(error)),
         };
-        match (child.finish(command, failed), report) {
-            (Ok(()), Some(report)) => return Ok(report),
+        match (child.finish(command, failed), said) {
+            (Ok(()), Some(said)) => return Ok(said),
             (Ok(()), None) => return Err(Error::Ssh("the push has not been answered".to_owned())),
             // The first name is the one to ask for.
             (Err(error), _) if error.is_command_not_found() => drop(missing.get_or_insert(error)),
@@ -187,7 +217,7 @@ pub fn push_ssh(
 
 /// Whether this is what one sees when the other process has ended.
 fn is_consequence(error: &Error) -> bool {
-    matches!(error, Error::Connection(_))
+    matches!(error, Error::Connection(_)) && !error.is_timeout()
 }
 
 /// Passes on what is said on standard error, and keeps the end of it.

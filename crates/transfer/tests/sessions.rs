@@ -86,8 +86,13 @@ fn receiver(count: usize) -> Vec<Frame> {
         limits: Limits::default(),
     };
     let refs = |more| {
-        let refs = Vec::new();
-        Message::Refs { refs, more }.to_frame()
+        let (refs, partial) = (Vec::new(), Vec::new());
+        Message::Refs {
+            refs,
+            partial,
+            more,
+        }
+        .to_frame()
     };
     let bitmap = |payload: &[u8]| Frame {
         kind: FrameKind::Bitmap,
@@ -205,7 +210,7 @@ fn heard_by_receiver(frames: Vec<Frame>, wanted: &[bool]) -> bool {
                 assert!(all, "something is missing");
                 return true;
             }
-            Ok(receiving::Event::End) | Err(_) => return false,
+            Ok(receiving::Event::End | receiving::Event::Status) | Err(_) => return false,
             Ok(receiving::Event::Continue) => {}
         }
     }

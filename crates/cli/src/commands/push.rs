@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use oxtree_format::refs::RefName;
-use oxtree_transfer::limits::parse_size;
-use oxtree_transfer::local::push_local;
-use oxtree_transfer::protocol::message::{RefOutcome, Status, WireCommit};
+use oxtree_transfer::limits::{parse_seconds, parse_size};
+use oxtree_transfer::local::{push_local, status_local};
+use oxtree_transfer::protocol::message::{RefOutcome, Status, UnfinishedPush, WireCommit};
 use oxtree_transfer::push::Report;
-use oxtree_transfer::ssh::{SshOptions, push_ssh};
+use oxtree_transfer::ssh::{SshOptions, push_ssh, status_ssh};
 use oxtree_transfer::{Audience, History, Options, Packing, Request, Url};
 
 use crate::context::Context;
@@ -30,6 +30,9 @@ Examples:
   oxtree push repo@example.com:/srv/repo debian/12/amd64      one ref
   oxtree push -n /srv/repo                                    what would be sent?
   oxtree push --delete old/branch repo@example.com:/srv/repo
+  oxtree push --status repo@example.com:/srv/repo             what was cut off?
+
+A push that was cut off is continued by the next one, of whatever refs.
 
 Exit status: 0 when all refs are as asked, 1 when one was refused or something failed, 2 for wrong
 usage.")]
@@ -59,6 +62,13 @@ pub(crate) struct Args {
     /// How to pack what is not packed already: auto, none, or 1 (fast) to 9 (small)
     #[arg(long, value_name = "HOW", default_value = "auto", value_parser = compression)]
     compression: Compression,
+    /// Give up when the far side neither says nor takes anything for so long, such as 90s, 5m or 1h;
+    /// 0 for never
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = idle_time)]
+    timeout: IdleTime,
+    /// Push nothing: tell which pushes to DEST are running or were cut off, and what they have left
+    #[arg(long, conflicts_with_all = ["dry_run", "force", "delete", "depth", "all_history", "refs"])]
+    status: bool,
     /// Print the outcome as one JSON object
     #[arg(long)]
     json: bool,
@@ -87,6 +97,16 @@ pub(crate) struct Args {
     /// What to push [default: all local refs]
     #[arg(value_name = "REF")]
     refs: Vec<RefName>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct IdleTime(Option<Duration>);
+
+fn idle_time(text: &str) -> Result<IdleTime, String> {
+    let seconds = parse_seconds(text).ok_or("expected a time such as 90s, 5m or 1h")?;
+    Ok(IdleTime(
+        (seconds > 0).then(|| Duration::from_secs(seconds)),
+    ))
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -120,6 +140,9 @@ pub(crate) fn run(args: Args, context: &Context<'_>) -> Result<()> {
         .parse()
         .map_err(|error| Usage(format!("{error}")))?;
     let ssh = ssh_options(&args, context)?;
+    if args.status {
+        return status(&args, &url, &ssh, context);
+    }
     let repo = context.open_repo()?;
     let history = match (args.all_history, args.depth) {
         (true, _) => History::All,
@@ -140,6 +163,7 @@ pub(crate) fn run(args: Args, context: &Context<'_>) -> Result<()> {
             ..Packing::default()
         },
         rate: args.limit_rate,
+        idle: args.timeout.0,
         agent: agent(),
     };
     let started = Instant::now();
@@ -161,6 +185,54 @@ pub(crate) fn run(args: Args, context: &Context<'_>) -> Result<()> {
         describe(context, &url, &report, started.elapsed())?;
     }
     finish(context, &report)
+}
+
+fn status(args: &Args, url: &Url, ssh: &SshOptions, context: &Context<'_>) -> Result<()> {
+    let options = Options {
+        agent: agent(),
+        idle: args.timeout.0,
+        ..Options::default()
+    };
+    let found = match url {
+        Url::Ssh(ssh_url) => status_ssh(ssh_url, &args.command, ssh, &options),
+        Url::Local(path) => status_local(path, &options),
+    };
+    let found = found.with_context(|| format!("asking {url}"))?;
+    if args.json {
+        let report = serde_json::json!({"destination": url.to_string(), "unfinished": found});
+        return context.out.line(&report.to_string());
+    }
+    if found.is_empty() {
+        return context.out.line(&format!("{url} has no unfinished pushes"));
+    }
+    context.out.line(&format!("Unfinished pushes to {url}:"))?;
+    for push in &found {
+        context.out.line(&unfinished_line(push))?;
+    }
+    Ok(())
+}
+
+/// A push that is running or was cut off, for people.
+pub(crate) fn unfinished_line(push: &UnfinishedPush) -> String {
+    let state = match push.running {
+        true => "running,",
+        false => "cut off,",
+    };
+    let (objects, bytes) = (push.objects, size(push.bytes));
+    format!(
+        "  {state} {objects} objects, {bytes}, last received {} ago",
+        age(push.age)
+    )
+}
+
+/// Seconds for people.
+fn age(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
 }
 
 fn ssh_options(args: &Args, context: &Context<'_>) -> Result<SshOptions> {
@@ -276,7 +348,7 @@ fn ref_line(outcome: &RefOutcome) -> String {
 }
 
 /// Bytes for people.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
     if bytes < 1000 {
         return format!("{bytes} bytes");
@@ -322,6 +394,25 @@ mod tests {
         assert_eq!(compression("none").map(|c| c.0), Ok(None));
         assert_eq!(compression("9").map(|c| c.0), Ok(Some(9)));
         assert!(compression("10").is_err() && compression("best").is_err());
+    }
+
+    #[test]
+    fn times() {
+        assert_eq!(
+            idle_time("2m").map(|time| time.0),
+            Ok(Some(Duration::from_secs(120)))
+        );
+        assert_eq!(idle_time("0").map(|time| time.0), Ok(None));
+        assert!(idle_time("soon").is_err());
+        for (seconds, text) in [
+            (0, "0 s"),
+            (119, "119 s"),
+            (120, "2 min"),
+            (7200, "2 h"),
+            (172_800, "2 days"),
+        ] {
+            assert_eq!(age(seconds), text);
+        }
     }
 
     #[test]

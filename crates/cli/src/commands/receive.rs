@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `receive`: the far side of a push.
 
+use std::fs::File;
 use std::io::IsTerminal;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use oxtree_repo::Repo;
-use oxtree_transfer::local::LocalDestination;
+use oxtree_transfer::limits::parse_seconds;
+use oxtree_transfer::local::{LocalDestination, unfinished};
+use oxtree_transfer::protocol::message::UnfinishedPush;
 use oxtree_transfer::receive;
 
-use crate::commands::push::agent;
+use crate::commands::push::{agent, size, unfinished_line};
 use crate::context::Context;
 use crate::error::Usage;
 
@@ -18,7 +23,10 @@ use crate::error::Usage;
 #[command(after_long_help = "\
 This is what `oxtree push` runs on the far side, through ssh; it is of no use on a terminal. Every
 object is verified before it is stored, the refs move only when all is complete, and an
-interrupted push is continued by the next one.
+interrupted push is continued by the next one. What it has left is deleted when it is older than
+core.tmp-expiry-secs, or with --cleanup:
+  oxtree receive --cleanup /srv/repo
+  oxtree receive --cleanup --older-than 1h --json /srv/repo
 
 The repository's config can say:
   receive.deny-non-fast-forward=true   not even --force moves a ref back or sideways
@@ -42,22 +50,71 @@ and how much it takes. Sizes can end with K, M, G or T (powers of 1024), times w
 To let a key do nothing else, put this before it in ~/.ssh/authorized_keys:
   command=\"oxtree receive /srv/repo\",restrict ssh-ed25519 AAAA…")]
 pub(crate) struct Args {
+    /// Delete what interrupted pushes have left in the repository, but not that of running ones
+    #[arg(long)]
+    cleanup: bool,
+    /// Of that, only what nothing was added to for so long, such as 90s, 5m or 1h
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = time, requires = "cleanup")]
+    older_than: Duration,
+    /// Print what was deleted as one JSON object
+    #[arg(long, requires = "cleanup")]
+    json: bool,
     /// The repository to receive into
     #[arg(value_name = "REPO")]
     path: PathBuf,
 }
 
+fn time(text: &str) -> Result<Duration, String> {
+    let seconds = parse_seconds(text).ok_or("expected a time such as 90s, 5m or 1h")?;
+    Ok(Duration::from_secs(seconds))
+}
+
 pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
+    if args.cleanup {
+        return cleanup(args, context);
+    }
     let stdin = std::io::stdin();
     if stdin.is_terminal() {
         let reason = "receive is what `oxtree push` runs on the far side, not for a terminal";
         return Err(Usage(reason.to_owned()).into());
     }
-    let open = || {
-        let repo = Repo::open_in(&args.path, &context.environment())?;
-        repo.check_writable()?;
-        Ok(LocalDestination::new(repo))
-    };
-    receive::receive(open, stdin.lock(), std::io::stdout().lock(), &agent())?;
+    let open = || Ok(LocalDestination::new(open_repo(args, context)?));
+    // Past the buffers of the standard library: what is in there would not be seen by whoever waits
+    // for more.
+    let from = File::from(stdin.as_fd().try_clone_to_owned()?);
+    let to = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
+    receive::receive_in_time(open, from, to, &agent())?;
+    Ok(())
+}
+
+fn open_repo(args: &Args, context: &Context<'_>) -> oxtree_repo::Result<Repo> {
+    let repo = Repo::open_in(&args.path, &context.environment())?;
+    repo.check_writable()?;
+    Ok(repo)
+}
+
+fn cleanup(args: &Args, context: &Context<'_>) -> Result<()> {
+    let repo = open_repo(args, context)?;
+    let deleted = repo.delete_unfinished(args.older_than)?;
+    let left = repo.unfinished()?;
+    let [deleted, left] =
+        [deleted, left].map(|all| -> Vec<UnfinishedPush> { all.iter().map(unfinished).collect() });
+    if args.json {
+        let report = serde_json::json!({"deleted": deleted, "left": left});
+        return context.out.line(&report.to_string());
+    }
+    let bytes = deleted.iter().map(|push| push.bytes).sum();
+    let objects: u64 = deleted.iter().map(|push| push.objects).sum();
+    context.out.line(&format!(
+        "Deleted what {} interrupted pushes had left: {objects} objects, {}",
+        deleted.len(),
+        size(bytes)
+    ))?;
+    if !left.is_empty() {
+        context.out.line("Left alone:")?;
+    }
+    for push in &left {
+        context.out.line(&unfinished_line(push))?;
+    }
     Ok(())
 }

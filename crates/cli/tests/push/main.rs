@@ -13,3 +13,4 @@ mod modes;
 mod options;
 mod refs;
 mod turns;
+mod unfinished;

@@ -22,6 +22,9 @@ pub enum Message {
     Refs {
         /// Name and commit of each.
         refs: Vec<(WireRef, WireCommit)>,
+        /// Those of the commits that are known to lack some of their objects.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        partial: Vec<WireCommit>,
         /// There are more to come.
         more: bool,
     },
@@ -55,6 +58,15 @@ pub enum Message {
     },
     /// There is nothing to do after all.
     Bye,
+    /// The pusher wants no more than to know which pushes were cut off.
+    Status,
+    /// The answer to that. Many may need several messages.
+    Unfinished {
+        /// Each of them.
+        pushes: Vec<UnfinishedPush>,
+        /// There are more to come.
+        more: bool,
+    },
     /// How far the receiver is. Not more often than a few times a second.
     Progress {
         /// Objects that were verified and written.
@@ -73,7 +85,7 @@ pub enum Message {
         /// There are more to come.
         more: bool,
     },
-    /// The receiver gives up.
+    /// This side gives up.
     Error {
         /// Why, and what to do.
         text: String,
@@ -178,6 +190,19 @@ pub struct Outcome {
     /// What went wrong after the refs were set; they stay set.
     #[serde(default)]
     pub warnings: Vec<String>,
+}
+
+/// A push that is running, or was cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnfinishedPush {
+    /// Seconds since something was last received.
+    pub age: u64,
+    /// Objects that were received.
+    pub objects: u64,
+    /// Their size on disk in bytes.
+    pub bytes: u64,
+    /// It is still running.
+    pub running: bool,
 }
 
 /// What became of one ref.

@@ -12,6 +12,9 @@ pub mod stream;
 /// The only version so far.
 pub const VERSION: u32 = 1;
 
+/// The capability of a receiver that answers the message `status`.
+pub const STATUS: &str = "status";
+
 /// The first line of the receiver.
 pub const RECEIVER_GREETING: &[u8] = b"OXTREE-RECEIVE\n";
 

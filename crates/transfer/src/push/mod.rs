@@ -2,16 +2,15 @@
 //! The pushing end.
 
 mod check;
+mod listen;
 pub mod plan;
 mod rate;
 pub mod send;
 pub mod session;
+mod status;
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver as Queue, channel};
+use std::io::{BufWriter, Read, Write};
 use std::time::Duration;
 
 use oxtree_format::refs::RefName;
@@ -19,14 +18,17 @@ use oxtree_format::{CommitId, ObjectId};
 use oxtree_repo::{LockKind, Progress, Repo};
 
 use self::check::check_objects;
+use self::listen::Listener;
 use self::plan::{Plan, Request, wanted_refs};
 use self::rate::Paced;
 use self::send::Packing;
 use self::session::{Event, Session};
+pub use self::status::status;
 use crate::limits::check;
-use crate::protocol::frame::{self, Frame, FrameKind, MAX_FRAME};
+use crate::protocol::frame::{self, FrameKind, MAX_FRAME};
 use crate::protocol::message::{Message, Outcome, bit, put_id};
-use crate::protocol::{ID_LEN, PUSHER_GREETING, RECEIVER_GREETING, VERSION};
+use crate::protocol::{ID_LEN, PUSHER_GREETING, VERSION};
+use crate::receive::chain;
 use crate::{Error, Result};
 
 /// Refs a message: well below a frame, with the longest names.
@@ -45,6 +47,8 @@ pub struct Options {
     pub rate: Option<u64>,
     /// The program's name and version.
     pub agent: String,
+    /// Gives up when the receiver has given no sign of life for so long.
+    pub idle: Option<Duration>,
 }
 
 /// What a push has done.
@@ -107,104 +111,54 @@ pub fn push(
         .ok()
         .map(|()| repo.lock(LockKind::Shared))
         .transpose()?;
-    let received = Arc::new(AtomicU64::new(0));
-    let queue = read_frames(Counted {
-        from,
-        count: Arc::clone(&received),
-    });
+    let listener = Listener::start(from, options.idle);
     let mut to = BufWriter::with_capacity(64 << 10, Paced::new(to, options.rate));
     let session = Session::default();
     let mut conversation = Conversation {
         repo,
         options,
         session,
-        queue,
+        listener: &listener,
         to: &mut to,
         audience,
+        greeted: false,
     };
     let report = conversation.run(&wanted);
+    if let Err(error) = &report {
+        conversation.give_up(error);
+    }
     audience.progress.finish();
     // Lets the receiver see the end. What went wrong before says more than what goes wrong here.
     let _ = to.flush();
     let _ = to.get_mut().finish();
     let mut report = report?;
     report.bytes_sent = to.get_ref().written();
-    report.bytes_received = received.load(Ordering::Relaxed);
+    report.bytes_received = listener.bytes();
     Ok(report)
-}
-
-type Frames = Queue<Result<Option<Frame>>>;
-
-/// Reads what the receiver says in a thread of its own: it may say why it gives up while we are
-/// still sending. The thread ends with the connection.
-fn read_frames(from: impl Read + Send + 'static) -> Frames {
-    let (frames, queue) = channel();
-    std::thread::spawn(move || {
-        let mut from = BufReader::with_capacity(64 << 10, from);
-        if let Err(error) = read_greeting(&mut from) {
-            let _ = frames.send(Err(error));
-            return;
-        }
-        loop {
-            let frame = frame::read(&mut from);
-            let last = !matches!(frame, Ok(Some(_)));
-            // Nobody listens any more: the push is over.
-            if frames.send(frame).is_err() || last {
-                return;
-            }
-        }
-    });
-    queue
-}
-
-/// Whatever comes in before the greeting is not ours: some login shell's banner, or an error of a
-/// program that is not this one.
-fn read_greeting(from: &mut impl BufRead) -> Result<()> {
-    let mut line = Vec::new();
-    // Something else is known by its first bytes: a prompt, say, has no end to wait for.
-    while RECEIVER_GREETING.starts_with(&line) && !line.ends_with(b"\n") {
-        let buffer = match from.fill_buf() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            buffer => buffer.map_err(Error::Connection)?,
-        };
-        if buffer.is_empty() {
-            break;
-        }
-        let end = buffer.iter().position(|byte| *byte == b'\n');
-        let len = end.map_or(buffer.len(), |end| end + 1);
-        line.extend_from_slice(&buffer[..len]);
-        from.consume(len);
-    }
-    if line == RECEIVER_GREETING {
-        return Ok(());
-    }
-    if line.is_empty() {
-        return Err(lost());
-    }
-    let line = String::from_utf8_lossy(&line[..line.len().min(80)])
-        .trim_end()
-        .to_owned();
-    Err(Error::NotTheProtocol(line))
-}
-
-fn lost() -> Error {
-    let reason = "it has ended before the push was answered";
-    Error::Connection(io::Error::new(io::ErrorKind::UnexpectedEof, reason))
 }
 
 struct Conversation<'a, W: Write> {
     repo: &'a Repo,
     options: &'a Options,
     session: Session,
-    queue: Frames,
+    listener: &'a Listener,
     to: &'a mut BufWriter<Paced<W>>,
     audience: Audience<'a>,
+    /// We have said who we are.
+    greeted: bool,
 }
 
 impl<W: Write> Conversation<'_, W> {
     fn run(&mut self, wanted: &BTreeMap<RefName, CommitId>) -> Result<Report> {
         while self.event()? != Event::Remote {}
-        let plan = Plan::new(self.repo, &self.options.request, wanted, &self.session.refs)?;
+        let session = &self.session;
+        let plan = Plan::new(
+            self.repo,
+            &self.options.request,
+            wanted,
+            &session.refs,
+            &session.partial,
+        )?;
         let mut report = Report {
             offered: plan.objects.len() as u64,
             dry_run: self.options.dry_run,
@@ -223,16 +177,31 @@ impl<W: Write> Conversation<'_, W> {
         Ok(report)
     }
 
+    /// Tells the receiver why we go, if that is our own decision.
+    fn give_up(&mut self, error: &Error) {
+        let ours = matches!(
+            error,
+            Error::Repo(_)
+                | Error::NothingToPush(_)
+                | Error::Object { .. }
+                | Error::OverLimit { .. }
+        );
+        if !ours {
+            return;
+        }
+        let text = chain(error);
+        // It is only a courtesy.
+        let _ = match self.greeted {
+            true => Ok(()),
+            false => self.greet(),
+        }
+        .and_then(|()| self.say(&Message::Error { text }));
+    }
+
     fn greet(&mut self) -> Result<()> {
         self.session.speaking();
-        self.to
-            .write_all(PUSHER_GREETING)
-            .map_err(Error::Connection)?;
-        self.say(&Message::Pusher {
-            version: VERSION,
-            agent: self.options.agent.clone(),
-            capabilities: Vec::new(),
-        })
+        self.greeted = true;
+        greet(self.to, &self.options.agent)
     }
 
     fn offer(&mut self, plan: &Plan) -> Result<()> {
@@ -326,7 +295,7 @@ impl<W: Write> Conversation<'_, W> {
 
     /// What the receiver said before it hung up.
     fn last_words(&mut self) -> Option<Error> {
-        while let Ok(Ok(Some(frame))) = self.queue.recv_timeout(LAST_WORDS) {
+        while let Some(frame) = self.listener.next_within(LAST_WORDS) {
             if let Err(error) = self.session.receive(frame) {
                 return Some(error);
             }
@@ -337,8 +306,7 @@ impl<W: Write> Conversation<'_, W> {
     /// The next thing the receiver says.
     fn event(&mut self) -> Result<Event> {
         loop {
-            let frame = self.queue.recv().map_err(|_| lost())??.ok_or_else(lost)?;
-            match self.session.receive(frame)? {
+            match self.session.receive(self.listener.next()?)? {
                 Event::Notice(text) => (self.audience.notice)(&text),
                 event => return Ok(event),
             }
@@ -346,24 +314,28 @@ impl<W: Write> Conversation<'_, W> {
     }
 
     fn say(&mut self, message: &Message) -> Result<()> {
-        let frame = message.to_frame();
-        frame::write(self.to, frame.kind, &frame.payload).map_err(Error::Connection)
+        say(self.to, message)
     }
 }
 
 /// How long the reason for a lost connection is waited for.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// Counts what is read.
-struct Counted<R> {
-    from: R,
-    count: Arc<AtomicU64>,
+fn greet(to: &mut impl Write, agent: &str) -> Result<()> {
+    to.write_all(PUSHER_GREETING).map_err(Error::Connection)?;
+    let (version, agent) = (VERSION, agent.to_owned());
+    let capabilities = Vec::new();
+    say(
+        to,
+        &Message::Pusher {
+            version,
+            agent,
+            capabilities,
+        },
+    )
 }
 
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let len = self.from.read(buffer)?;
-        self.count.fetch_add(len as u64, Ordering::Relaxed);
-        Ok(len)
-    }
+fn say(to: &mut impl Write, message: &Message) -> Result<()> {
+    let frame = message.to_frame();
+    frame::write(to, frame.kind, &frame.payload).map_err(Error::Connection)
 }

@@ -82,18 +82,21 @@ impl Plan {
         request: &Request,
         wanted: &BTreeMap<RefName, CommitId>,
         remote: &BTreeMap<RefName, CommitId>,
+        partial: &HashSet<CommitId>,
     ) -> Result<Self> {
         let mut plan = Self::default();
-        let theirs: HashSet<CommitId> = remote.values().copied().collect();
+        // What the receiver has only in part is as good as not there.
+        let whole = |id: &CommitId| !partial.contains(id);
+        let theirs: HashSet<CommitId> = remote.values().copied().filter(whole).collect();
         let mut seen = HashSet::new();
         for (name, tip) in wanted {
             let old = remote.get(name).copied();
-            if old == Some(*tip) {
+            if old == Some(*tip) && whole(tip) {
                 plan.unchanged.push(unchanged(name, *tip));
                 continue;
             }
             let lineage = Lineage::follow(repo, *tip, old, &theirs, request.history)?;
-            plan.add_objects(repo, &lineage, old, &mut seen)?;
+            plan.add_objects(repo, &lineage, old.filter(whole), &mut seen)?;
             plan.updates.push(WireUpdate {
                 name: WireRef(name.clone()),
                 old: old.map(WireCommit),

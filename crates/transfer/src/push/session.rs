@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The pusher's side of the protocol as a state machine: frames in, events out, no I/O.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use oxtree_format::CommitId;
 use oxtree_format::refs::RefName;
 
 use crate::protocol::VERSION;
 use crate::protocol::frame::{Frame, FrameKind};
-use crate::protocol::message::{Message, Outcome, Receiver, RefOutcome};
+use crate::protocol::message::{Message, Outcome, Receiver, RefOutcome, UnfinishedPush};
 use crate::{Error, Result};
 
 #[derive(Debug)]
@@ -21,6 +21,8 @@ enum State {
     OurTurn,
     /// So many ids were offered.
     Offered { ids: usize, bitmap: Vec<u8> },
+    /// The unfinished pushes were asked for.
+    Asked(Vec<UnfinishedPush>),
     /// Objects are on their way; the outcome is to come.
     Sending,
     /// All is said.
@@ -40,6 +42,8 @@ pub enum Event {
     Progress(u64),
     /// Something for the user to read.
     Notice(String),
+    /// The pushes that are running or were cut off; the end.
+    Unfinished(Vec<UnfinishedPush>),
     /// The end.
     Outcome(Outcome),
 }
@@ -52,6 +56,8 @@ pub struct Session {
     pub receiver: Receiver,
     /// Its refs.
     pub refs: BTreeMap<RefName, CommitId>,
+    /// The commits that it has only in part.
+    pub partial: HashSet<CommitId>,
     /// How often the direction of the conversation has changed.
     pub turns: u64,
     ours: bool,
@@ -72,6 +78,7 @@ impl Default for Session {
             state: State::Greeting,
             receiver,
             refs: BTreeMap::new(),
+            partial: HashSet::new(),
             turns: 0,
             ours: false,
             results: Vec::new(),
@@ -104,9 +111,18 @@ impl Session {
                 self.state = State::Refs;
                 Ok(Event::Continue)
             }
-            (State::Refs, Message::Refs { refs, more }) => {
+            (
+                State::Refs,
+                Message::Refs {
+                    refs,
+                    partial,
+                    more,
+                },
+            ) => {
+                self.partial.extend(partial.into_iter().map(|id| id.0));
                 self.refs
                     .extend(refs.into_iter().map(|(name, commit)| (name.0, commit.0)));
+                bounded("refs", self.refs.len().max(self.partial.len()))?;
                 if more {
                     return Ok(Event::Continue);
                 }
@@ -115,12 +131,23 @@ impl Session {
             }
             (State::Offered { .. } | State::Sending, Message::Outcome { outcome, more }) => {
                 self.results.extend(outcome.refs);
+                bounded("results", self.results.len())?;
                 if more {
                     return Ok(Event::Continue);
                 }
                 self.state = State::Ended;
                 let refs = std::mem::take(&mut self.results);
                 Ok(Event::Outcome(Outcome { refs, ..outcome }))
+            }
+            (State::Asked(found), Message::Unfinished { pushes, more }) => {
+                found.extend(pushes);
+                bounded("unfinished pushes", found.len())?;
+                if more {
+                    return Ok(Event::Continue);
+                }
+                let found = std::mem::take(found);
+                self.state = State::Ended;
+                Ok(Event::Unfinished(found))
             }
             (_, message) => Err(unexpected(&format!("message {message:?}"))),
         }
@@ -152,6 +179,11 @@ impl Session {
         };
     }
 
+    /// Notes that the unfinished pushes were asked for.
+    pub fn asked(&mut self) {
+        self.state = State::Asked(Vec::new());
+    }
+
     /// Notes that we say something.
     pub fn speaking(&mut self) {
         self.turn(true);
@@ -162,6 +194,20 @@ impl Session {
             self.ours = ours;
             self.turns += 1;
         }
+    }
+}
+
+/// More refs, or whatever comes in lists, than this no receiver is believed to have.
+const MAX_LIST: usize = 1 << 18;
+
+fn bounded(what: &'static str, count: usize) -> Result<()> {
+    match count > MAX_LIST {
+        true => Err(Error::Limit {
+            what,
+            size: count as u64,
+            limit: MAX_LIST as u64,
+        }),
+        false => Ok(()),
     }
 }
 

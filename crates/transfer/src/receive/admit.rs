@@ -61,13 +61,22 @@ pub fn decide<D: Destination, Q: Quarantine>(
 ) -> Result<(Verdict, HashSet<CommitId>)> {
     let refs = destination.refs()?;
     let rules = destination.rules()?;
+    let partial = destination.partial()?;
     let mut commits = check_history(quarantine, updates, &refs, came)?;
     let mut verdict = Vec::with_capacity(updates.len());
     for update in updates {
         let status = by_ref(update, &refs).or_else(|| by_rules(update, rules));
         let status = match status {
             None => by_objects(quarantine, update, rules, &mut commits)?,
-            status => status,
+            status => {
+                // What it lacked may have come.
+                let new = update.new.as_ref().map(|commit| commit.0);
+                if let (Some(Ok(_)), Some(new)) = (&status, new.filter(|id| partial.contains(id))) {
+                    quarantine.check_complete(new, None)?;
+                    commits.insert(new);
+                }
+                status
+            }
         };
         verdict.push(outcome(update, status));
     }

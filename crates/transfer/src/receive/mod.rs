@@ -9,18 +9,20 @@ pub mod publish;
 pub mod session;
 
 use std::io::{BufReader, BufWriter, Read, Write};
+use std::os::fd::AsFd;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use self::ingest::Ingest;
 use self::session::{Event, Session};
 use crate::destination::{Destination, Quarantine};
+use crate::patience::{Patience, Timed};
 use crate::protocol::frame::{self, FrameKind, MAX_FRAME};
 use crate::protocol::message::{
     Limits, Message, Outcome, Receiver, WireCommit, WireRef, write_bitmap,
 };
 use crate::protocol::stream::Event as StreamEvent;
-use crate::protocol::{PUSHER_GREETING, RECEIVER_GREETING, VERSION};
+use crate::protocol::{PUSHER_GREETING, RECEIVER_GREETING, STATUS, VERSION};
 use crate::{Error, Result};
 
 /// Refs a message: well below a frame, with the longest names.
@@ -34,27 +36,67 @@ const PROGRESS: Duration = Duration::from_millis(500);
 
 /// Receives one push: reads what the pusher says from `from`, answers on `to`. `open` opens the
 /// destination; where it fails, the pusher is told. [`None`] if the pusher had nothing to do.
+///
+/// Waits for the pusher for ever: see [`receive_in_time`].
 pub fn receive<D: Destination>(
     open: impl FnOnce() -> Result<D>,
     from: impl Read,
     to: impl Write,
     agent: &str,
 ) -> Result<Option<Outcome>> {
+    converse(open, from, to, agent, &patience())
+}
+
+/// [`receive`] from a pusher that is waited for no longer than the destination's limits say.
+pub fn receive_in_time<D: Destination>(
+    open: impl FnOnce() -> Result<D>,
+    from: impl Read + AsFd,
+    to: impl Write + AsFd,
+    agent: &str,
+) -> Result<Option<Outcome>> {
+    let patience = patience();
+    let (from, to) = (Timed::new(from, &patience), Timed::new(to, &patience));
+    converse(open, from, to, agent, &patience)
+}
+
+fn patience() -> Patience {
+    Patience::new("receive.idle-timeout", "receive.timeout")
+}
+
+fn converse<D: Destination>(
+    open: impl FnOnce() -> Result<D>,
+    from: impl Read,
+    to: impl Write,
+    agent: &str,
+    patience: &Patience,
+) -> Result<Option<Outcome>> {
     let mut to = BufWriter::with_capacity(64 << 10, to);
     to.write_all(RECEIVER_GREETING).map_err(Error::Connection)?;
     let mut from = BufReader::with_capacity(MAX_FRAME, from);
-    let done = open().and_then(|destination| serve(&destination, &mut from, &mut to, agent));
-    if let Err(error) = &done {
-        // The connection may be what failed: then nobody can be told.
-        let _ = send(
-            &mut to,
-            &Message::Error {
-                text: explain(error),
-            },
-        )
-        .and_then(|()| to.flush().map_err(Error::Connection));
+    let done = open().and_then(|destination| {
+        let limits = destination.limits()?;
+        patience.set(seconds(limits.idle), seconds(limits.time));
+        serve(&destination, &mut from, &mut to, agent, limits)
+    });
+    match &done {
+        // The pusher knows, and has gone.
+        Ok(_) | Err(Error::Aborted(_)) => {}
+        Err(error) => {
+            patience.set(Some(LAST_WORDS), None);
+            let text = explain(error);
+            // The connection may be what failed: then nobody can be told.
+            let _ = send(&mut to, &Message::Error { text })
+                .and_then(|()| to.flush().map_err(Error::Connection));
+        }
     }
     done
+}
+
+/// How long a pusher that is dropped has to take the reason.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+fn seconds(seconds: u64) -> Option<Duration> {
+    (seconds > 0).then(|| Duration::from_secs(seconds))
 }
 
 /// An error for the pusher's user, and what can be done about it.
@@ -93,8 +135,9 @@ fn serve<D: Destination>(
     from: &mut impl Read,
     to: &mut impl Write,
     agent: &str,
+    limits: Limits,
 ) -> Result<Option<Outcome>> {
-    let limits = destination.limits()?;
+    // A config with a fault is no good to anybody.
     destination.rules()?;
     introduce(destination, to, agent, limits)?;
     greet(from)?;
@@ -106,6 +149,10 @@ fn serve<D: Destination>(
         match session.receive(frame, refuse)? {
             Event::Decide => break,
             Event::End => return Ok(None),
+            Event::Status => {
+                tell_status(destination, to)?;
+                return Ok(None);
+            }
             Event::Continue | Event::Complete => {}
         }
     }
@@ -161,11 +208,12 @@ fn introduce<D: Destination>(
         &Message::Receiver(Receiver {
             versions: vec![VERSION],
             agent: agent.to_owned(),
-            capabilities: Vec::new(),
+            capabilities: vec![STATUS.to_owned()],
             mode: destination.mode().to_owned(),
             limits,
         }),
     )?;
+    let mut lacking = destination.partial()?;
     let refs: Vec<(WireRef, WireCommit)> = destination
         .refs()?
         .into_iter()
@@ -175,10 +223,13 @@ fn introduce<D: Destination>(
     loop {
         let (refs, rest) = left.split_at(left.len().min(REFS_A_MESSAGE));
         left = rest;
+        let partial = refs.iter().filter(|(_, commit)| lacking.remove(&commit.0));
+        let partial = partial.map(|(_, commit)| commit.clone()).collect();
         send(
             to,
             &Message::Refs {
                 refs: refs.to_vec(),
+                partial,
                 more: !left.is_empty(),
             },
         )?;
@@ -188,10 +239,27 @@ fn introduce<D: Destination>(
     }
 }
 
+fn tell_status<D: Destination>(destination: &D, to: &mut impl Write) -> Result<()> {
+    let all = destination.unfinished()?;
+    let mut left = &all[..];
+    loop {
+        let (pushes, rest) = left.split_at(left.len().min(RESULTS_A_MESSAGE));
+        left = rest;
+        let (pushes, more) = (pushes.to_vec(), !left.is_empty());
+        send(to, &Message::Unfinished { pushes, more })?;
+        if !more {
+            return to.flush().map_err(Error::Connection);
+        }
+    }
+}
+
 fn greet(from: &mut impl Read) -> Result<()> {
     let mut greeting = vec![0; PUSHER_GREETING.len()];
     from.read_exact(&mut greeting)
-        .map_err(|_| lost("before it said anything"))?;
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => lost("before it said anything"),
+            _ => Error::Connection(error),
+        })?;
     match greeting == PUSHER_GREETING {
         true => Ok(()),
         false => Err(Error::Protocol(
@@ -318,7 +386,7 @@ fn take_in<D: Destination, Q: Quarantine>(
 /// again, and not what other pushes have left, unless it fills the disk.
 fn is_of_no_use(error: &Error, resumed: bool) -> bool {
     match error {
-        Error::Connection(_) => false,
+        Error::Connection(_) | Error::Aborted(_) => false,
         Error::Repo(error) if error.is_no_space() => true,
         _ => !resumed,
     }
@@ -375,7 +443,7 @@ fn read_objects<Q: Quarantine>(
             };
             match session.receive(frame, &mut on)? {
                 Event::Complete => return ingest.finish(),
-                Event::Continue | Event::Decide | Event::End => {}
+                Event::Continue | Event::Decide | Event::Status | Event::End => {}
             }
             if told.elapsed() > PROGRESS {
                 told = Instant::now();

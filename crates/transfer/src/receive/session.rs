@@ -43,6 +43,8 @@ pub enum Event {
     Decide,
     /// All objects have come in.
     Complete,
+    /// The pusher wants to know what pushes were cut off.
+    Status,
     /// The pusher has left in good order.
     End,
 }
@@ -110,6 +112,11 @@ impl Session {
 
     fn control(&mut self, message: Message) -> Result<Event> {
         match (&self.state, message) {
+            (_, Message::Error { text }) => Err(Error::Aborted(text)),
+            (State::Introduced, Message::Status) => {
+                self.state = State::Ended;
+                Ok(Event::Status)
+            }
             (
                 State::Greeting,
                 Message::Pusher {
@@ -162,7 +169,7 @@ impl Session {
                 Message::Sent { count },
             ) => {
                 if wanted.left > 0 || count != *total || !decoder.is_at_boundary() {
-                    let missing = wanted.first_left().map(|id| id.to_string());
+                    let missing = wanted.first_left().map(ToString::to_string);
                     let missing = missing.unwrap_or_else(|| "the rest of an object".to_owned());
                     return Err(unexpected(&format!(
                         "end of the objects: {missing} is missing"

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Connections on which nobody is waited for without end.
+
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
+
+/// So much can be written to a pipe that has any room at all without waiting.
+const PIPE_BUF: usize = 4096;
+
+/// How long the other side is waited for. Both directions of a connection share one; it can be
+/// changed while they are used.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    terms: Mutex<Terms>,
+    idle_name: &'static str,
+    time_name: &'static str,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Terms {
+    started: Instant,
+    idle: Option<Duration>,
+    time: Option<Duration>,
+}
+
+impl Patience {
+    /// Waits for ever. The names are those of the settings, for the errors.
+    pub(crate) fn new(idle_name: &'static str, time_name: &'static str) -> Self {
+        let terms = Terms {
+            started: Instant::now(),
+            idle: None,
+            time: None,
+        };
+        Self {
+            terms: Mutex::new(terms),
+            idle_name,
+            time_name,
+        }
+    }
+
+    /// From now on waits at most `idle` for anything to happen, and for all of it at most `time`
+    /// since the beginning; [`None`] for ever.
+    pub(crate) fn set(&self, idle: Option<Duration>, time: Option<Duration>) {
+        let mut terms = self.terms.lock().unwrap_or_else(PoisonError::into_inner);
+        (terms.idle, terms.time) = (idle, time);
+    }
+
+    /// How long to wait for something that has been waited for since `since`; the error if that
+    /// has been too long. `what` happened not.
+    pub(crate) fn left(&self, since: Instant, what: &str) -> io::Result<Option<Duration>> {
+        let terms = *self.terms.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = |limit: Duration, since: Instant, text: &dyn Fn() -> String| {
+            let left = limit.saturating_sub(since.elapsed());
+            match left.is_zero() {
+                true => Err(io::Error::new(io::ErrorKind::TimedOut, text())),
+                false => Ok(left),
+            }
+        };
+        let idle = terms.idle.map(|idle| {
+            left(idle, since, &|| {
+                let seconds = idle.as_secs_f32();
+                format!("{what} for {seconds} s ({})", self.idle_name)
+            })
+        });
+        let time = terms.time.map(|time| {
+            left(time, terms.started, &|| {
+                let seconds = time.as_secs_f32();
+                format!(
+                    "the push takes longer than {seconds} s ({})",
+                    self.time_name
+                )
+            })
+        });
+        let (idle, time) = (idle.transpose()?, time.transpose()?);
+        Ok([idle, time].into_iter().flatten().min())
+    }
+}
+
+/// A stream that gives up waiting when its [`Patience`] is over, and then for good.
+#[derive(Debug)]
+pub(crate) struct Timed<'p, T> {
+    inner: T,
+    patience: &'p Patience,
+    /// Reading and writing never wait.
+    nonblocking: bool,
+    gone: bool,
+}
+
+impl<'p, T: AsFd> Timed<'p, T> {
+    /// For a stream that others may have as well, which can therefore not be changed.
+    pub(crate) fn new(inner: T, patience: &'p Patience) -> Self {
+        Self {
+            inner,
+            patience,
+            nonblocking: false,
+            gone: false,
+        }
+    }
+
+    /// For a stream that is ours alone: writes as much as goes at once.
+    pub(crate) fn owned(inner: T, patience: &'p Patience) -> io::Result<Self> {
+        fcntl_setfl(&inner, fcntl_getfl(&inner)? | OFlags::NONBLOCK)?;
+        Ok(Self {
+            nonblocking: true,
+            ..Self::new(inner, patience)
+        })
+    }
+
+    fn wait(&mut self, flags: PollFlags, what: &str) -> io::Result<()> {
+        let since = Instant::now();
+        loop {
+            let left = match self.gone {
+                true => Err(io::ErrorKind::TimedOut.into()),
+                false => self.patience.left(since, what),
+            };
+            let left = left.inspect_err(|_| self.gone = true)?;
+            let timeout = left.map(|left| Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: i64::from(left.subsec_nanos()),
+            });
+            let mut fds = [PollFd::new(&self.inner, flags)];
+            match poll(&mut fds, timeout.as_ref()) {
+                // The terms may have changed.
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl<T: AsFd + Read> Read for Timed<'_, T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            self.wait(PollFlags::IN, "nothing has come from the far side")?;
+            match self.inner.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return read,
+            }
+        }
+    }
+}
+
+impl<T: AsFd + Write> Write for Timed<'_, T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let what = "the far side has taken nothing";
+        let bytes = match self.nonblocking {
+            true => bytes,
+            false => {
+                self.wait(PollFlags::OUT, what)?;
+                &bytes[..bytes.len().min(PIPE_BUF)]
+            }
+        };
+        loop {
+            match self.inner.write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait(PollFlags::OUT, what)?;
+                }
+                written => return written,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::PipeWriter;
+    use std::thread::{scope, sleep};
+
+    use super::*;
+
+    const SHORT: Option<Duration> = Some(Duration::from_millis(50));
+
+    fn impatient(idle: Option<Duration>, time: Option<Duration>) -> Patience {
+        let patience = Patience::new("the idle key", "the time key");
+        patience.set(idle, time);
+        patience
+    }
+
+    fn is_over(result: io::Result<usize>, words: &[&str]) {
+        let error = result.expect_err("it is over");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let text = error.to_string();
+        assert!(words.iter().all(|word| text.contains(word)), "{text}");
+    }
+
+    #[test]
+    fn nobody_is_read_from_for_ever() {
+        let (from, mut to) = io::pipe().unwrap();
+        let patience = impatient(SHORT, None);
+        let mut from = Timed::new(from, &patience);
+        let mut buffer = [0; 10];
+        to.write_all(b"x").unwrap();
+        assert_eq!(from.read(&mut buffer).unwrap(), 1);
+        is_over(
+            from.read(&mut buffer),
+            &["nothing has come", "0.05 s", "the idle key"],
+        );
+        patience.set(None, None);
+        assert!(from.read(&mut buffer).is_err(), "it stays so");
+    }
+
+    #[test]
+    fn a_sign_now_and_then_is_enough_but_not_for_ever() {
+        let (from, mut to) = io::pipe().unwrap();
+        let patience = impatient(
+            Some(Duration::from_secs(60)),
+            Some(Duration::from_millis(200)),
+        );
+        let mut from = Timed::new(from, &patience);
+        scope(|scope| {
+            scope.spawn(move || {
+                while to.write_all(b"x").is_ok() {
+                    sleep(Duration::from_millis(20));
+                }
+            });
+            let mut heard = 0;
+            let end = loop {
+                match from.read(&mut [0; 10]) {
+                    Ok(len) => heard += len,
+                    end => break end,
+                }
+            };
+            assert!(heard > 1);
+            is_over(end, &["longer than 0.2 s", "the time key"]);
+            drop(from);
+        });
+    }
+
+    /// Writes until the other end of the pipe, which nobody reads, is full, and then some.
+    fn fill(mut to: Timed<'_, PipeWriter>) {
+        let started = Instant::now();
+        let end = loop {
+            match to.write(&[0; 100_000]) {
+                Ok(len) => assert!(len > 0),
+                end => break end,
+            }
+        };
+        is_over(end, &["has taken nothing", "0.05 s", "the idle key"]);
+        assert!(to.write(b"x").is_err());
+        assert!(started.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn nobody_is_written_to_for_ever() {
+        let patience = impatient(SHORT, None);
+        let (_from, to) = io::pipe().unwrap();
+        fill(Timed::new(to, &patience));
+        let (_from, to) = io::pipe().unwrap();
+        fill(Timed::owned(to, &patience).unwrap());
+    }
+
+    #[test]
+    fn the_end_is_seen() {
+        let patience = impatient(SHORT, None);
+        let (from, to) = io::pipe().unwrap();
+        drop(to);
+        assert_eq!(Timed::new(from, &patience).read(&mut [0; 1]).unwrap(), 0);
+        let (from, to) = io::pipe().unwrap();
+        drop(from);
+        let error = Timed::new(to, &patience).write(b"x").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    }
+}

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Asking a receiver what has become of pushes, instead of pushing.
+
+use std::io::{BufWriter, Read, Write};
+
+use super::listen::Listener;
+use super::session::{Event, Session};
+use super::{Options, greet, say};
+use crate::protocol::STATUS;
+use crate::protocol::message::{Message, UnfinishedPush};
+use crate::{Error, Result};
+
+/// Asks a receiver for the pushes that are running or were cut off.
+pub fn status(
+    options: &Options,
+    from: impl Read + Send + 'static,
+    to: impl Write,
+) -> Result<Vec<UnfinishedPush>> {
+    let listener = Listener::start(from, options.idle);
+    let mut session = Session::default();
+    while session.receive(listener.next()?)? != Event::Remote {}
+    let receiver = &session.receiver;
+    if !receiver.capabilities.iter().any(|word| word == STATUS) {
+        let agent = &receiver.agent;
+        let reason = format!("{agent} on the far side cannot say: update it");
+        return Err(Error::Remote(reason));
+    }
+    session.speaking();
+    let mut to = BufWriter::new(to);
+    greet(&mut to, &options.agent)?;
+    say(&mut to, &Message::Status)?;
+    to.flush().map_err(Error::Connection)?;
+    session.asked();
+    loop {
+        if let Event::Unfinished(found) = session.receive(listener.next()?)? {
+            return Ok(found);
+        }
+    }
+}
