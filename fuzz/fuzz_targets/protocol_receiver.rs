@@ -38,7 +38,7 @@ fuzz_target!(|data: &[u8]| {
                 assert!(missing.is_empty());
                 return;
             }
-            Ok(Event::End) | Err(_) => return,
+            Ok(Event::End | Event::Status) | Err(_) => return,
             Ok(Event::Continue) => {}
         }
     }

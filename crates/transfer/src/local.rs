@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use oxtree_format::file::{PREFIX_LEN, header_len};
 use oxtree_format::refs::RefName;
@@ -87,6 +87,7 @@ impl Destination for LocalDestination {
         Ok(LocalQuarantine {
             transaction: Transaction::quarantine(&self.repo)?,
             budget: Budget::new(self.limits()?),
+            large: Mutex::new(()),
         })
     }
 
@@ -100,7 +101,12 @@ impl Destination for LocalDestination {
 pub struct LocalQuarantine<'d> {
     transaction: Transaction<'d>,
     budget: Budget,
+    /// Held by whoever has a large metadata object in memory.
+    large: Mutex<()>,
 }
+
+/// Of metadata objects up to this size, every thread may hold one.
+const LARGE: u64 = 1 << 20;
 
 impl Quarantine for LocalQuarantine<'_> {
     fn is_resumed(&self) -> bool {
@@ -156,6 +162,8 @@ impl LocalQuarantine<'_> {
     fn put_metadata(&self, record: &Record, bytes: &mut dyn Read) -> Result<()> {
         let object = record.object;
         self.budget.take(&object, record.len, record.len)?;
+        let _one_at_a_time =
+            (record.len > LARGE).then(|| self.large.lock().unwrap_or_else(PoisonError::into_inner));
         let mut content = Vec::new();
         let len = bytes.read_to_end(&mut content).map_err(Error::Connection)?;
         if len as u64 != record.len {

@@ -45,7 +45,7 @@ and how much it takes. Sizes can end with K, M, G or T (powers of 1024), times w
                                  size of a commit or folder, a quarter of it
   receive.max-frame-size=1M      of a piece of the protocol; 64K to 1M
   receive.idle-timeout=5m        a pusher that does nothing for so long is dropped; 0 for never
-  receive.timeout=0              how long a push may take; 0 for ever
+  receive.timeout=0              how long a push may take to come in; 0 for ever
 
 To let a key do nothing else, put this before it in ~/.ssh/authorized_keys:
   command=\"oxtree receive /srv/repo\",restrict ssh-ed25519 AAAA…")]

@@ -227,3 +227,84 @@ fn check_version(versions: &[u32]) -> Result<()> {
 fn unexpected(what: &str) -> Error {
     Error::Protocol(format!("unexpected {what} from the far side"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::message::{Limits, UnfinishedPush, WireCommit, WireRef};
+    use oxtree_format::{Checksum, CommitId};
+
+    fn told(message: &Message, session: &mut Session) -> Result<Event> {
+        session.receive(message.to_frame())
+    }
+
+    fn introduced() -> Session {
+        let mut session = Session::default();
+        let receiver = Message::Receiver(Receiver {
+            versions: vec![VERSION],
+            agent: "test".to_owned(),
+            capabilities: Vec::new(),
+            mode: "archive".to_owned(),
+            limits: Limits::default(),
+        });
+        told(&receiver, &mut session).unwrap();
+        session
+    }
+
+    #[test]
+    fn lists_without_end_are_not_heard_to_their_end() {
+        let mut session = introduced();
+        let commit = WireCommit(CommitId(Checksum::of(b"x")));
+        let end = (0..100).find_map(|part| {
+            let refs = (0..5000)
+                .map(|at| WireRef(format!("r/{part}/{at}").parse().unwrap()))
+                .map(|name| (name, commit.clone()));
+            let refs = Message::Refs {
+                refs: refs.collect(),
+                partial: Vec::new(),
+                more: true,
+            };
+            told(&refs, &mut session).err()
+        });
+        assert!(matches!(end, Some(Error::Limit { what: "refs", .. })));
+
+        let mut session = Session::default();
+        session.asked();
+        let push = UnfinishedPush {
+            age: 1,
+            objects: 1,
+            bytes: 1,
+            running: true,
+        };
+        let pushes = Message::Unfinished {
+            pushes: vec![push; 5000],
+            more: true,
+        };
+        let end = (0..100).find_map(|_| told(&pushes, &mut session).err());
+        assert!(matches!(end, Some(Error::Limit { .. })));
+    }
+
+    #[test]
+    fn an_answer_in_parts_is_put_together() {
+        let mut session = Session::default();
+        session.asked();
+        let push = |age| UnfinishedPush {
+            age,
+            objects: 2,
+            bytes: 3,
+            running: false,
+        };
+        for (age, more) in [(1, true), (2, false)] {
+            let pushes = vec![push(age)];
+            let event = told(&Message::Unfinished { pushes, more }, &mut session).unwrap();
+            match more {
+                true => assert_eq!(event, Event::Continue),
+                false => assert_eq!(event, Event::Unfinished(vec![push(1), push(2)])),
+            }
+        }
+        // Nobody has asked any more.
+        let pushes = Vec::new();
+        let more = false;
+        assert!(told(&Message::Unfinished { pushes, more }, &mut session).is_err());
+    }
+}

@@ -76,7 +76,9 @@ fn converse<D: Destination>(
     let done = open().and_then(|destination| {
         let limits = destination.limits()?;
         patience.set(seconds(limits.idle), seconds(limits.time));
-        serve(&destination, &mut from, &mut to, agent, limits)
+        // What has come in is published, however long that takes, and the pusher is told.
+        let no_hurry = || patience.set(seconds(limits.idle), None);
+        serve(&destination, &mut from, &mut to, agent, limits, &no_hurry)
     });
     match &done {
         // The pusher knows, and has gone.
@@ -136,6 +138,7 @@ fn serve<D: Destination>(
     to: &mut impl Write,
     agent: &str,
     limits: Limits,
+    all_is_here: &dyn Fn(),
 ) -> Result<Option<Outcome>> {
     // A config with a fault is no good to anybody.
     destination.rules()?;
@@ -159,7 +162,16 @@ fn serve<D: Destination>(
     let outcome = match negotiate(destination, &mut session, to, limits)? {
         Negotiated::Over(outcome) => outcome,
         Negotiated::Quarantine(quarantine) => {
-            take_in(destination, quarantine, &mut session, from, to, limits)?
+            let session = &mut session;
+            take_in(
+                destination,
+                quarantine,
+                session,
+                from,
+                to,
+                limits,
+                all_is_here,
+            )?
         }
     };
     conclude(to, &outcome)?;
@@ -344,11 +356,13 @@ fn take_in<D: Destination, Q: Quarantine>(
     from: &mut impl Read,
     to: &mut impl Write,
     limits: Limits,
+    all_is_here: &dyn Fn(),
 ) -> Result<Outcome> {
     let objects = match session.is_waiting() {
         true => read_objects(&quarantine, session, from, to, limits),
         false => Ok(0),
     };
+    all_is_here();
     let judged = objects.and_then(|objects| {
         let decide = || admit::decide(destination, &quarantine, &session.updates, &session.commits);
         Ok((objects, busy(to, objects, decide)?))
