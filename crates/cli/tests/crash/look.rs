@@ -10,17 +10,27 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Look {
     pub(crate) public: BTreeSet<String>,
     pub(crate) staged: BTreeSet<String>,
+    /// How large those are: the one that was being written has its name, but not all its bytes.
+    pub(crate) staged_sizes: BTreeMap<String, u64>,
     pub(crate) refs: BTreeMap<String, String>,
 }
 
 impl Look {
     pub(crate) fn at(repo: &Path) -> Self {
+        let staged_sizes: BTreeMap<String, u64> = quarantines(repo)
+            .iter()
+            .flat_map(|dir| {
+                let size = |path: &String| fs::metadata(dir.join(path)).map_or(0, |m| m.len());
+                let sized = objects(dir)
+                    .into_iter()
+                    .map(move |path| (size(&path), path));
+                sized.map(|(size, path)| (path, size)).collect::<Vec<_>>()
+            })
+            .collect();
         Self {
             public: objects(&repo.join("objects")),
-            staged: quarantines(repo)
-                .iter()
-                .flat_map(|dir| objects(dir))
-                .collect(),
+            staged: staged_sizes.keys().cloned().collect(),
+            staged_sizes,
             refs: refs(repo),
         }
     }
