@@ -41,7 +41,7 @@ fn the_pusher_keeps_to_the_size_of_frames() {
     let fixture = Fixture::new();
     let tree = fixture.at("many");
     std::fs::create_dir(&tree).expect("mkdir");
-    trees::many(&tree, 3000, 1);
+    trees::many(&tree, 700, 1);
     trees::incompressible(&tree.join("large"), 700 << 10, 9);
     for number in 0..5 {
         trees::incompressible(&tree.join(number.to_string()), 200 << 10, number);
