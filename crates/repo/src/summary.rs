@@ -10,6 +10,7 @@ use oxtree_format::summary::{Info, NewRef, NewSummary, keys};
 use oxtree_format::{
     CollectionId, Commit, CommitId, DirMeta, DirMetaId, ObjectKind, Summary, Xattrs,
 };
+use rayon::prelude::*;
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
@@ -153,7 +154,9 @@ fn refs_of(
     repo: &Repo,
     refs: impl IntoIterator<Item = (RefName, CommitId)>,
 ) -> Result<BTreeMap<RefName, NewRef>> {
-    refs.into_iter()
+    let refs: Vec<_> = refs.into_iter().collect();
+    refs.into_par_iter()
+        .with_min_len(64)
         .map(|(name, id)| {
             let bytes = repo.load_commit(id)?;
             let commit = Commit::parse(&bytes).map_err(|error| Error::corrupt(id, error))?;

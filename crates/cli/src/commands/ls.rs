@@ -9,6 +9,7 @@ use oxtree_format::gvariant::{Variant, text};
 use oxtree_format::{DirMeta, FileHeader, Xattrs};
 use oxtree_repo::Repo;
 use oxtree_repo::tree::{Entry, Listing, Node};
+use rayon::prelude::*;
 
 use crate::context::Context;
 use crate::error::Usage;
@@ -53,26 +54,24 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
         return Err(Usage("An COMMIT argument is required".to_owned()).into());
     };
     let tree = repo.tree(repo.resolve_rev(commit)?)?;
-    let lister = Lister {
-        args,
-        context,
-        repo: &repo,
-    };
+    let lister = Lister { args, repo: &repo };
     if args.paths.is_empty() {
-        return lister.list(tree.root());
+        return lister.list(tree.root(), context);
     }
     for path in &args.paths {
         let entry = tree
             .lookup(path)
             .with_context(|| format!("Inspecting path '{path}'"))?;
-        lister.list(entry)?;
+        lister.list(entry, context)?;
     }
     Ok(())
 }
 
+/// Lines that are made by all threads and then printed.
+const BATCH: usize = 1024;
+
 struct Lister<'a> {
     args: &'a Args,
-    context: &'a Context<'a>,
     repo: &'a Repo,
 }
 
@@ -88,41 +87,58 @@ struct Line<'a> {
 
 impl Lister<'_> {
     /// Prints an entry, and what is in it.
-    fn list(&self, entry: Entry) -> Result<()> {
-        self.print(&entry)?;
+    fn list(&self, entry: Entry, context: &Context<'_>) -> Result<()> {
         if self.args.dironly {
-            return Ok(());
+            return self.print(&[entry], context);
         }
+        let mut batch = Vec::with_capacity(BATCH);
         // Not by recursion: a tree may be deeper than the stack.
         let mut stack = vec![entry];
         let mut is_top = true;
         while let Some(entry) = stack.pop() {
-            if !is_top {
-                self.print(&entry)?;
-            }
+            batch.push(entry.clone());
             let Node::Dir(id) = entry.node else { continue };
             if !is_top && !self.args.recursive {
                 continue;
             }
             is_top = false;
-            let Listing { files, dirs } = self.repo.list_dir(id.tree)?;
-            for (name, id) in files {
-                let path = entry.child(&name);
-                let node = Node::File(id);
-                self.print(&Entry { path, node })?;
+            let Listing { files, dirs } = match self.repo.list_dir(id.tree) {
+                Ok(listing) => listing,
+                Err(error) => {
+                    self.print(&batch, context)?;
+                    return Err(error.into());
+                }
+            };
+            batch.extend(files.into_iter().map(|(name, id)| Entry {
+                path: entry.child(&name),
+                node: Node::File(id),
+            }));
+            if batch.len() >= BATCH {
+                self.print(&batch, context)?;
+                batch.clear();
             }
             stack.extend(dirs.into_iter().rev().map(|(name, id)| Entry {
                 path: entry.child(&name),
                 node: Node::Dir(id),
             }));
         }
-        Ok(())
+        self.print(&batch, context)
     }
 
-    fn print(&self, entry: &Entry) -> Result<()> {
+    /// Prints a line for each, up to the first of which nothing can be said.
+    fn print(&self, entries: &[Entry], context: &Context<'_>) -> Result<()> {
+        let lines: Vec<Result<String>> = entries
+            .par_iter()
+            .map(|entry| self.line_of(entry))
+            .collect();
+        lines
+            .into_iter()
+            .try_for_each(|line| context.out.text(&line?))
+    }
+
+    fn line_of(&self, entry: &Entry) -> Result<String> {
         if self.args.nul_filenames_only {
-            self.context.out.text(&entry.path)?;
-            return self.context.out.bytes(&[0]);
+            return Ok(format!("{}\0", entry.path));
         }
         match entry.node {
             Node::Dir(id) => {
@@ -140,31 +156,31 @@ impl Lister<'_> {
                     xattrs: &xattrs,
                     target: None,
                 };
-                self.print_line(entry, &line, &[id.tree.to_string(), id.meta.to_string()])
+                self.line(entry, &line, &[id.tree.to_string(), id.meta.to_string()])
             }
             Node::File(id) => {
-                let file = self.repo.open_file(id)?;
+                let (header, size) = self.repo.file_info(id)?;
                 let FileHeader {
                     uid,
                     gid,
                     mode,
                     symlink,
                     xattrs,
-                } = &file.header;
+                } = &header;
                 let line = Line {
                     kind: if symlink.is_some() { 'l' } else { '-' },
                     owner: (*uid, *gid),
                     mode: *mode,
-                    size: file.size,
+                    size,
                     xattrs,
                     target: symlink.as_deref(),
                 };
-                self.print_line(entry, &line, &[id.to_string()])
+                self.line(entry, &line, &[id.to_string()])
             }
         }
     }
 
-    fn print_line(&self, entry: &Entry, line: &Line<'_>, checksums: &[String]) -> Result<()> {
+    fn line(&self, entry: &Entry, line: &Line<'_>, checksums: &[String]) -> Result<String> {
         let Line {
             kind,
             owner: (uid, gid),
@@ -187,6 +203,7 @@ impl Lister<'_> {
         if let Some(target) = line.target {
             write!(text, " -> {target}")?;
         }
-        self.context.out.line(&text)
+        text.push('\n');
+        Ok(text)
     }
 }

@@ -131,7 +131,7 @@ impl<'a> Walk<'a> {
             depth,
         });
         let dir = Arc::new(dir);
-        let entries = fs::entries(&dir.fd).map_err(Error::io("reading", &dir.path))?;
+        let entries = fs::entries_once(&dir.fd).map_err(Error::io("reading", &dir.path))?;
         let mut files = Vec::with_capacity(entries.len());
         for (name, kind) in entries {
             let name = utf8_name(name)?;

@@ -44,8 +44,15 @@ pub(crate) fn read_file(at: impl AsFd, path: impl Arg, max: u64) -> io::Result<O
             format!("{size} bytes are more than the {max} allowed"),
         ));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
-    file.take(max).read_to_end(&mut bytes)?;
+    let size = usize::try_from(size).unwrap_or(0);
+    // One more than there should be: a file that does not fill it has been read to its end.
+    let mut bytes = vec![0; size + 1];
+    let len = (&file).read(&mut bytes)?;
+    bytes.truncate(len);
+    if len != size {
+        file.take(max.saturating_sub(len as u64))
+            .read_to_end(&mut bytes)?;
+    }
     Ok(Some(bytes))
 }
 
@@ -103,6 +110,22 @@ pub(crate) fn entries(dir: impl AsFd) -> io::Result<Vec<(Vec<u8>, rustix::fs::Fi
     Ok(names)
 }
 
+/// The same for a handle that was not read from before, and is not to be read from again: one call
+/// less or two for each directory.
+pub(crate) fn entries_once(dir: &OwnedFd) -> io::Result<Vec<(Vec<u8>, rustix::fs::FileType)>> {
+    let mut names = Vec::new();
+    let mut buffer = Vec::with_capacity(16 << 10);
+    let mut entries = rustix::fs::RawDir::new(dir, buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push((name.to_vec(), entry.file_type()));
+        }
+    }
+    Ok(names)
+}
+
 /// Deletes a file or a whole directory below `at`; it may be gone already.
 pub(crate) fn remove_all(at: BorrowedFd<'_>, path: &[u8]) -> io::Result<()> {
     match rustix::fs::unlinkat(at, path, AtFlags::empty()) {
@@ -114,7 +137,7 @@ pub(crate) fn remove_all(at: BorrowedFd<'_>, path: &[u8]) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         dir => dir?,
     };
-    for (name, _) in entries(&dir)? {
+    for (name, _) in entries_once(&dir)? {
         remove_all(dir.as_fd(), &name)?;
     }
     match rustix::fs::unlinkat(at, path, AtFlags::REMOVEDIR) {

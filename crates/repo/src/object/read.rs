@@ -3,10 +3,10 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use flate2::bufread::DeflateDecoder;
-use oxtree_format::file::{PREFIX_LEN, header_len};
+use oxtree_format::file::{PREFIX_LEN, header_len, split_header};
 use oxtree_format::{
     Commit, CommitId, DirMeta, DirMetaId, DirTreeId, FileHeader, FileId, FilezHeader,
     MAX_METADATA_SIZE, ObjectId, ObjectKind, Xattrs,
@@ -113,6 +113,26 @@ impl Repo {
             (None, Some(parent)) => parent.open_file(id),
             (None, None) => Err(Error::not_found(id)),
         }
+    }
+
+    /// The header of a file object, and its content's size in bytes. Costs less than to open it.
+    pub fn file_info(&self, id: FileId) -> Result<(FileHeader, u64)> {
+        if self.mode().is_archive()
+            && let Some(FilezHeader { size, file }) = self.short_filez_header(id)
+        {
+            return Ok((file, size));
+        }
+        let file = self.open_file(id)?;
+        Ok((file.header, file.size))
+    }
+
+    /// The header of a `.filez`, if it is short and all is well.
+    fn short_filez_header(&self, id: FileId) -> Option<FilezHeader> {
+        let mut file = fs::open_file(self.objects(), self.loose(&id.object())).ok()?;
+        let mut start = [0; 512];
+        let len = file.read(&mut start).ok()?;
+        let (header, _) = split_header(&start[..len]).ok()?;
+        FilezHeader::parse(header).ok()
     }
 
     /// Opens the `.filez` of an archive repository as it is stored, with its size in bytes;
@@ -303,7 +323,7 @@ impl Repo {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             fd => fd.map_err(self.object_io("opening", &dir))?,
         };
-        for (name, _) in fs::entries(fd.as_fd()).map_err(self.object_io("reading", &dir))? {
+        for (name, _) in fs::entries_once(&fd).map_err(self.object_io("reading", &dir))? {
             let id = std::str::from_utf8(&name)
                 .ok()
                 .and_then(|name| ObjectId::from_loose(&dir, name, self.mode().is_archive()));

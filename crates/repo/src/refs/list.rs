@@ -3,17 +3,32 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 
 use oxtree_format::refs::{self, CollectionId, RefName, Refspec, RemoteName};
 use oxtree_format::{CommitId, keyfile};
+use rayon::prelude::*;
 use rustix::fs::FileType;
 
-use super::ref_path;
+use super::{MAX_REF_FILE, ref_path};
 use crate::{Error, Repo, Result, fs};
 
 /// Deeper folders of refs are not looked into.
 const MAX_DEPTH: usize = 128;
+
+/// A folder with fewer entries is read by one thread.
+const PARALLEL: usize = 64;
+
+/// A folder of refs that is being read.
+struct Folder<'a> {
+    dir: OwnedFd,
+    /// Below the repository.
+    path: &'a str,
+    remote: Option<&'a RemoteName>,
+    /// What the names of the refs in it begin with.
+    prefix: &'a str,
+    depth: usize,
+}
 
 impl Repo {
     /// All refs that are `prefix` or below it, sorted by name. Without a prefix local and remote
@@ -48,7 +63,7 @@ impl Repo {
             refs.insert(exact, commit);
         } else {
             let Refspec { remote, name } = exact;
-            self.collect_below(&path, remote.as_ref(), name.as_str(), &mut refs, 0)?;
+            refs.extend(self.collect_below(&path, remote.as_ref(), name.as_str(), 0)?);
         }
         Ok(refs)
     }
@@ -92,17 +107,18 @@ impl Repo {
         remote: Option<&RemoteName>,
         refs: &mut BTreeMap<Refspec, CommitId>,
     ) -> Result<()> {
-        self.collect_below(base, remote, "", refs, 0)
+        refs.extend(self.collect_below(base, remote, "", 0)?);
+        Ok(())
     }
 
+    /// What is below a folder, in no particular order. Folders of many are read by all threads.
     fn collect_below(
         &self,
         path: &str,
         remote: Option<&RemoteName>,
         prefix: &str,
-        refs: &mut BTreeMap<Refspec, CommitId>,
         depth: usize,
-    ) -> Result<()> {
+    ) -> Result<Vec<(Refspec, CommitId)>> {
         let io = |path: &str| Error::io("reading", self.path().join(path));
         let dir = match fs::open_dir(self.dir(), path) {
             Err(error)
@@ -111,48 +127,80 @@ impl Repo {
                     io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
                 ) =>
             {
-                return Ok(());
+                return Ok(Vec::new());
             }
             dir => dir.map_err(io(path))?,
         };
         if depth > MAX_DEPTH {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        for (name, kind) in fs::entries(dir.as_fd()).map_err(io(path))? {
-            // Temporary files and what cannot be a ref are passed over, as libostree does.
-            let Ok(name) = String::from_utf8(name) else {
-                continue;
-            };
-            let below = format!("{path}/{name}");
-            let full = if prefix.is_empty() {
-                name
-            } else {
-                format!("{prefix}/{name}")
-            };
-            let Ok(full) = full.parse::<RefName>() else {
-                continue;
-            };
-            let kind = match kind {
-                FileType::Unknown => fs::stat(dir.as_fd(), below.rsplit('/').next().unwrap_or(""))
-                    .map_err(io(&below))?
-                    .map_or(FileType::Unknown, |stat| {
-                        FileType::from_raw_mode(stat.st_mode)
-                    }),
-                kind => kind,
-            };
-            if kind.is_dir() {
-                self.collect_below(&below, remote, full.as_str(), refs, depth + 1)?;
-            } else if let Some(commit) = self.read_ref_file(&below)? {
-                refs.insert(
-                    Refspec {
-                        remote: remote.cloned(),
-                        name: full,
-                    },
-                    commit,
-                );
+        let entries = fs::entries_once(&dir).map_err(io(path))?;
+        let folder = Folder {
+            dir,
+            path,
+            remote,
+            prefix,
+            depth,
+        };
+        if entries.len() < PARALLEL {
+            let mut found = Vec::new();
+            for (name, kind) in entries {
+                found.extend(self.collect_entry(&folder, name, kind)?);
             }
+            return Ok(found);
         }
-        Ok(())
+        let found: Vec<Vec<_>> = entries
+            .into_par_iter()
+            .with_min_len(PARALLEL / 4)
+            .map(|(name, kind)| self.collect_entry(&folder, name, kind))
+            .collect::<Result<_>>()?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    fn collect_entry(
+        &self,
+        folder: &Folder<'_>,
+        name: Vec<u8>,
+        kind: FileType,
+    ) -> Result<Vec<(Refspec, CommitId)>> {
+        // Temporary files and what cannot be a ref are passed over, as libostree does.
+        let Ok(name) = String::from_utf8(name) else {
+            return Ok(Vec::new());
+        };
+        let below = format!("{}/{name}", folder.path);
+        let full = match folder.prefix {
+            "" => name.clone(),
+            prefix => format!("{prefix}/{name}"),
+        };
+        let Ok(full) = full.parse::<RefName>() else {
+            return Ok(Vec::new());
+        };
+        let io = || Error::io("reading", self.path().join(&below));
+        let kind = match kind {
+            FileType::Unknown => fs::stat(&folder.dir, &*name)
+                .map_err(io())?
+                .map_or(FileType::Unknown, |stat| {
+                    FileType::from_raw_mode(stat.st_mode)
+                }),
+            kind => kind,
+        };
+        if kind.is_dir() {
+            return self.collect_below(&below, folder.remote, full.as_str(), folder.depth + 1);
+        }
+        let bytes = match kind.is_file() {
+            // Most are, and no aliases: no need to find out what they are.
+            true => fs::read_file(&folder.dir, &*name, MAX_REF_FILE),
+            false => Ok(None),
+        };
+        let commit = match bytes {
+            Ok(Some(bytes)) => Some(self.parse_ref_file(&below, &bytes)?),
+            _ => self.read_ref_file(&below)?,
+        };
+        let refspec = Refspec {
+            remote: folder.remote.cloned(),
+            name: full,
+        };
+        Ok(commit.map(|commit| (refspec, commit)).into_iter().collect())
     }
 
     /// The aliases among the local refs, with the ref that each names.

@@ -87,12 +87,14 @@ impl Repo {
         else {
             return Ok(None);
         };
-        parse_ref_file(&bytes)
-            .map(Some)
-            .map_err(|error| Error::Format {
-                path: full(),
-                reason: error.to_string(),
-            })
+        self.parse_ref_file(path, &bytes).map(Some)
+    }
+
+    fn parse_ref_file(&self, path: &str, bytes: &[u8]) -> Result<CommitId> {
+        parse_ref_file(bytes).map_err(|error| Error::Format {
+            path: self.path().join(path),
+            reason: error.to_string(),
+        })
     }
 
     /// The path that an alias leads to, which must be within `refs/heads`; any other path as it is.

@@ -10,14 +10,14 @@
 mod staging;
 mod unfinished;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use oxtree_format::{CommitId, ObjectId, ObjectKind};
 
-use self::staging::QUARANTINE;
+use self::staging::{QUARANTINE, folder, move_folders};
 pub(crate) use self::staging::{Staging, move_objects, staged_objects};
 pub use self::unfinished::Unfinished;
 use crate::config::MinFreeSpace;
@@ -184,11 +184,25 @@ impl<'r> Transaction<'r> {
         }
         let objects: Vec<String> = staged_objects(staging.dir.as_fd()).map_err(io())?;
         // Commits last: nobody is to find one whose objects are still on their way.
-        let (commits, others): (Vec<_>, Vec<_>) = objects
+        let (commits, mut others): (Vec<_>, Vec<_>) = objects
             .into_iter()
             .partition(|path| path.ends_with(".commit"));
+        let from = staging.dir.as_fd();
+        let with_commits: HashSet<&str> = commits.iter().map(|path| folder(path)).collect();
+        let folders: BTreeSet<&str> = others
+            .iter()
+            .map(|path| folder(path))
+            .filter(|folder| !with_commits.contains(folder))
+            .collect();
+        let left = move_folders(from, repo.objects(), folders.iter().copied()).map_err(io())?;
+        let left: HashSet<String> = left
+            .into_iter()
+            .chain(with_commits)
+            .map(str::to_owned)
+            .collect();
+        others.retain(|path| left.contains(folder(path)));
         for batch in [others, commits] {
-            move_objects(staging.dir.as_fd(), repo.objects(), config.fsync, &batch).map_err(io())?;
+            move_objects(from, repo.objects(), config.fsync, &batch).map_err(io())?;
         }
         staging.keep = false;
         let staging = self.staging.take();

@@ -7,6 +7,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rayon::prelude::*;
+use rustix::io::Errno;
 
 use crate::fs::lock::{FileLock, LockKind};
 use crate::fs::{self, tmpfile};
@@ -88,38 +89,71 @@ pub(crate) fn staged_objects(dir: BorrowedFd<'_>) -> io::Result<Vec<String>> {
     Ok(paths)
 }
 
-/// Moves objects into `objects/` (or a directory of that layout) and makes their names durable.
+/// Moves whole directories of objects to where there are none of that name yet, and returns those
+/// for which there are.
+pub(super) fn move_folders<'a>(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    folders: impl IntoIterator<Item = &'a str>,
+) -> io::Result<Vec<&'a str>> {
+    let mut left = Vec::new();
+    for folder in folders {
+        let flags = rustix::fs::RenameFlags::NOREPLACE;
+        match rustix::fs::renameat_with(from, folder, to, folder, flags) {
+            Ok(()) => {}
+            // There is one, or the file system cannot rename in this way.
+            Err(Errno::EXIST | Errno::NOTEMPTY | Errno::INVAL) => left.push(folder),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(left)
+}
+
+/// The directory that an object is in.
+pub(super) fn folder(path: &str) -> &str {
+    path.split_once('/').map_or("", |(folder, _)| folder)
+}
+
+/// Moves objects into `objects/` (or a directory of that layout) and makes their names durable,
+/// with those of directories that were moved before.
 pub(crate) fn move_objects(
     from: BorrowedFd<'_>,
     to: BorrowedFd<'_>,
     sync: bool,
     paths: &[String],
 ) -> io::Result<()> {
-    let fanout = |path: &String| path[..2].to_owned();
-    let groups: Vec<&[String]> = paths.chunk_by(|a, b| fanout(a) == fanout(b)).collect();
+    let groups: Vec<&[String]> = paths.chunk_by(|a, b| folder(a) == folder(b)).collect();
     groups.par_iter().try_for_each(|group| {
-        let dir = fanout(&group[0]);
-        fs::ensure_dir(to, &*dir)?;
-        for path in *group {
-            let replace = path.ends_with(".commitmeta");
-            let if_exists = if replace {
-                tmpfile::IfExists::Replace
-            } else {
-                tmpfile::IfExists::Keep
-            };
-            if !tmpfile::rename(from, path, to, path, if_exists)? {
-                rustix::fs::unlinkat(from, &**path, rustix::fs::AtFlags::empty())?;
-            }
-        }
-        match sync {
-            true => rustix::fs::fsync(fs::open_dir(to, &*dir)?).map_err(io::Error::from),
-            false => Ok(()),
-        }
+        fs::ensure_dir(to, folder(&group[0]))?;
+        group
+            .iter()
+            .try_for_each(|path| move_object(from, to, path))
     })?;
-    match sync {
-        true => Ok(rustix::fs::fsync(to)?),
-        false => Ok(()),
+    if !sync {
+        return Ok(());
     }
+    // Only now, because each sync makes all durable that was renamed before it.
+    if groups.len() > MAX_SYNCS {
+        return Ok(rustix::fs::syncfs(to)?);
+    }
+    for group in groups {
+        rustix::fs::fsync(fs::open_dir(to, folder(&group[0]))?)?;
+    }
+    Ok(rustix::fs::fsync(to)?)
+}
+
+/// More directories than this are not synced one by one: each has the disk empty its cache.
+const MAX_SYNCS: usize = 8;
+
+fn move_object(from: BorrowedFd<'_>, to: BorrowedFd<'_>, path: &str) -> io::Result<()> {
+    let if_exists = match path.ends_with(".commitmeta") {
+        true => tmpfile::IfExists::Replace,
+        false => tmpfile::IfExists::Keep,
+    };
+    if !tmpfile::rename(from, path, to, path, if_exists)? {
+        rustix::fs::unlinkat(from, path, rustix::fs::AtFlags::empty())?;
+    }
+    Ok(())
 }
 
 impl Repo {
