@@ -7,5 +7,6 @@ mod floods;
 mod objects;
 mod pushers;
 mod receivers;
+mod stalls;
 mod trees;
 mod victim;

@@ -8,7 +8,7 @@ use oxtree_format::Checksum;
 use oxtree_testkit::{BinDir, Repo, Snapshot, Tool};
 use serde_json::{Value, json};
 
-use crate::conversation::{control, frame};
+use crate::conversation::{MIB, control, frame};
 use crate::victim::{MEMORY, Victim, scratch};
 
 /// What a receiver says first: who it is, and its refs.
@@ -21,6 +21,11 @@ fn hello(refs: &Value, more: bool) -> Vec<u8> {
         control(&refs),
     ]
     .concat()
+}
+
+/// As long as a message can be.
+fn long_text() -> String {
+    "x".repeat(900_000)
 }
 
 /// A push to a receiver that says `first`, and then `again` without end, fails with these words.
@@ -113,6 +118,54 @@ fn answers_that_fit_no_question() {
         ),
     ] {
         fails(&victim, what, &says, &[], words);
+    }
+}
+
+#[test]
+fn the_same_without_end() {
+    let victim = Victim::new();
+    let none = json!([]);
+    let text = long_text();
+    let notice = control(&json!({"type": "notice", "text": text}));
+    let short_notice = control(&json!({"type": "notice", "text": "x"})).repeat(10_000);
+    let refs: Vec<Value> = (0..9000)
+        .map(|n| json!([format!("ref/{n}"), Checksum::of(b"x").to_string()]))
+        .collect();
+    let refs = control(&json!({"type": "refs", "refs": refs, "more": true}));
+    let empty = control(&json!({"type": "refs", "refs": [], "more": true})).repeat(10_000);
+    let results = control(&json!({"type": "outcome", "refs": [], "more": true})).repeat(10_000);
+    let bits = frame(b'B', &[]).repeat(10_000);
+    for (what, first, again, words) in [
+        ("notices", hello(&none, false), &notice, "bytes in notices"),
+        (
+            "short notices",
+            hello(&none, false),
+            &short_notice,
+            "is over the limit",
+        ),
+        (
+            "notices among refs",
+            hello(&none, true),
+            &notice,
+            "bytes in notices",
+        ),
+        ("refs", hello(&none, true), &refs, "a conversation in bytes"),
+        ("no refs", hello(&none, true), &empty, "a number of frames"),
+        (
+            "results",
+            hello(&none, false),
+            &results,
+            "a number of frames",
+        ),
+        ("bits", hello(&none, false), &bits, "a number of frames"),
+        (
+            "a greeting",
+            b"OXTREE-RECEIVE".to_vec(),
+            &vec![b'x'; MIB],
+            "does not speak",
+        ),
+    ] {
+        fails(&victim, what, &first, again, words);
     }
 }
 

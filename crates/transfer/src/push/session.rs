@@ -62,6 +62,12 @@ pub struct Session {
     pub turns: u64,
     ours: bool,
     results: Vec<RefOutcome>,
+    /// Frames that the receiver has sent.
+    frames: usize,
+    /// Bytes of their payloads.
+    bytes: usize,
+    /// Bytes of text for the user in them.
+    text: usize,
 }
 
 impl Default for Session {
@@ -82,6 +88,9 @@ impl Default for Session {
             turns: 0,
             ours: false,
             results: Vec::new(),
+            frames: 0,
+            bytes: 0,
+            text: 0,
         }
     }
 }
@@ -89,6 +98,10 @@ impl Default for Session {
 impl Session {
     /// Takes a frame from the receiver.
     pub fn receive(&mut self, frame: Frame) -> Result<Event> {
+        self.frames += 1;
+        self.bytes += frame.payload.len();
+        bounded("a number of frames", self.frames, MAX_FRAMES)?;
+        bounded("a conversation in bytes", self.bytes, MAX_BYTES)?;
         if let (FrameKind::Bitmap, State::Offered { .. }) = (frame.kind, &self.state) {
             self.turn(false);
             return self.bitmap(&frame.payload);
@@ -100,7 +113,11 @@ impl Session {
         match message {
             // These come whenever the receiver likes; nobody waits for them.
             Message::Error { text } => return Err(Error::Remote(text)),
-            Message::Notice { text } => return Ok(Event::Notice(text)),
+            Message::Notice { text } => {
+                self.text += text.len();
+                bounded("a number of bytes in notices", self.text, MAX_TEXT)?;
+                return Ok(Event::Notice(text));
+            }
             Message::Progress { objects } => return Ok(Event::Progress(objects)),
             _ => self.turn(false),
         }
@@ -122,7 +139,7 @@ impl Session {
                 self.partial.extend(partial.into_iter().map(|id| id.0));
                 self.refs
                     .extend(refs.into_iter().map(|(name, commit)| (name.0, commit.0)));
-                bounded("refs", self.refs.len().max(self.partial.len()))?;
+                bounded("refs", self.refs.len().max(self.partial.len()), MAX_LIST)?;
                 if more {
                     return Ok(Event::Continue);
                 }
@@ -131,7 +148,7 @@ impl Session {
             }
             (State::Offered { .. } | State::Sending, Message::Outcome { outcome, more }) => {
                 self.results.extend(outcome.refs);
-                bounded("results", self.results.len())?;
+                bounded("results", self.results.len(), MAX_LIST)?;
                 if more {
                     return Ok(Event::Continue);
                 }
@@ -141,7 +158,7 @@ impl Session {
             }
             (State::Asked(found), Message::Unfinished { pushes, more }) => {
                 found.extend(pushes);
-                bounded("unfinished pushes", found.len())?;
+                bounded("unfinished pushes", found.len(), MAX_LIST)?;
                 if more {
                     return Ok(Event::Continue);
                 }
@@ -200,12 +217,22 @@ impl Session {
 /// More refs, or whatever comes in lists, than this no receiver is believed to have.
 const MAX_LIST: usize = 1 << 18;
 
-fn bounded(what: &'static str, count: usize) -> Result<()> {
-    match count > MAX_LIST {
+/// No push takes so many.
+const MAX_FRAMES: usize = 1 << 20;
+
+/// Far more than the longest lists need.
+const MAX_BYTES: usize = 256 << 20;
+
+/// More text than anybody reads, in bytes.
+const MAX_TEXT: usize = 1 << 20;
+
+/// A receiver that goes on for ever is not listened to for ever.
+fn bounded(what: &'static str, count: usize, limit: usize) -> Result<()> {
+    match count > limit {
         true => Err(Error::Limit {
             what,
             size: count as u64,
-            limit: MAX_LIST as u64,
+            limit: limit as u64,
         }),
         false => Ok(()),
     }
