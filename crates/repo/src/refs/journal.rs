@@ -175,6 +175,29 @@ mod tests {
     }
 
     #[test]
+    fn who_wants_what_a_crash_has_left_undone_gets_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = Repo::create(&dir.path().join("repo"), Mode::Archive, None).unwrap();
+        let (old, new) = (change("b", Some(b"1")), change("b", Some(b"2")));
+        let path = ObjectId::new(ObjectKind::Commit, Checksum::of(b"2")).loose_path(true);
+        let path = dir.path().join("repo/objects").join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "").unwrap();
+        repo.carry_out(std::slice::from_ref(&old)).unwrap();
+        repo.write_file(JOURNAL, write(std::slice::from_ref(&new)).as_bytes())
+            .unwrap();
+        let (refspec, new) = new;
+        let update = RefUpdate {
+            refspec,
+            expected: Expected::Exactly(old.1),
+            new,
+        };
+        repo.update_refs(&[update]).unwrap();
+        let refs: Vec<_> = repo.local_refs().unwrap().into_values().collect();
+        assert_eq!(Some(refs[0]), new);
+    }
+
+    #[test]
     fn all_or_none() {
         let dir = tempfile::tempdir().unwrap();
         let repo = Repo::create(&dir.path().join("repo"), Mode::Archive, None).unwrap();

@@ -127,7 +127,8 @@ impl Repo {
             return Ok(());
         };
         let actual = self.read_ref_file(&ref_path(&update.refspec))?;
-        if actual == expected {
+        // It may be there already: what a crash had left undone was done a moment ago.
+        if actual == expected || actual == update.new {
             return Ok(());
         }
         Err(Error::RefMoved {
