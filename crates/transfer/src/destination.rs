@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 
 use oxtree_format::refs::RefName;
-use oxtree_format::{CommitId, ObjectId};
+use oxtree_format::{CommitId, FileId, ObjectId};
 use oxtree_repo::RefUpdate;
 
 use crate::Result;
@@ -64,6 +64,16 @@ pub trait Quarantine: Send + Sync {
 
     /// Reads an object of exactly `record.len` bytes, and keeps it if it is what `record` says.
     fn put(&self, record: &Record, bytes: &mut dyn Read, max_size: u64) -> Result<()>;
+
+    /// The same of a [`Form::Patch`](crate::protocol::stream::Form::Patch), of which the name of the
+    /// `base`, here or public, was read already.
+    fn put_patched(
+        &self,
+        record: &Record,
+        base: FileId,
+        bytes: &mut dyn Read,
+        max_size: u64,
+    ) -> Result<()>;
 
     /// The bytes of a metadata object, here or public.
     fn load(&self, object: &ObjectId) -> Result<Vec<u8>>;

@@ -19,5 +19,5 @@ pub mod url;
 pub use error::{Error, Result};
 pub use push::plan::{History, Request};
 pub use push::send::Packing;
-pub use push::{Audience, Options, Report, push};
+pub use push::{Audience, Compression, Options, Report, push};
 pub use url::Url;

@@ -3,10 +3,10 @@
 //! so that there is one road only.
 
 use std::collections::{BTreeMap, HashSet};
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use oxtree_format::file::{PREFIX_LEN, header_len};
 use oxtree_format::refs::RefName;
@@ -17,6 +17,7 @@ use rayon::prelude::*;
 use crate::destination::{Destination, Quarantine, Rules};
 use crate::limits::{self, Budget};
 use crate::protocol::message::{Limits, UnfinishedPush};
+use crate::protocol::patch::{self, Patched};
 use crate::protocol::stream::{Form, Record};
 use crate::push::{self, Audience, Options, Report};
 use crate::{Error, Result, receive};
@@ -101,7 +102,7 @@ impl Destination for LocalDestination {
 pub struct LocalQuarantine<'d> {
     transaction: Transaction<'d>,
     budget: Budget,
-    /// Held by whoever has a large metadata object in memory.
+    /// Held by whoever has a large object, or a large base, in memory.
     large: Mutex<()>,
 }
 
@@ -123,7 +124,34 @@ impl Quarantine for LocalQuarantine<'_> {
             Form::Metadata => self.put_metadata(record, bytes),
             Form::Filez => self.put_filez(record, bytes, max_size),
             Form::Plain => self.put_plain(record, bytes, max_size),
+            Form::Patch => Err(Error::Protocol("a patch without a base".to_owned())),
         }
+    }
+
+    fn put_patched(
+        &self,
+        record: &Record,
+        base: FileId,
+        bytes: &mut dyn Read,
+        max_size: u64,
+    ) -> Result<()> {
+        let object = record.object;
+        let corrupt = |reason: &dyn std::fmt::Display| oxtree_repo::Error::corrupt(object, reason);
+        let header = read_header(object, bytes)?;
+        let mut size = [0; 8];
+        bytes.read_exact(&mut size).map_err(|e| corrupt(&e))?;
+        let size = u64::from_be_bytes(size);
+        self.budget.take_up_to(&object, size, size, max_size)?;
+        if size.max(record.len) > patch::MAX_CONTENT * 2 || header.is_symlink() {
+            return Err(corrupt(&"too large for a patch, or no regular file").into());
+        }
+        // Bases are held in memory as a whole: large ones one after the other.
+        let (base, _alone) = self.load_base(object, base)?;
+        let mut content = Patched::new(&base, BufReader::with_capacity(PATCH_BUFFER, bytes));
+        let id = FileId(object.checksum);
+        self.transaction
+            .write_file(&header, size, &mut content, Some(id))?;
+        Ok(())
     }
 
     fn load(&self, object: &ObjectId) -> Result<Vec<u8>> {
@@ -158,7 +186,40 @@ impl Quarantine for LocalQuarantine<'_> {
     }
 }
 
+/// Larger bases are read while no other one is held.
+const LARGE_BASE: u64 = 4 << 20;
+
+/// Bytes of a patch that are read at a time.
+const PATCH_BUFFER: usize = 32 << 10;
+
 impl LocalQuarantine<'_> {
+    /// The content of a file that a patch of `object` refers to.
+    fn load_base(
+        &self,
+        object: ObjectId,
+        base: FileId,
+    ) -> Result<(Vec<u8>, Option<MutexGuard<'_, ()>>)> {
+        let corrupt = |reason: &dyn std::fmt::Display| {
+            let reason = format!("its base, file object {base}: {reason}");
+            oxtree_repo::Error::corrupt(object, reason)
+        };
+        let file = self.transaction.open_file(base).map_err(|e| corrupt(&e))?;
+        if file.size > patch::MAX_CONTENT {
+            return Err(corrupt(&"too large for a base").into());
+        }
+        let alone = (file.size > LARGE_BASE)
+            .then(|| self.large.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut content = Vec::with_capacity(usize::try_from(file.size).unwrap_or(0) + 1);
+        file.content
+            .take(file.size + 1)
+            .read_to_end(&mut content)
+            .map_err(|e| corrupt(&e))?;
+        match content.len() as u64 == file.size {
+            true => Ok((content, alone)),
+            false => Err(corrupt(&"not of the size that it should have").into()),
+        }
+    }
+
     fn put_metadata(&self, record: &Record, bytes: &mut dyn Read) -> Result<()> {
         let object = record.object;
         self.budget.take(&object, record.len, record.len)?;
@@ -202,22 +263,12 @@ impl LocalQuarantine<'_> {
     fn put_plain(&self, record: &Record, bytes: &mut dyn Read, max_size: u64) -> Result<()> {
         let object = record.object;
         let corrupt = |reason: String| Error::from(oxtree_repo::Error::corrupt(object, reason));
-        let mut prefix = [0; PREFIX_LEN];
-        bytes
-            .read_exact(&mut prefix)
-            .map_err(|error| corrupt(error.to_string()))?;
-        let len = header_len(prefix).map_err(|error| corrupt(error.to_string()))?;
+        let header = read_header(object, bytes)?;
         let size = record
             .len
-            .checked_sub((PREFIX_LEN + len) as u64)
+            .checked_sub(header.hashed_bytes().len() as u64)
             .ok_or_else(|| corrupt("header longer than the object".to_owned()))?;
         self.budget.take_up_to(&object, size, size, max_size)?;
-        let mut header = Vec::new();
-        (&mut *bytes)
-            .take(len as u64)
-            .read_to_end(&mut header)
-            .map_err(Error::Connection)?;
-        let header = FileHeader::parse(&header).map_err(|error| corrupt(error.to_string()))?;
         if header.is_symlink() && size > 0 {
             return Err(corrupt("a symbolic link with content".to_owned()));
         }
@@ -235,6 +286,23 @@ pub fn unfinished(found: &Unfinished) -> UnfinishedPush {
         bytes: found.bytes,
         running: found.running,
     }
+}
+
+/// Reads the header of a file object as it is hashed.
+fn read_header(object: ObjectId, bytes: &mut dyn Read) -> Result<FileHeader> {
+    let corrupt = |reason: &dyn std::fmt::Display| oxtree_repo::Error::corrupt(object, reason);
+    let mut prefix = [0; PREFIX_LEN];
+    bytes.read_exact(&mut prefix).map_err(|e| corrupt(&e))?;
+    let len = header_len(prefix).map_err(|e| corrupt(&e))?;
+    let mut header = Vec::new();
+    bytes
+        .take(len as u64)
+        .read_to_end(&mut header)
+        .map_err(|e| corrupt(&e))?;
+    if header.len() < len {
+        return Err(corrupt(&"header longer than the object").into());
+    }
+    Ok(FileHeader::parse(&header).map_err(|e| corrupt(&e))?)
 }
 
 /// Pushes to a repository on this machine.

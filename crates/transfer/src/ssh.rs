@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use oxtree_repo::Repo;
 
@@ -39,6 +40,9 @@ pub struct Ssh {
     said: Arc<Mutex<Vec<String>>>,
     listener: Option<JoinHandle<()>>,
 }
+
+/// How long ssh may take to pass on why we give up.
+const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// Lines of standard error that are kept for the error message.
 const MAX_LINES: usize = 100;
@@ -106,7 +110,8 @@ impl Ssh {
     /// be only a consequence of what ssh has to say.
     pub fn finish(mut self, command: &str, failed: Option<Error>) -> Result<()> {
         if failed.as_ref().is_some_and(|error| !is_consequence(error)) {
-            // Not the connection: nothing is gained by waiting for the far side.
+            // Not the connection: there is only our last word to be passed on.
+            self.wait_briefly();
             let _ = self.child.kill();
         }
         let status = self.child.wait().map_err(Error::Connection)?;
@@ -137,6 +142,15 @@ impl Ssh {
                     .map_or(String::new(), |line| format!(": {line}"))
             )),
         })
+    }
+}
+
+impl Ssh {
+    fn wait_briefly(&mut self) {
+        let since = Instant::now();
+        while since.elapsed() < LAST_WORD && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 

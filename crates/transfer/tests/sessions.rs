@@ -10,7 +10,8 @@ use oxtree_format::{Checksum, CommitId, ObjectId, ObjectKind};
 use oxtree_transfer::protocol::VERSION;
 use oxtree_transfer::protocol::frame::{Frame, FrameKind};
 use oxtree_transfer::protocol::message::{
-    Limits, Message, Outcome, Receiver, WireCommit, WireRef, WireUpdate, put_id, write_bitmap,
+    Limits, Message, Outcome, Progress, Receiver, WireCommit, WireRef, WireUpdate, put_id,
+    write_bitmap,
 };
 use oxtree_transfer::protocol::stream::{Event as StreamEvent, Form, Record, pack};
 use oxtree_transfer::push::session as pushing;
@@ -110,7 +111,11 @@ fn receiver(count: usize) -> Vec<Frame> {
         refs(false),
         bitmap(first),
         bitmap(second),
-        Message::Progress { objects: 1 }.to_frame(),
+        Message::Progress(Progress {
+            objects: 1,
+            ..Progress::default()
+        })
+        .to_frame(),
         Message::Outcome {
             outcome: Outcome::default(),
             more: false,

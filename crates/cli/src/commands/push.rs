@@ -10,7 +10,7 @@ use oxtree_transfer::local::{push_local, status_local};
 use oxtree_transfer::protocol::message::{RefOutcome, Status, UnfinishedPush, WireCommit};
 use oxtree_transfer::push::Report;
 use oxtree_transfer::ssh::{SshOptions, push_ssh, status_ssh};
-use oxtree_transfer::{Audience, History, Options, Packing, Request, Url};
+use oxtree_transfer::{Audience, Compression, History, Options, Packing, Request, Url};
 
 use crate::context::Context;
 use crate::error::{AlreadyReported, Usage};
@@ -59,7 +59,8 @@ pub(crate) struct Args {
     /// Send no more than so many bytes a second; K, M and G are understood (powers of 1024)
     #[arg(long, value_name = "RATE", value_parser = rate)]
     limit_rate: Option<u64>,
-    /// How to pack what is not packed already: auto, none, or 1 (fast) to 9 (small)
+    /// none sends objects as they are stored; 1 (fast) to 9 (small) sends what has changed of each
+    /// file, packed; auto does the one or the other, as the link needs it
     #[arg(long, value_name = "HOW", default_value = "auto", value_parser = compression)]
     compression: Compression,
     /// Give up when the far side neither says nor takes anything for so long, such as 90s, 5m or 1h;
@@ -109,15 +110,12 @@ fn idle_time(text: &str) -> Result<IdleTime, String> {
     ))
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Compression(Option<u32>);
-
 fn compression(text: &str) -> Result<Compression, String> {
     match text {
-        "auto" => Ok(Compression(Packing::default().level)),
-        "none" | "0" => Ok(Compression(None)),
+        "auto" => Ok(Compression::Auto),
+        "none" | "0" => Ok(Compression::None),
         level => match level.parse() {
-            Ok(level @ 1..=9) => Ok(Compression(Some(level))),
+            Ok(level @ 1..=9) => Ok(Compression::Level(level)),
             _ => Err("expected auto, none, or a level from 1 to 9".to_owned()),
         },
     }
@@ -158,9 +156,8 @@ pub(crate) fn run(args: Args, context: &Context<'_>) -> Result<()> {
         },
         dry_run: args.dry_run,
         packing: Packing {
-            level: args.compression.0,
+            compression: args.compression,
             jobs: args.jobs.unwrap_or(0),
-            ..Packing::default()
         },
         rate: args.limit_rate,
         idle: args.timeout.0,
@@ -391,8 +388,8 @@ mod tests {
         for bad in ["", "K", "0", "-1", "1.5M", "99999999999999999999G"] {
             assert!(rate(bad).is_err(), "{bad}");
         }
-        assert_eq!(compression("none").map(|c| c.0), Ok(None));
-        assert_eq!(compression("9").map(|c| c.0), Ok(Some(9)));
+        assert_eq!(compression("none"), Ok(Compression::None));
+        assert_eq!(compression("9"), Ok(Compression::Level(9)));
         assert!(compression("10").is_err() && compression("best").is_err());
     }
 

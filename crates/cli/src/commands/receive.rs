@@ -41,7 +41,7 @@ and how much it takes. Sizes can end with K, M, G or T (powers of 1024), times w
   receive.max-objects=3M         objects that one push sends
   receive.max-ids=3M             objects that it offers
   receive.max-refs=10000         refs that it changes
-  receive.max-memory=128M        memory, about: it bounds what is offered, 40 bytes each, and the
+  receive.max-memory=80M         memory, about: it bounds what is offered, 40 bytes each, and the
                                  size of a commit or folder, a quarter of it
   receive.max-frame-size=1M      of a piece of the protocol; 64K to 1M
   receive.idle-timeout=5m        a pusher that does nothing for so long is dropped; 0 for never

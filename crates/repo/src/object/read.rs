@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use flate2::bufread::DeflateDecoder;
 use oxtree_format::file::{PREFIX_LEN, header_len, split_header};
@@ -138,9 +138,13 @@ impl Repo {
     /// Opens the `.filez` of an archive repository as it is stored, with its size in bytes;
     /// [`None`] if it is not in this very repository.
     pub fn open_filez(&self, id: FileId) -> Result<Option<(File, u64)>> {
+        self.open_filez_in(self.objects(), id)
+    }
+
+    fn open_filez_in(&self, dir: BorrowedFd<'_>, id: FileId) -> Result<Option<(File, u64)>> {
         debug_assert!(self.mode().is_archive());
         let path = self.loose(&id.object());
-        match fs::open_file(self.objects(), &path) {
+        match fs::open_file(dir, &path) {
             Ok(file) => {
                 let size = file
                     .metadata()
@@ -154,18 +158,27 @@ impl Repo {
     }
 
     fn open_own_file(&self, id: FileId) -> Result<Option<FileObject>> {
+        self.open_file_in(self.objects(), id)
+    }
+
+    /// Opens a file object in a directory of the layout of `objects/`.
+    pub(crate) fn open_file_in(
+        &self,
+        dir: BorrowedFd<'_>,
+        id: FileId,
+    ) -> Result<Option<FileObject>> {
         if self.mode().is_archive() {
             return self
-                .open_filez(id)?
+                .open_filez_in(dir, id)?
                 .map(|(file, size)| read_filez(id, file, size))
                 .transpose();
         }
         let path = self.loose(&id.object());
-        let stat = fs::stat(self.objects(), &path).map_err(self.object_io("opening", &path))?;
+        let stat = fs::stat(dir, &path).map_err(self.object_io("opening", &path))?;
         let Some(stat) = stat else { return Ok(None) };
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Symlink => self.open_bare_symlink(id, &path, &stat).map(Some),
-            FileType::RegularFile => self.open_bare_regular(id, &path).map(Some),
+            FileType::Symlink => self.open_bare_symlink(dir, id, &path, &stat).map(Some),
+            FileType::RegularFile => self.open_bare_regular(dir, id, &path).map(Some),
             _ => Err(Error::corrupt(
                 id,
                 "neither a regular file nor a symbolic link",
@@ -175,11 +188,12 @@ impl Repo {
 
     fn open_bare_symlink(
         &self,
+        dir: BorrowedFd<'_>,
         id: FileId,
         path: &str,
         stat: &rustix::fs::Stat,
     ) -> Result<FileObject> {
-        let target = rustix::fs::readlinkat(self.objects(), path, Vec::new())
+        let target = rustix::fs::readlinkat(dir, path, Vec::new())
             .map_err(self.object_io("reading", path))?;
         let target = target
             .into_string()
@@ -197,7 +211,7 @@ impl Repo {
             _ if self.config().disable_xattrs => {}
             _ => {
                 let full = self.path().join("objects").join(path);
-                header.xattrs = xattr::of_link(self.objects(), path.as_bytes(), &full)
+                header.xattrs = xattr::of_link(dir, path.as_bytes(), &full)
                     .map_err(self.object_io("reading extended attributes of", path))?;
             }
         }
@@ -208,8 +222,8 @@ impl Repo {
         })
     }
 
-    fn open_bare_regular(&self, id: FileId, path: &str) -> Result<FileObject> {
-        let file = fs::open_file(self.objects(), path).map_err(self.object_io("opening", path))?;
+    fn open_bare_regular(&self, dir: BorrowedFd<'_>, id: FileId, path: &str) -> Result<FileObject> {
+        let file = fs::open_file(dir, path).map_err(self.object_io("opening", path))?;
         let stat = rustix::fs::fstat(&file).map_err(self.object_io("reading", path))?;
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         let mut header = FileHeader {

@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use oxtree_format::{CommitId, ObjectId, ObjectKind};
+use oxtree_format::{CommitId, FileId, ObjectId, ObjectKind};
 
 use self::staging::{QUARANTINE, folder, move_folders};
 pub(crate) use self::staging::{Staging, move_objects, staged_objects};
@@ -24,7 +24,7 @@ use crate::config::MinFreeSpace;
 use crate::fs;
 use crate::fs::lock::{FileLock, LockKind};
 use crate::refs::RefUpdate;
-use crate::{Error, Repo, Result};
+use crate::{Error, FileObject, Repo, Result};
 
 /// What a transaction has written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -144,6 +144,16 @@ impl<'r> Transaction<'r> {
             }
         }
         self.repo.load_metadata(object)
+    }
+
+    /// Opens a file object that is in this transaction, or in the repository.
+    pub fn open_file(&self, id: FileId) -> Result<FileObject> {
+        if let Some(staging) = &self.staging
+            && let Some(file) = self.repo.open_file_in(staging.dir.as_fd(), id)?
+        {
+            return Ok(file);
+        }
+        self.repo.open_file(id)
     }
 
     /// What was written so far.

@@ -68,10 +68,7 @@ pub enum Message {
         more: bool,
     },
     /// How far the receiver is. Not more often than a few times a second.
-    Progress {
-        /// Objects that were verified and written.
-        objects: u64,
-    },
+    Progress(Progress),
     /// Something for the user to see: a warning, or what a hook prints.
     Notice {
         /// One or more lines.
@@ -92,6 +89,20 @@ pub enum Message {
     },
 }
 
+/// How far the receiver is, and how fast it goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Progress {
+    /// Objects that were verified and written.
+    pub objects: u64,
+    /// Bytes of objects that have come in, as they were packed.
+    pub bytes: u64,
+    /// Milliseconds since the first of them.
+    pub elapsed: u64,
+    /// As many of those it was waiting for more.
+    pub waited: u64,
+}
+
 /// Who the receiver is, what it can do and how much it takes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receiver {
@@ -108,6 +119,13 @@ pub struct Receiver {
     /// What it refuses to go beyond.
     #[serde(default)]
     pub limits: Limits,
+}
+
+impl Receiver {
+    /// Whether it has announced this capability.
+    pub fn can(&self, capability: &str) -> bool {
+        self.capabilities.iter().any(|word| word == capability)
+    }
 }
 
 /// What a receiver takes at the most; 0 where that is said to turn a limit off.
@@ -150,7 +168,7 @@ impl Default for Limits {
             // Zeros in the image of a disk are packed a thousand times and more.
             ratio: 0,
             frame: MAX_FRAME as u64,
-            memory: 128 << 20,
+            memory: 80 << 20,
             idle: 300,
             time: 0,
         }

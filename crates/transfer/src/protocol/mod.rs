@@ -3,10 +3,11 @@
 //!
 //! A line of greeting from each side, and then [frames](frame): control [messages](message) in
 //! JSON, and in binary the ids of objects, a bitmap of those that are wanted, and the
-//! [stream of objects](stream).
+//! [stream of objects](stream), some of which are [patches](patch) of what is there.
 
 pub mod frame;
 pub mod message;
+pub mod patch;
 pub mod stream;
 
 /// The only version so far.
@@ -14,6 +15,9 @@ pub const VERSION: u32 = 1;
 
 /// The capability of a receiver that answers the message `status`.
 pub const STATUS: &str = "status";
+
+/// The capability of a receiver that takes patches, and payloads in zstd.
+pub const SQUEEZE: &str = "squeeze";
 
 /// The first line of the receiver.
 pub const RECEIVER_GREETING: &[u8] = b"OXTREE-RECEIVE\n";

@@ -4,14 +4,17 @@
 //!
 //! A record is an object's id (33 bytes), one byte that says in which form it comes, its length
 //! (u64 big-endian), and that many bytes. A payload is one byte that says how it is packed, and
-//! the piece of the stream; each is packed for itself.
+//! the piece of the stream. Each is packed for itself, but those in zstd, which continue a frame.
 
-use std::io::{Read, Write};
+use std::borrow::Cow;
+use std::fmt;
+use std::io::{self, Read, Write};
 
 use flate2::Compression;
 use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
 use oxtree_format::ObjectId;
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use super::ID_LEN;
 use super::frame::MAX_FRAME;
@@ -27,11 +30,14 @@ pub enum Form {
     Filez = 1,
     /// The bytes that are hashed to name a file object: header and plain content.
     Plain = 2,
+    /// The id of another file object (32 bytes), the header as it is hashed, the size of the content
+    /// (u64 big-endian), and the [patch](super::patch) that makes it of the other's content.
+    Patch = 3,
 }
 
 impl Form {
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Metadata, Self::Filez, Self::Plain]
+        [Self::Metadata, Self::Filez, Self::Plain, Self::Patch]
             .into_iter()
             .find(|form| *form as u8 == byte)
     }
@@ -142,6 +148,14 @@ pub const MAX_PIECE: usize = MAX_FRAME - 1024;
 
 const STORED: u8 = 0;
 const DEFLATED: u8 = 1;
+/// The byte that payloads in zstd begin with.
+pub const ZSTD: u8 = 2;
+
+/// How far back the zstd frames refer at the most, in bytes: so much memory is needed to unpack.
+pub const ZSTD_WINDOW: u64 = 1 << ZSTD_WINDOW_LOG;
+
+/// [`ZSTD_WINDOW`] as a power of two.
+pub const ZSTD_WINDOW_LOG: u32 = 23;
 
 /// Makes a payload of a piece of the stream; deflated, if a level is given and it pays.
 pub fn pack(piece: &[u8], level: Option<u32>) -> Vec<u8> {
@@ -153,30 +167,97 @@ pub fn pack(piece: &[u8], level: Option<u32>) -> Vec<u8> {
             return packed;
         }
     }
-    [&[STORED], piece].concat()
+    let mut payload = Vec::with_capacity(piece.len() + 1);
+    payload.push(STORED);
+    payload.extend_from_slice(piece);
+    payload
 }
 
-/// The piece of the stream in a payload, of at most [`MAX_PIECE`] bytes however well it is packed.
-pub fn unpack(mut payload: Vec<u8>) -> Result<Vec<u8>> {
-    let wrong = |what: &str| Error::Protocol(format!("data frame: {what}"));
-    match payload.first() {
-        Some(&STORED) => {
-            payload.remove(0);
-            Ok(payload)
+/// Takes the payloads of the stream one after the other, and gives the pieces in them.
+#[derive(Default)]
+pub struct Unpacker {
+    /// The frame that is being unpacked.
+    zstd: Option<FrameDecoder>,
+}
+
+impl fmt::Debug for Unpacker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unpacker")
+            .field("within", &self.zstd.is_some())
+            .finish()
+    }
+}
+
+impl Unpacker {
+    /// The next bytes of the stream. However well a payload is packed, it may not hold more than
+    /// [`MAX_PIECE`] bytes; of a zstd frame the last [`ZSTD_WINDOW`] bytes may come later.
+    pub fn unpack<'p>(&mut self, payload: &'p [u8]) -> Result<Cow<'p, [u8]>> {
+        let Some((how, packed)) = payload.split_first() else {
+            return Err(wrong("empty"));
+        };
+        match *how {
+            ZSTD => self.zstd(packed).map(Cow::Owned),
+            _ if self.zstd.is_some() => Err(wrong("begun before the end of the one in zstd")),
+            STORED => Ok(Cow::Borrowed(packed)),
+            DEFLATED => inflate(packed).map(Cow::Owned),
+            _ => Err(wrong("packed in an unknown way")),
         }
-        Some(&DEFLATED) => {
-            let mut piece = Vec::with_capacity(payload.len() * 3);
-            DeflateDecoder::new(&payload[1..])
-                .take(MAX_PIECE as u64 + 1)
-                .read_to_end(&mut piece)
-                .map_err(|error| wrong(&error.to_string()))?;
-            match piece.len() > MAX_PIECE {
-                true => Err(wrong("unpacks to more than a frame may hold")),
-                false => Ok(piece),
+    }
+
+    /// True if all that came in has been given out.
+    pub fn is_at_boundary(&self) -> bool {
+        self.zstd.is_none()
+    }
+
+    /// Whole blocks of one frame, its header before the first.
+    fn zstd(&mut self, mut packed: &[u8]) -> Result<Vec<u8>> {
+        let failed = |error: &dyn fmt::Display| wrong(&error.to_string());
+        let decoder = match &mut self.zstd {
+            Some(decoder) => decoder,
+            none => {
+                let mut decoder = FrameDecoder::new();
+                decoder.set_max_window_size(ZSTD_WINDOW);
+                decoder.init(&mut packed).map_err(|error| failed(&error))?;
+                none.insert(decoder)
+            }
+        };
+        let mut piece = Vec::new();
+        while !packed.is_empty() && !decoder.is_finished() {
+            // A block is 128 KiB at the most.
+            decoder
+                .decode_blocks(&mut packed, BlockDecodingStrategy::UptoBlocks(1))
+                .map_err(|error| failed(&error))?;
+            decoder
+                .collect_to_writer(&mut piece)
+                .map_err(|error| failed(&error))?;
+            if piece.len() > MAX_PIECE && !decoder.is_finished() {
+                return Err(wrong("unpacks to more than a frame may hold"));
             }
         }
-        _ => Err(wrong("packed in an unknown way")),
+        if decoder.is_finished() {
+            self.zstd = None;
+        }
+        match packed.is_empty() {
+            true => Ok(piece),
+            false => Err(wrong("bytes after the end of the zstd frame")),
+        }
     }
+}
+
+fn inflate(packed: &[u8]) -> Result<Vec<u8>> {
+    let mut piece = Vec::with_capacity(packed.len() * 3);
+    DeflateDecoder::new(packed)
+        .take(MAX_PIECE as u64 + 1)
+        .read_to_end(&mut piece)
+        .map_err(|error: io::Error| wrong(&error.to_string()))?;
+    match piece.len() > MAX_PIECE {
+        true => Err(wrong("unpacks to more than a frame may hold")),
+        false => Ok(piece),
+    }
+}
+
+fn wrong(what: &str) -> Error {
+    Error::Protocol(format!("data frame: {what}"))
 }
 
 #[cfg(test)]
@@ -233,12 +314,12 @@ mod tests {
         #[test]
         fn arbitrary_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = decode(&[&bytes]);
-            let _ = unpack(bytes);
+            let _ = Unpacker::default().unpack(&bytes);
         }
 
         #[test]
         fn packing_round_trips(piece in proptest::collection::vec(0..4u8, 0..5000), level in 0..10u32) {
-            prop_assert_eq!(unpack(pack(&piece, Some(level).filter(|l| *l > 0))).unwrap(), piece);
+            prop_assert_eq!(Unpacker::default().unpack(&pack(&piece, Some(level).filter(|l| *l > 0))).unwrap().into_owned(), piece);
         }
     }
 
@@ -246,7 +327,7 @@ mod tests {
     fn a_bomb_is_refused() {
         let bomb = pack(&vec![0; MAX_PIECE + 1], Some(9));
         assert!(bomb.len() < 10_000);
-        assert!(unpack(bomb).is_err());
+        assert!(Unpacker::default().unpack(&bomb).is_err());
     }
 
     #[test]

@@ -14,18 +14,22 @@ use crate::protocol::message::{Limits, Receiver};
 const DEFLATE: u64 = 1040;
 
 /// Checks that the receiver takes these objects, as far as that can be told before they are sent.
-pub(super) fn check_objects(repo: &Repo, objects: &[ObjectId], receiver: &Receiver) -> Result<()> {
+pub(super) fn check_objects(
+    repo: &Repo,
+    objects: &[(ObjectId, u64)],
+    receiver: &Receiver,
+) -> Result<()> {
     let limits = receiver.limits;
     limits.check_objects(objects.len() as u64)?;
     let narrow = receiver.mode == Mode::BareUserOnly.as_str() && repo.mode() != Mode::BareUserOnly;
     let unpacked = objects
         .par_iter()
-        .map(|object| {
+        .map(|(object, stored)| {
             if narrow && object.kind == ObjectKind::File {
                 let id = FileId(object.checksum);
                 check_storable(Mode::BareUserOnly, &repo.open_file(id)?.header, id)?;
             }
-            check_size(repo, object, &limits)
+            check_size(repo, object, *stored, &limits)
         })
         .try_reduce(|| 0, |a, b| Ok(a.saturating_add(b)))?;
     let what = "what a push unpacks to";
@@ -33,8 +37,7 @@ pub(super) fn check_objects(repo: &Repo, objects: &[ObjectId], receiver: &Receiv
 }
 
 /// Checks one object; how large it is unpacked, at the least.
-fn check_size(repo: &Repo, object: &ObjectId, limits: &Limits) -> Result<u64> {
-    let stored = repo.stored_size(object)?;
+fn check_size(repo: &Repo, object: &ObjectId, stored: u64, limits: &Limits) -> Result<u64> {
     let packed = object.kind == ObjectKind::File && repo.mode().is_archive();
     let size = match packed {
         // Only what might be too large is opened.

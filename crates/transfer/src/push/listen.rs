@@ -3,14 +3,14 @@
 //! still sending.
 
 use std::io::{self, BufRead, BufReader, Read};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver as Queue, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::protocol::RECEIVER_GREETING;
 use crate::protocol::frame::{self, Frame, FrameKind};
-use crate::protocol::message::Message;
+use crate::protocol::message::{Message, Progress};
 use crate::{Error, Result};
 
 /// Frames that wait until somebody has time for them.
@@ -22,6 +22,8 @@ pub(super) struct Listener {
     queue: Queue<Result<Option<Frame>>>,
     /// Bytes that have come in.
     heard: Arc<AtomicU64>,
+    /// What the receiver has said of its progress, if nobody has asked since.
+    pace: Arc<Mutex<Option<Progress>>>,
     idle: Option<Duration>,
 }
 
@@ -32,13 +34,26 @@ impl Listener {
         let heard = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&heard);
         let (frames, queue) = sync_channel(FRAMES);
-        std::thread::spawn(move || listen(Counted { from, count }, &frames));
-        Self { queue, heard, idle }
+        let pace = Arc::new(Mutex::new(None));
+        let told = Arc::clone(&pace);
+        std::thread::spawn(move || listen(Counted { from, count }, &frames, &told));
+        Self {
+            queue,
+            heard,
+            pace,
+            idle,
+        }
     }
 
     /// How many bytes have come in.
     pub(super) fn bytes(&self) -> u64 {
         self.heard.load(Ordering::Relaxed)
+    }
+
+    /// What the receiver has said of its progress since the last time.
+    pub(super) fn pace(&self) -> Option<Progress> {
+        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        pace.take()
     }
 
     /// The next frame, waited for as long as there are signs of life.
@@ -77,7 +92,11 @@ impl Listener {
     }
 }
 
-fn listen(from: impl Read, frames: &SyncSender<Result<Option<Frame>>>) {
+fn listen(
+    from: impl Read,
+    frames: &SyncSender<Result<Option<Frame>>>,
+    pace: &Mutex<Option<Progress>>,
+) {
     let mut from = BufReader::with_capacity(64 << 10, from);
     if let Err(error) = read_greeting(&mut from) {
         let _ = frames.send(Err(error));
@@ -85,11 +104,14 @@ fn listen(from: impl Read, frames: &SyncSender<Result<Option<Frame>>>) {
     }
     loop {
         let frame = frame::read(&mut from);
-        let last = match &frame {
-            // Nobody waits for these, and while objects are sent nobody has time for them.
-            Ok(Some(frame)) if is_progress(frame) => continue,
-            frame => !matches!(frame, Ok(Some(_))),
-        };
+        if let Ok(Some(frame)) = &frame
+            && let Some(progress) = progress(frame)
+        {
+            // Only the last one counts, and while objects are sent nobody has time for more.
+            *pace.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
+            continue;
+        }
+        let last = !matches!(frame, Ok(Some(_)));
         // Nobody listens any more: the push is over.
         if frames.send(frame).is_err() || last {
             return;
@@ -97,9 +119,12 @@ fn listen(from: impl Read, frames: &SyncSender<Result<Option<Frame>>>) {
     }
 }
 
-fn is_progress(frame: &Frame) -> bool {
-    frame.kind == FrameKind::Control
-        && matches!(Message::parse(&frame.payload), Ok(Message::Progress { .. }))
+fn progress(frame: &Frame) -> Option<Progress> {
+    let control = frame.kind == FrameKind::Control;
+    match control.then(|| Message::parse(&frame.payload))? {
+        Ok(Message::Progress(progress)) => Some(progress),
+        _ => None,
+    }
 }
 
 /// Whatever comes in before the greeting is not ours: some login shell's banner, or an error of a

@@ -1,33 +1,39 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The pushing end.
 
+mod bases;
 mod check;
+mod link;
 mod listen;
+mod object;
 pub mod plan;
 mod rate;
 pub mod send;
 pub mod session;
+mod similar;
+mod squeeze;
 mod status;
 
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Read, Write};
 use std::time::Duration;
 
+use oxtree_format::CommitId;
 use oxtree_format::refs::RefName;
-use oxtree_format::{CommitId, ObjectId};
 use oxtree_repo::{LockKind, Progress, Repo};
 
 use self::check::check_objects;
+pub use self::link::Compression;
 use self::listen::Listener;
 use self::plan::{Plan, Request, wanted_refs};
 use self::rate::Paced;
-use self::send::Packing;
+use self::send::{Packing, Shipment, piece_for};
 use self::session::{Event, Session};
 pub use self::status::status;
 use crate::limits::check;
 use crate::protocol::frame::{self, FrameKind, MAX_FRAME};
 use crate::protocol::message::{Message, Outcome, bit, put_id};
-use crate::protocol::{ID_LEN, PUSHER_GREETING, VERSION};
+use crate::protocol::{ID_LEN, PUSHER_GREETING, SQUEEZE, VERSION};
 use crate::receive::chain;
 use crate::{Error, Result};
 
@@ -251,15 +257,22 @@ impl<W: Write> Conversation<'_, W> {
                 Event::Outcome(outcome) => return Ok(outcome),
                 Event::Wanted(bitmap) => {
                     let objects = plan.objects.iter().enumerate();
-                    let objects: Vec<ObjectId> = objects
-                        .filter(|(at, _)| bit(&bitmap, *at))
-                        .map(|(_, id)| *id)
-                        .collect();
+                    let objects = objects.filter(|(at, _)| bit(&bitmap, *at));
+                    let objects = Plan::sizes(self.repo, objects.map(|(_, id)| *id).collect())?;
                     report.missing = objects.len() as u64;
-                    report.missing_bytes = Plan::stored_size(self.repo, &objects)?;
+                    report.missing_bytes = objects.iter().map(|(_, size)| size).sum();
                     check_objects(self.repo, &objects, &self.session.receiver)?;
                     if !self.options.dry_run {
-                        self.send(&objects, report.missing_bytes)?;
+                        let shipment = Shipment {
+                            repo: self.repo,
+                            objects: &objects,
+                            steps: &plan.steps,
+                            packing: self.options.packing,
+                            squeezes: self.session.receiver.can(SQUEEZE),
+                            limit_rate: self.options.rate,
+                            piece: piece_for(self.frame_size()),
+                        };
+                        self.send(&shipment, report.missing_bytes)?;
                     }
                 }
                 _ => {}
@@ -267,18 +280,15 @@ impl<W: Write> Conversation<'_, W> {
         }
     }
 
-    fn send(&mut self, objects: &[ObjectId], bytes: u64) -> Result<()> {
+    fn send(&mut self, shipment: &Shipment<'_>, bytes: u64) -> Result<()> {
         self.session.speaking();
         let progress = self.audience.progress;
         progress.start("Sending objects", Some(bytes));
-        let packing = Packing {
-            frame: self.frame_size(),
-            ..self.options.packing
-        };
-        let sent = send::send(self.repo, objects, packing, self.to, progress)
+        let sent = shipment
+            .send(self.to, progress, &|| self.listener.pace())
             .and_then(|()| {
                 self.say(&Message::Sent {
-                    count: objects.len() as u64,
+                    count: shipment.objects.len() as u64,
                 })
             })
             .and_then(|()| self.to.flush().map_err(Error::Connection));

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use oxtree_format::refs::RefName;
 use oxtree_format::{Checksum, Commit, CommitId, ObjectId, ObjectKind};
 use oxtree_repo::{CommitState, Repo, traverse};
+use rayon::prelude::*;
 
 use crate::protocol::message::{RefOutcome, Status, WireCommit, WireRef, WireUpdate};
 use crate::{Error, Result};
@@ -45,6 +46,8 @@ pub struct Plan {
     pub unchanged: Vec<RefOutcome>,
     /// The objects that the receiver may lack, each once; commits come after what they hold.
     pub objects: Vec<ObjectId>,
+    /// Commits that go along, each with the one before it, which the receiver has by then.
+    pub steps: Vec<(CommitId, CommitId)>,
 }
 
 /// The local refs that are asked for; an error names all that are not there.
@@ -147,6 +150,7 @@ impl Plan {
                 return Err(Error::NothingToPush(reason));
             }
             let bases: Vec<CommitId> = base.into_iter().collect();
+            self.steps.extend(base.map(|base| (*commit, base)));
             let objects = traverse::new_objects(&Verified(repo), *commit, &bases)?;
             self.objects
                 .extend(objects.into_iter().filter(|object| seen.insert(*object)));
@@ -159,13 +163,10 @@ impl Plan {
         Ok(())
     }
 
-    /// Bytes of these objects as they are stored here.
-    pub fn stored_size(repo: &Repo, objects: &[ObjectId]) -> Result<u64> {
-        let mut size = 0;
-        for object in objects {
-            size += repo.stored_size(object)?;
-        }
-        Ok(size)
+    /// These objects with their sizes in bytes, as they are stored here.
+    pub fn sizes(repo: &Repo, objects: Vec<ObjectId>) -> Result<Vec<(ObjectId, u64)>> {
+        let size = |object: ObjectId| Ok((object, repo.stored_size(&object)?));
+        objects.into_par_iter().map(size).collect()
     }
 }
 

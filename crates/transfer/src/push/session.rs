@@ -8,7 +8,7 @@ use oxtree_format::refs::RefName;
 
 use crate::protocol::VERSION;
 use crate::protocol::frame::{Frame, FrameKind};
-use crate::protocol::message::{Message, Outcome, Receiver, RefOutcome, UnfinishedPush};
+use crate::protocol::message::{Message, Outcome, Progress, Receiver, RefOutcome, UnfinishedPush};
 use crate::{Error, Result};
 
 #[derive(Debug)]
@@ -38,8 +38,8 @@ pub enum Event {
     Remote,
     /// A bit an id that was offered: 1 where the object is wanted.
     Wanted(Vec<u8>),
-    /// The receiver has so many objects.
-    Progress(u64),
+    /// How fast it goes.
+    Progress(Progress),
     /// Something for the user to read.
     Notice(String),
     /// The pushes that are running or were cut off; the end.
@@ -118,7 +118,7 @@ impl Session {
                 bounded("a number of bytes in notices", self.text, MAX_TEXT)?;
                 return Ok(Event::Notice(text));
             }
-            Message::Progress { objects } => return Ok(Event::Progress(objects)),
+            Message::Progress(progress) => return Ok(Event::Progress(progress)),
             _ => self.turn(false),
         }
         match (&mut self.state, message) {

@@ -20,7 +20,7 @@ pub fn status(
     let mut session = Session::default();
     while session.receive(listener.next()?)? != Event::Remote {}
     let receiver = &session.receiver;
-    if !receiver.capabilities.iter().any(|word| word == STATUS) {
+    if !receiver.can(STATUS) {
         let agent = &receiver.agent;
         let reason = format!("{agent} on the far side cannot say: update it");
         return Err(Error::Remote(reason));

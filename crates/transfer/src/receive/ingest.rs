@@ -4,17 +4,23 @@
 //! The thread that reads the connection cuts the stream into objects and hands them to workers
 //! through a bounded queue: a small object whole, a large one piece by piece through a queue of its
 //! own. An object is checked and named by the worker, and has no name before.
+//!
+//! A patch may have as its base an object that came earlier in the same push: its worker waits
+//! until that one is there.
 
+use std::collections::HashMap;
 use std::io::{self, Read};
 use std::num::NonZero;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{Scope, ScopedJoinHandle};
+
+use oxtree_format::FileId;
 
 use crate::destination::Quarantine;
 use crate::limits::check;
-use crate::protocol::stream::{Event, Record};
+use crate::protocol::stream::{Event, Form, Record};
 use crate::{Error, Result};
 
 /// Objects up to this size wait in memory as a whole.
@@ -26,9 +32,16 @@ const QUEUE: usize = 64;
 /// Pieces of a large object that wait for its worker; each is as large as a frame at the most.
 const PIECES: usize = 4;
 
-enum Job {
-    Small(Record, Vec<u8>),
-    Large(Record, Receiver<Vec<u8>>),
+struct Job {
+    record: Record,
+    /// How many jobs there were before.
+    number: u64,
+    bytes: Bytes,
+}
+
+enum Bytes {
+    Small(Vec<u8>),
+    Large(Receiver<Vec<u8>>),
 }
 
 /// What the reading thread is in the middle of.
@@ -44,12 +57,50 @@ pub struct Ingest<'scope> {
     workers: Vec<ScopedJoinHandle<'scope, ()>>,
     shared: Arc<Shared>,
     max_size: u64,
+    submitted: u64,
 }
 
 #[derive(Default)]
 struct Shared {
     failed: Mutex<Option<Error>>,
     done: AtomicU64,
+    in_flight: InFlight,
+}
+
+/// The file objects that are on their way into the quarantine, each with its job's number.
+#[derive(Default)]
+struct InFlight {
+    files: Mutex<HashMap<FileId, u64>>,
+    landed: Condvar,
+}
+
+impl InFlight {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<FileId, u64>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, job: &Job) {
+        if !job.record.object.kind.is_metadata() {
+            let file = FileId(job.record.object.checksum);
+            self.lock().insert(file, job.number);
+        }
+    }
+
+    fn end(&self, record: &Record) {
+        if !record.object.kind.is_metadata() {
+            self.lock().remove(&FileId(record.object.checksum));
+            self.landed.notify_all();
+        }
+    }
+
+    /// Waits for a file that came before the job of this number. One that comes later is not waited
+    /// for: it may wait for this one.
+    fn wait_for(&self, file: FileId, number: u64) {
+        let earlier =
+            |files: &mut HashMap<FileId, u64>| files.get(&file).is_some_and(|n| *n < number);
+        let waited = self.landed.wait_while(self.lock(), earlier);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
 }
 
 impl Shared {
@@ -96,6 +147,7 @@ impl<'scope> Ingest<'scope> {
             workers,
             shared,
             max_size,
+            submitted: 0,
         }
     }
 
@@ -116,7 +168,7 @@ impl<'scope> Ingest<'scope> {
                 None => Ok(()),
             },
             Event::End => match self.current.take() {
-                Some(Current::Small(record, bytes)) => self.submit(Job::Small(record, bytes)),
+                Some(Current::Small(record, bytes)) => self.submit(record, Bytes::Small(bytes)),
                 _ => self.check(),
             },
         }
@@ -135,10 +187,17 @@ impl<'scope> Ingest<'scope> {
         }
         let (pieces, queue) = sync_channel(PIECES);
         self.current = Some(Current::Large(pieces));
-        self.submit(Job::Large(record, queue))
+        self.submit(record, Bytes::Large(queue))
     }
 
-    fn submit(&mut self, job: Job) -> Result<()> {
+    fn submit(&mut self, record: Record, bytes: Bytes) -> Result<()> {
+        let job = Job {
+            record,
+            number: self.submitted,
+            bytes,
+        };
+        self.submitted += 1;
+        self.shared.in_flight.begin(&job);
         let sent = self
             .jobs
             .as_ref()
@@ -208,35 +267,58 @@ fn work<Q: Quarantine>(
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
         // After a failure the queue is only emptied, so that nobody waits for it.
-        if shared.has_failed() {
-            continue;
-        }
-        let put = match job {
-            Job::Small(record, bytes) => quarantine.put(&record, &mut &bytes[..], max_size),
-            Job::Large(record, pieces) => {
-                let mut pieces = Pieces {
-                    queue: pieces,
-                    piece: Vec::new(),
-                    at: 0,
-                };
-                quarantine.put(&record, &mut pieces, max_size)
+        if !shared.has_failed() {
+            match put(quarantine, &job, shared, max_size) {
+                Ok(()) => drop(shared.done.fetch_add(1, Ordering::Relaxed)),
+                Err(error) => shared.fail(error),
             }
-        };
-        match put {
-            Ok(()) => drop(shared.done.fetch_add(1, Ordering::Relaxed)),
-            Err(error) => shared.fail(error),
         }
+        shared.in_flight.end(&job.record);
     }
 }
 
+fn put<Q: Quarantine>(quarantine: &Q, job: &Job, shared: &Shared, max_size: u64) -> Result<()> {
+    let Job {
+        record,
+        number,
+        bytes,
+    } = job;
+    let mut pieces;
+    let mut small;
+    let bytes: &mut dyn Read = match bytes {
+        Bytes::Small(bytes) => {
+            small = &bytes[..];
+            &mut small
+        }
+        Bytes::Large(queue) => {
+            pieces = Pieces {
+                queue,
+                piece: Vec::new(),
+                at: 0,
+            };
+            &mut pieces
+        }
+    };
+    if record.form != Form::Patch {
+        return quarantine.put(record, bytes, max_size);
+    }
+    let mut base = [0; 32];
+    bytes
+        .read_exact(&mut base)
+        .map_err(|error| oxtree_repo::Error::corrupt(record.object, error))?;
+    let base = FileId(oxtree_format::Checksum(base));
+    shared.in_flight.wait_for(base, *number);
+    quarantine.put_patched(record, base, bytes, max_size)
+}
+
 /// Reads a large object out of its queue.
-struct Pieces {
-    queue: Receiver<Vec<u8>>,
+struct Pieces<'q> {
+    queue: &'q Receiver<Vec<u8>>,
     piece: Vec<u8>,
     at: usize,
 }
 
-impl Read for Pieces {
+impl Read for Pieces<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.at == self.piece.len() {
             match self.queue.recv() {

@@ -19,10 +19,10 @@ use crate::destination::{Destination, Quarantine};
 use crate::patience::{Patience, Timed};
 use crate::protocol::frame::{self, FrameKind, MAX_FRAME};
 use crate::protocol::message::{
-    Limits, Message, Outcome, Receiver, WireCommit, WireRef, write_bitmap,
+    Limits, Message, Outcome, Progress, Receiver, WireCommit, WireRef, write_bitmap,
 };
 use crate::protocol::stream::Event as StreamEvent;
-use crate::protocol::{PUSHER_GREETING, RECEIVER_GREETING, STATUS, VERSION};
+use crate::protocol::{PUSHER_GREETING, RECEIVER_GREETING, SQUEEZE, STATUS, VERSION};
 use crate::{Error, Result};
 
 /// Refs a message: well below a frame, with the longest names.
@@ -33,6 +33,9 @@ const RESULTS_A_MESSAGE: usize = 100;
 
 /// Progress is told once in this time.
 const PROGRESS: Duration = Duration::from_millis(500);
+
+/// The first time it is told earlier: what the link is like is not known yet.
+const FIRST_PROGRESS: Duration = Duration::from_millis(60);
 
 /// Receives one push: reads what the pusher says from `from`, answers on `to`. `open` opens the
 /// destination; where it fails, the pusher is told. [`None`] if the pusher had nothing to do.
@@ -220,7 +223,7 @@ fn introduce<D: Destination>(
         &Message::Receiver(Receiver {
             versions: vec![VERSION],
             agent: agent.to_owned(),
-            capabilities: vec![STATUS.to_owned()],
+            capabilities: vec![STATUS.to_owned(), SQUEEZE.to_owned()],
             mode: destination.mode().to_owned(),
             limits,
         }),
@@ -421,7 +424,13 @@ fn busy<T: Send>(
                 Ok(result) => return result,
                 Err(RecvTimeoutError::Timeout) if listens => {
                     // If the pusher has gone, what was begun is finished all the same.
-                    let told = send(to, &Message::Progress { objects });
+                    let told = send(
+                        to,
+                        &Message::Progress(Progress {
+                            objects,
+                            ..Progress::default()
+                        }),
+                    );
                     listens = told.is_ok() && to.flush().is_ok();
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -443,10 +452,11 @@ fn read_objects<Q: Quarantine>(
 ) -> Result<u64> {
     std::thread::scope(|scope| {
         let mut ingest = Ingest::start(scope, quarantine, limits.object);
-        let mut told = Instant::now();
+        let mut meter = Meter::new();
         let (mut came, mut unpacked) = (0, 0);
         loop {
-            let frame = frame::read(from)?.ok_or_else(|| lost("in the middle of the objects"))?;
+            let frame = meter.wait(|| frame::read(from))?;
+            let frame = frame.ok_or_else(|| lost("in the middle of the objects"))?;
             came += frame.payload.len() as u64;
             let mut on = |event: StreamEvent<'_>| {
                 if let StreamEvent::Bytes(bytes) = &event {
@@ -459,16 +469,57 @@ fn read_objects<Q: Quarantine>(
                 Event::Complete => return ingest.finish(),
                 Event::Continue | Event::Decide | Event::Status | Event::End => {}
             }
-            if told.elapsed() > PROGRESS {
-                told = Instant::now();
-                send(
-                    to,
-                    &Message::Progress {
-                        objects: ingest.done(),
-                    },
-                )?;
+            if let Some(progress) = meter.progress(ingest.done(), came) {
+                send(to, &Message::Progress(progress))?;
                 to.flush().map_err(Error::Connection)?;
             }
         }
     })
+}
+
+/// How fast the objects come in: by it the pusher judges the link.
+struct Meter {
+    begun: Option<Instant>,
+    waited: Duration,
+    told: Duration,
+    interval: Duration,
+}
+
+impl Meter {
+    fn new() -> Self {
+        Self {
+            begun: None,
+            waited: Duration::ZERO,
+            told: Duration::ZERO,
+            interval: FIRST_PROGRESS,
+        }
+    }
+
+    /// Waits for what comes next. The clock starts with the first of it.
+    fn wait<T>(&mut self, read: impl FnOnce() -> T) -> T {
+        let since = Instant::now();
+        let read = read();
+        match self.begun {
+            Some(_) => self.waited += since.elapsed(),
+            None => self.begun = Some(Instant::now()),
+        }
+        read
+    }
+
+    /// What the pusher is to be told now, if anything.
+    fn progress(&mut self, objects: u64, bytes: u64) -> Option<Progress> {
+        let elapsed = self.begun?.elapsed();
+        if elapsed < self.told + self.interval {
+            return None;
+        }
+        self.told = elapsed;
+        self.interval = (self.interval * 2).min(PROGRESS);
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Some(Progress {
+            objects,
+            bytes,
+            elapsed: millis(elapsed),
+            waited: millis(self.waited),
+        })
+    }
 }

@@ -10,7 +10,7 @@ use crate::limits::check;
 use crate::protocol::VERSION;
 use crate::protocol::frame::{Frame, FrameKind};
 use crate::protocol::message::{Limits, Message, WireUpdate, parse_ids};
-use crate::protocol::stream::{Decoder, Event as StreamEvent, Record, unpack};
+use crate::protocol::stream::{Decoder, Event as StreamEvent, Record, Unpacker};
 use crate::{Error, Result};
 
 /// Where the conversation is.
@@ -28,6 +28,7 @@ enum State {
     Receiving {
         wanted: Wanted,
         total: u64,
+        unpacker: Unpacker,
         decoder: Decoder,
     },
     /// All is said.
@@ -91,7 +92,10 @@ impl Session {
             (State::Offering, FrameKind::Ids) => self.ids(&frame.payload),
             (
                 State::Receiving {
-                    wanted, decoder, ..
+                    wanted,
+                    unpacker,
+                    decoder,
+                    ..
                 },
                 FrameKind::Data,
             ) => {
@@ -103,7 +107,7 @@ impl Session {
                     }
                     on_object(event)
                 };
-                decoder.feed(&unpack(frame.payload)?, &mut on)?;
+                decoder.feed(&unpacker.unpack(&frame.payload)?, &mut on)?;
                 Ok(Event::Continue)
             }
             (_, kind) => Err(unexpected(&format!("{kind:?} frame"))),
@@ -164,11 +168,13 @@ impl Session {
                 State::Receiving {
                     wanted,
                     total,
+                    unpacker,
                     decoder,
                 },
                 Message::Sent { count },
             ) => {
-                if wanted.left > 0 || count != *total || !decoder.is_at_boundary() {
+                let is_cut = !decoder.is_at_boundary() || !unpacker.is_at_boundary();
+                if wanted.left > 0 || count != *total || is_cut {
                     let missing = wanted.first_left().map(ToString::to_string);
                     let missing = missing.unwrap_or_else(|| "the rest of an object".to_owned());
                     return Err(unexpected(&format!(
@@ -229,6 +235,7 @@ impl Session {
         self.state = State::Receiving {
             wanted,
             total,
+            unpacker: Unpacker::default(),
             decoder: Decoder::default(),
         };
     }

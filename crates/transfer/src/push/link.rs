@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How much work a byte on the wire is worth: on a fast link none, objects go as they are stored; on
+//! a slow one that of finding patches and packing them well.
+//!
+//! The receiver tells how many bytes it has got in what time, and how much of that it was waiting
+//! for more; we know how long we were waiting to get rid of some. Where both wait, the link is what
+//! is slow, and the receiver's count is what it carries.
+
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::protocol::message::Progress;
+
+/// A link that carries less than this (bytes a second) is slow: finding and packing patches gets
+/// content through at several times that.
+const SLOW: u64 = 40 << 20;
+
+/// Pushes smaller than this are over before anything is measured, and cost little to pack.
+const LITTLE: u64 = 4 << 20;
+
+/// The level of zstd where the link is slow, and where it is very slow.
+const LEVEL: i32 = 6;
+const SLOWER: (u64, i32) = (4 << 20, 9);
+
+/// How the stream is packed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// As the link needs it.
+    #[default]
+    Auto,
+    /// Everything as it is stored.
+    None,
+    /// Patches where there is a base, all packed at this level, 1 to 9.
+    Level(u32),
+}
+
+/// The link as far as it is known.
+#[derive(Debug)]
+pub(super) struct Link {
+    how: Compression,
+    /// The level of zstd; 0 sends objects as they are stored.
+    level: AtomicI32,
+}
+
+impl Link {
+    /// What is to be thought of a link before `bytes` are sent.
+    pub(super) fn new(how: Compression, bytes: u64, limit_rate: Option<u64>) -> Self {
+        let level = match how {
+            Compression::None => 0,
+            Compression::Level(level) => level.try_into().unwrap_or(LEVEL),
+            Compression::Auto => match limit_rate {
+                Some(rate) => level_for(rate),
+                None if bytes < LITTLE => LEVEL,
+                None => 0,
+            },
+        };
+        Self {
+            how,
+            level: AtomicI32::new(level),
+        }
+    }
+
+    /// The level at which to pack now; [`None`] to send things as they are stored.
+    pub(super) fn level(&self) -> Option<i32> {
+        Some(self.level.load(Ordering::Relaxed)).filter(|level| *level > 0)
+    }
+
+    fn is_measured(&self) -> bool {
+        self.how == Compression::Auto && self.level().is_none()
+    }
+}
+
+fn level_for(rate: u64) -> i32 {
+    match rate {
+        rate if rate < SLOWER.0 => SLOWER.1,
+        rate if rate < SLOW => LEVEL,
+        _ => 0,
+    }
+}
+
+/// Measures the link while something is sent.
+#[derive(Debug)]
+pub(super) struct Gauge<'l> {
+    link: &'l Link,
+    /// The receiver's word of the last time.
+    last: Progress,
+    since: Instant,
+    blocked: Duration,
+}
+
+impl<'l> Gauge<'l> {
+    pub(super) fn new(link: &'l Link) -> Self {
+        Self {
+            link,
+            last: Progress::default(),
+            since: Instant::now(),
+            blocked: Duration::ZERO,
+        }
+    }
+
+    /// Notes that writing took so long.
+    pub(super) fn wrote(&mut self, time: Duration) {
+        self.blocked += time;
+    }
+
+    /// Notes what the receiver says, and judges the link by it.
+    pub(super) fn heard(&mut self, now: Progress) {
+        if now.bytes == 0 || !self.link.is_measured() {
+            return;
+        }
+        let elapsed = now.elapsed.saturating_sub(self.last.elapsed).max(1);
+        let waited = now.waited.saturating_sub(self.last.waited);
+        let bytes = now.bytes.saturating_sub(self.last.bytes);
+        let here = self.since.elapsed();
+        let rate = bytes.saturating_mul(1000) / elapsed;
+        tracing::debug!(rate, elapsed, waited, blocked = ?self.blocked, "pace");
+        if waited.saturating_mul(3) > elapsed && self.blocked * 3 > here {
+            self.link.level.store(level_for(rate), Ordering::Relaxed);
+        }
+        self.last = now;
+        self.since = Instant::now();
+        self.blocked = Duration::ZERO;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pace(bytes: u64, elapsed: u64, waited: u64) -> Progress {
+        Progress {
+            objects: 0,
+            bytes,
+            elapsed,
+            waited,
+        }
+    }
+
+    fn judged(paces: &[Progress], blocked: bool) -> Option<i32> {
+        let link = Link::new(Compression::Auto, 1 << 30, None);
+        let mut gauge = Gauge::new(&link);
+        for pace in paces {
+            if blocked {
+                gauge.wrote(Duration::from_secs(1));
+            }
+            gauge.heard(*pace);
+        }
+        link.level()
+    }
+
+    #[test]
+    fn a_slow_link_is_where_both_sides_wait() {
+        let slow = pace(1 << 20, 100, 90);
+        assert_eq!(judged(&[slow], true), Some(LEVEL));
+        // The receiver waits for us, not for the link.
+        assert_eq!(judged(&[slow], false), None);
+        // We wait for the receiver.
+        assert_eq!(judged(&[pace(1 << 20, 100, 5)], true), None);
+        // Fast enough.
+        assert_eq!(judged(&[pace(30 << 20, 100, 90)], true), None);
+        assert_eq!(judged(&[pace(100 << 10, 100, 90)], true), Some(SLOWER.1));
+        // What came before does not count.
+        assert_eq!(
+            judged(&[pace(50 << 20, 100, 9), pace(51 << 20, 200, 99)], true),
+            Some(LEVEL)
+        );
+    }
+
+    #[test]
+    fn what_is_known_before() {
+        let level = |how, bytes, rate| Link::new(how, bytes, rate).level();
+        assert_eq!(level(Compression::Auto, 1000, None), Some(LEVEL));
+        assert_eq!(level(Compression::Auto, 1 << 30, None), None);
+        assert_eq!(
+            level(Compression::Auto, 1 << 30, Some(100_000)),
+            Some(SLOWER.1)
+        );
+        assert_eq!(level(Compression::Level(7), 1 << 30, None), Some(7));
+        assert_eq!(level(Compression::None, 1000, Some(1)), None);
+    }
+}

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One object on its way out: in which form it goes, and its bytes.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{self, Read};
+use std::sync::OnceLock;
+
+use oxtree_format::{CommitId, FileId, ObjectId, ObjectKind};
+use oxtree_repo::{FileContent, FileObject, Repo};
+
+use super::bases;
+use super::similar::{self, Similar, Sketch};
+use crate::protocol::patch::{MAX_CONTENT, Patch, Table};
+use crate::protocol::stream::{Form, Record};
+use crate::{Error, Result};
+
+/// Smaller files are not worth a patch: its base's name alone is 32 bytes that do not pack.
+const MIN_PATCHED: u64 = 256;
+
+/// What a thread needs to make patches, used again and again.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    content: Vec<u8>,
+    base: Vec<u8>,
+    table: Table,
+}
+
+impl Scratch {
+    /// Gives back what only a large file needs.
+    pub(super) fn shrink(&mut self) {
+        for buffer in [&mut self.content, &mut self.base] {
+            buffer.clear();
+            buffer.shrink_to(usize::try_from(MOST_TOGETHER).unwrap_or(0));
+        }
+    }
+}
+
+/// Takes the bytes of the stream.
+pub(super) type Sink<'a> = dyn FnMut(&[u8]) -> Result<()> + 'a;
+
+/// Where objects come from, and what the receiver has that they can be patches of.
+#[derive(Debug)]
+pub(super) struct Source<'r> {
+    repo: &'r Repo,
+    /// Commits that are sent, each with the one that the receiver has before it.
+    steps: &'r [(CommitId, CommitId)],
+    wanted: HashSet<FileId>,
+    bases: OnceLock<HashMap<FileId, FileId>>,
+    similar: Similar,
+}
+
+impl<'r> Source<'r> {
+    pub(super) fn new(
+        repo: &'r Repo,
+        steps: &'r [(CommitId, CommitId)],
+        objects: &[ObjectId],
+    ) -> Self {
+        let files = objects.iter().filter(|id| id.kind == ObjectKind::File);
+        Self {
+            repo,
+            steps,
+            wanted: files.map(|id| FileId(id.checksum)).collect(),
+            bases: OnceLock::new(),
+            similar: Similar::default(),
+        }
+    }
+
+    /// Whether files are deflated as they are stored.
+    pub(super) fn is_packed(&self) -> bool {
+        self.repo.mode().is_archive()
+    }
+
+    /// Whether an object of `stored` bytes would be no smaller however it were packed. Only
+    /// archives tell.
+    pub(super) fn is_incompressible(&self, object: ObjectId, stored: u64) -> Result<bool> {
+        if object.kind != ObjectKind::File || !self.repo.mode().is_archive() {
+            return Ok(false);
+        }
+        let size = self.repo.open_file(FileId(object.checksum))?.size;
+        Ok(packs_badly(stored, size))
+    }
+
+    /// Puts an object into the stream as it is stored.
+    pub(super) fn put_stored(&self, object: ObjectId, to: &mut Sink<'_>) -> Result<()> {
+        if object.kind != ObjectKind::File {
+            let bytes = self.repo.load_metadata(&object)?;
+            put_head(object, Form::Metadata, bytes.len() as u64, to)?;
+            return to(&bytes);
+        }
+        let id = FileId(object.checksum);
+        if self.repo.mode().is_archive()
+            && let Some((mut file, len)) = self.repo.open_filez(id)?
+        {
+            put_head(object, Form::Filez, len, to)?;
+            return copy(object, &mut file, len, to);
+        }
+        let file = self.repo.open_file(id)?;
+        put_plain(object, file, to)
+    }
+
+    /// Puts an object, the one at `place` of the stream, into it in as few bytes as can be once
+    /// they are packed.
+    pub(super) fn put_small(
+        &self,
+        place: usize,
+        object: ObjectId,
+        stored: u64,
+        most: u64,
+        scratch: &mut Scratch,
+        to: &mut Sink<'_>,
+    ) -> Result<()> {
+        if object.kind != ObjectKind::File {
+            return self.put_stored(object, to);
+        }
+        let id = FileId(object.checksum);
+        let mut file = self.repo.open_file(id)?;
+        if self.repo.mode().is_archive() && packs_badly(stored, file.size) {
+            return self.put_stored(object, to);
+        }
+        if file.header.is_symlink() || !(MIN_PATCHED..=most).contains(&file.size) {
+            return put_plain(object, file, to);
+        }
+        let Scratch {
+            content,
+            base: old,
+            table,
+        } = scratch;
+        read(object, &mut file.content, file.size, content)?;
+        let head = file.header.hashed_bytes();
+        if let Some(base) = self.base(place, id, content)?
+            && let Some(patch) = self.patch(base, content, most, old, table)?
+        {
+            let len = 32 + head.len() as u64 + 8 + patch.len();
+            put_head(object, Form::Patch, len, to)?;
+            to(base.as_bytes())?;
+            to(&head)?;
+            to(&file.size.to_be_bytes())?;
+            let mut written = Ok(());
+            patch.write(old, content, &mut |bytes: &[u8]| {
+                if written.is_ok() {
+                    written = to(bytes);
+                }
+            });
+            return written;
+        }
+        put_head(object, Form::Plain, head.len() as u64 + file.size, to)?;
+        to(&head)?;
+        to(content)
+    }
+
+    /// The file that this one may be a patch of.
+    fn base(&self, place: usize, id: FileId, content: &[u8]) -> Result<Option<FileId>> {
+        let bases = match self.bases.get() {
+            Some(bases) => bases,
+            None => {
+                let found = bases::find(self.repo, self.steps, &self.wanted)?;
+                self.bases.get_or_init(|| found)
+            }
+        };
+        if let Some(base) = bases.get(&id) {
+            return Ok(Some(*base));
+        }
+        if (content.len() as u64) < similar::MIN_SIZE {
+            return Ok(None);
+        }
+        Ok(self.similar.find(place, id, &Sketch::of(content)))
+    }
+
+    /// A patch, with the content of its base in `old`, if enough of it is alike.
+    fn patch(
+        &self,
+        base: FileId,
+        content: &[u8],
+        most: u64,
+        old: &mut Vec<u8>,
+        table: &mut Table,
+    ) -> Result<Option<Patch>> {
+        let mut file = match self.repo.open_file(base) {
+            Ok(file) => file,
+            // A commit that is not whole here is no base, but no hindrance either.
+            Err(error) if error.is_missing_object() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        if file.header.is_symlink() || file.size > most {
+            return Ok(None);
+        }
+        read(base.object(), &mut file.content, file.size, old)?;
+        let patch = Patch::with(table, old, content);
+        let worth_it = patch.alike() * 2 >= content.len() as u64;
+        Ok(worth_it.then_some(patch))
+    }
+}
+
+/// The largest content that is patched while others are, too.
+pub(super) const MOST_TOGETHER: u64 = 8 << 20;
+
+/// The largest content that is patched.
+pub(super) const MOST_ALONE: u64 = MAX_CONTENT;
+
+fn packs_badly(stored: u64, size: u64) -> bool {
+    size > 4096 && stored * 10 >= size * 9
+}
+
+fn put_head(object: ObjectId, form: Form, len: u64, to: &mut Sink<'_>) -> Result<()> {
+    let mut head = Vec::new();
+    Record { object, form, len }.put(&mut head);
+    to(&head)
+}
+
+fn put_plain(object: ObjectId, file: FileObject, to: &mut Sink<'_>) -> Result<()> {
+    let head = file.header.hashed_bytes();
+    put_head(object, Form::Plain, head.len() as u64 + file.size, to)?;
+    to(&head)?;
+    let mut content = file.content;
+    match content {
+        FileContent::None => Ok(()),
+        _ => copy(object, &mut content, file.size, to),
+    }
+}
+
+fn read(object: ObjectId, from: &mut impl Read, size: u64, to: &mut Vec<u8>) -> Result<()> {
+    to.clear();
+    to.reserve_exact(usize::try_from(size.min(MAX_CONTENT)).unwrap_or(0) + 1);
+    from.take(size + 1)
+        .read_to_end(to)
+        .map_err(|error| oxtree_repo::Error::corrupt(object, error))?;
+    match to.len() as u64 == size {
+        true => Ok(()),
+        false => Err(changed(object)),
+    }
+}
+
+/// Reads all of it. An object that is shorter or longer than it was is an error.
+fn copy(object: ObjectId, from: &mut impl Read, size: u64, to: &mut Sink<'_>) -> Result<()> {
+    let mut buffer = vec![0; usize::try_from(size).unwrap_or(usize::MAX).min(256 << 10) + 1];
+    let mut left = size;
+    loop {
+        let len = match from.read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(oxtree_repo::Error::corrupt(object, error).into()),
+            Ok(len) => len,
+        };
+        if len == 0 && left == 0 {
+            return Ok(());
+        }
+        left = match left.checked_sub(len as u64) {
+            Some(left) if len > 0 => left,
+            _ => return Err(changed(object)),
+        };
+        to(&buffer[..len])?;
+    }
+}
+
+fn changed(object: ObjectId) -> Error {
+    oxtree_repo::Error::corrupt(object, "it has changed while it was sent").into()
+}
