@@ -142,7 +142,7 @@ impl Quarantine for LocalQuarantine<'_> {
         bytes.read_exact(&mut size).map_err(|e| corrupt(&e))?;
         let size = u64::from_be_bytes(size);
         self.budget.take_up_to(&object, size, size, max_size)?;
-        if size.max(record.len) > patch::MAX_CONTENT * 2 || header.is_symlink() {
+        if size > patch::MAX_CONTENT || header.is_symlink() {
             return Err(corrupt(&"too large for a patch, or no regular file").into());
         }
         // Bases are held in memory as a whole: large ones one after the other.

@@ -3,6 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::sync::mpsc::sync_channel;
 
 use oxtree_format::{Checksum, Hasher};
 
@@ -17,13 +18,16 @@ pub(super) fn buffer_for(size: u64) -> usize {
     usize::try_from(size).map_or(BUFFER, |size| size.saturating_add(1).clamp(64, BUFFER))
 }
 
+/// Pieces that wait to be hashed.
+const PIECES: usize = 4;
+
 /// Content of a size that is known before, hashed as it is read. That it has fewer bytes, or more,
 /// is an error.
 pub(super) struct Exactly<'a> {
     from: &'a mut dyn Read,
     size: u64,
     left: u64,
-    hasher: Hasher,
+    hasher: Option<Hasher>,
 }
 
 impl<'a> Exactly<'a> {
@@ -33,8 +37,34 @@ impl<'a> Exactly<'a> {
             from,
             size,
             left: size,
-            hasher,
+            hasher: Some(hasher),
         }
+    }
+
+    /// The checksum of all of it, hashed by another thread while this one reads: for what is large, and
+    /// takes as long to be read (unpacked, say) as to be hashed.
+    pub(super) fn hash_beside(mut self) -> io::Result<Checksum> {
+        let mut hasher = self.hasher.take().unwrap_or_default();
+        std::thread::scope(|scope| {
+            let (pieces, queue) = sync_channel::<Vec<u8>>(PIECES);
+            let hashing = scope.spawn(move || {
+                queue.iter().for_each(|piece| hasher.update(&piece));
+                hasher.finish()
+            });
+            loop {
+                let mut piece = vec![0; buffer_for(self.left)];
+                let len = self.fill(&mut piece)?;
+                if len == 0 {
+                    break;
+                }
+                piece.truncate(len);
+                let gone = |_| io::Error::other("the hashing thread has ended");
+                pieces.send(piece).map_err(gone)?;
+            }
+            drop(pieces);
+            let crashed = |_| io::Error::other("the hashing thread has crashed");
+            hashing.join().map_err(crashed)
+        })
     }
 
     /// Copies all that is left.
@@ -63,7 +93,7 @@ impl<'a> Exactly<'a> {
     /// The checksum of all that was read, which is to be everything.
     pub(super) fn checksum(self) -> Checksum {
         debug_assert_eq!(self.left, 0);
-        self.hasher.finish()
+        self.hasher.unwrap_or_default().finish()
     }
 }
 
@@ -91,7 +121,9 @@ impl Read for Exactly<'_> {
                 format!("content is longer than {} bytes", self.size),
             )
         })?;
-        self.hasher.update(&buffer[..len]);
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&buffer[..len]);
+        }
         Ok(len)
     }
 }

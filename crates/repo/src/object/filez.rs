@@ -14,6 +14,9 @@ use crate::fs::tmpfile::IfExists;
 use crate::transaction::Transaction;
 use crate::{Error, Result};
 
+/// Larger contents are hashed by a thread of their own.
+const HASHED_BESIDE: u64 = 8 << 20;
+
 impl Transaction<'_> {
     /// Writes a file object from the bytes of its `.filez`, all of which must belong to it. An
     /// archive repository keeps them as they are.
@@ -105,8 +108,14 @@ fn verify_content(id: FileId, header: &FilezHeader, rest: &mut dyn BufRead) -> R
     }
     let mut content = FilezContent(DeflateDecoder::new(rest));
     let mut content = Exactly::new(&mut content, *size, file.hasher());
-    content.copy_to(&mut io::sink()).map_err(corrupt)?;
-    verify(Some(id.object()), &FileId(content.checksum()).object())
+    let checksum = match *size > HASHED_BESIDE {
+        true => content.hash_beside(),
+        false => content
+            .copy_to(&mut io::sink())
+            .map(|()| content.checksum()),
+    };
+    let id_of_content = FileId(checksum.map_err(corrupt)?);
+    verify(Some(id.object()), &id_of_content.object())
 }
 
 fn link_id(header: &FileHeader) -> FileId {

@@ -173,6 +173,12 @@ pub fn pack(piece: &[u8], level: Option<u32>) -> Vec<u8> {
     payload
 }
 
+/// The beginning of a payload that holds a piece of the stream as it is: `head`, and what follows.
+pub fn stored_payload(mut head: Vec<u8>) -> Vec<u8> {
+    head.insert(0, STORED);
+    head
+}
+
 /// Takes the payloads of the stream one after the other, and gives the pieces in them.
 #[derive(Default)]
 pub struct Unpacker {

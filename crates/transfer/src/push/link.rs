@@ -6,7 +6,7 @@
 //! for more; we know how long we were waiting to get rid of some. Where both wait, the link is what
 //! is slow, and the receiver's count is what it carries.
 
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::protocol::message::Progress;
@@ -40,6 +40,8 @@ pub(super) struct Link {
     how: Compression,
     /// The level of zstd; 0 sends objects as they are stored.
     level: AtomicI32,
+    /// It was measured, or need not be.
+    known: AtomicBool,
 }
 
 impl Link {
@@ -57,6 +59,15 @@ impl Link {
         Self {
             how,
             level: AtomicI32::new(level),
+            known: AtomicBool::new(how != Compression::Auto || level > 0),
+        }
+    }
+
+    /// Waits for the first measurement, but not for longer than this.
+    pub(super) fn wait_until_known(&self, time: Duration) {
+        let since = Instant::now();
+        while !self.known.load(Ordering::Relaxed) && since.elapsed() < time {
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 
@@ -86,6 +97,8 @@ pub(super) struct Gauge<'l> {
     last: Progress,
     since: Instant,
     blocked: Duration,
+    /// The last time it looked slow.
+    suspected: bool,
 }
 
 impl<'l> Gauge<'l> {
@@ -95,6 +108,7 @@ impl<'l> Gauge<'l> {
             last: Progress::default(),
             since: Instant::now(),
             blocked: Duration::ZERO,
+            suspected: false,
         }
     }
 
@@ -114,8 +128,18 @@ impl<'l> Gauge<'l> {
         let here = self.since.elapsed();
         let rate = bytes.saturating_mul(1000) / elapsed;
         tracing::debug!(rate, elapsed, waited, blocked = ?self.blocked, "pace");
-        if waited.saturating_mul(3) > elapsed && self.blocked * 3 > here {
-            self.link.level.store(level_for(rate), Ordering::Relaxed);
+        let level = match waited.saturating_mul(3) > elapsed && self.blocked * 3 > here {
+            true => level_for(rate),
+            false => 0,
+        };
+        // Once is not enough: a connection begins slowly, and a machine is busy for a moment.
+        let again = self.suspected;
+        self.suspected = level > 0;
+        if again && level > 0 {
+            self.link.level.store(level, Ordering::Relaxed);
+        }
+        if again || level == 0 {
+            self.link.known.store(true, Ordering::Relaxed);
         }
         self.last = now;
         self.since = Instant::now();
@@ -150,20 +174,22 @@ mod tests {
 
     #[test]
     fn a_slow_link_is_where_both_sides_wait() {
-        let slow = pace(1 << 20, 100, 90);
-        assert_eq!(judged(&[slow], true), Some(LEVEL));
+        // So many bytes every 100 ms, of which the receiver waits so many.
+        let steady = |bytes: u64, waited: u64| {
+            [1, 2].map(|time| pace(bytes * time, 100 * time, waited * time))
+        };
+        assert_eq!(judged(&steady(1 << 20, 90), true), Some(LEVEL));
+        assert_eq!(judged(&steady(1 << 20, 90)[..1], true), None);
         // The receiver waits for us, not for the link.
-        assert_eq!(judged(&[slow], false), None);
+        assert_eq!(judged(&steady(1 << 20, 90), false), None);
         // We wait for the receiver.
-        assert_eq!(judged(&[pace(1 << 20, 100, 5)], true), None);
+        assert_eq!(judged(&steady(1 << 20, 5), true), None);
         // Fast enough.
-        assert_eq!(judged(&[pace(30 << 20, 100, 90)], true), None);
-        assert_eq!(judged(&[pace(100 << 10, 100, 90)], true), Some(SLOWER.1));
-        // What came before does not count.
-        assert_eq!(
-            judged(&[pace(50 << 20, 100, 9), pace(51 << 20, 200, 99)], true),
-            Some(LEVEL)
-        );
+        assert_eq!(judged(&steady(30 << 20, 90), true), None);
+        assert_eq!(judged(&steady(100 << 10, 90), true), Some(SLOWER.1));
+        // A slow beginning is none of a slow link.
+        let begins = [pace(1 << 20, 100, 90), pace(51 << 20, 200, 180)];
+        assert_eq!(judged(&begins, true), None);
     }
 
     #[test]

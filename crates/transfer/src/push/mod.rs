@@ -3,11 +3,13 @@
 
 mod bases;
 mod check;
+mod jobs;
 mod link;
 mod listen;
 mod object;
 pub mod plan;
 mod rate;
+mod room;
 pub mod send;
 pub mod session;
 mod similar;

@@ -2,8 +2,9 @@
 //! One object on its way out: in which form it goes, and its bytes.
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::io::{self, Read};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use oxtree_format::{CommitId, FileId, ObjectId, ObjectKind};
 use oxtree_repo::{FileContent, FileObject, Repo};
@@ -76,8 +77,23 @@ impl<'r> Source<'r> {
         if object.kind != ObjectKind::File || !self.repo.mode().is_archive() {
             return Ok(false);
         }
-        let size = self.repo.open_file(FileId(object.checksum))?.size;
-        Ok(packs_badly(stored, size))
+        let id = FileId(object.checksum);
+        // What is in a parent repository may be stored in another way.
+        Ok(
+            self.repo.has_own_object(&object)?
+                && packs_badly(stored, self.repo.open_file(id)?.size),
+        )
+    }
+
+    /// The head of the record of an archive's file as it is stored, that file, and its size.
+    pub(super) fn open_stored(&self, object: ObjectId) -> Result<(Vec<u8>, Arc<File>, u64)> {
+        let Some((file, len)) = self.repo.open_filez(FileId(object.checksum))? else {
+            return Err(oxtree_repo::Error::not_found(object).into());
+        };
+        let mut head = Vec::new();
+        let form = Form::Filez;
+        Record { object, form, len }.put(&mut head);
+        Ok((head, Arc::new(file), len))
     }
 
     /// Puts an object into the stream as it is stored.
@@ -192,7 +208,7 @@ impl<'r> Source<'r> {
 }
 
 /// The largest content that is patched while others are, too.
-pub(super) const MOST_TOGETHER: u64 = 8 << 20;
+pub(super) const MOST_TOGETHER: u64 = 5 << 19;
 
 /// The largest content that is patched.
 pub(super) const MOST_ALONE: u64 = MAX_CONTENT;

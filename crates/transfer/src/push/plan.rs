@@ -151,7 +151,15 @@ impl Plan {
             }
             let bases: Vec<CommitId> = base.into_iter().collect();
             self.steps.extend(base.map(|base| (*commit, base)));
-            let objects = traverse::new_objects(&Verified(repo), *commit, &bases)?;
+            let mut objects = traverse::new_objects(&Verified(repo), *commit, &bases)?;
+            // What has only moved is found in all of the base (if that is whole here), which takes a
+            // moment.
+            if let Some(base) = base.filter(|_| objects.len() > MANY)
+                && let Ok(there) = traverse::all_objects(repo, base)
+            {
+                let there: HashSet<ObjectId> = there.into_iter().collect();
+                objects.retain(|object| !there.contains(object));
+            }
             self.objects
                 .extend(objects.into_iter().filter(|object| seen.insert(*object)));
             let detached = ObjectId::new(ObjectKind::CommitMeta, commit.0);
@@ -206,6 +214,9 @@ fn unchanged(name: &RefName, commit: CommitId) -> RefOutcome {
         reason: None,
     }
 }
+
+/// More new objects than this are worth a look at the whole of the commit before.
+const MANY: usize = 2000;
 
 /// How far back the receiver's present commit is looked for.
 const MAX_HISTORY: u64 = 100_000;

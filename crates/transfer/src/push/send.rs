@@ -1,36 +1,30 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Sending: from object ids to data frames.
 //!
-//! Objects are put together to jobs. Threads read and prepare them, several jobs at a time; one
-//! packs what they give into one stream, in the order of the jobs; and the one that has called
-//! writes. Queues between them are short, so that memory is bounded and nobody runs ahead of the
-//! link.
+//! Objects are put together to [jobs](super::jobs). Threads read and prepare them, several jobs at
+//! a time; one packs what they give into one stream, in the order of the jobs; and the one that has
+//! called writes. Queues between them are short, so that memory is bounded.
 
+use std::fs::File;
 use std::io::Write;
 use std::num::NonZero;
+use std::os::unix::fs::FileExt;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use oxtree_format::{CommitId, ObjectId, ObjectKind};
 use oxtree_repo::{Progress, Repo};
 
+use super::jobs::{Job, LARGE, jobs};
 use super::link::{Compression, Gauge, Link};
 use super::object::{MOST_ALONE, MOST_TOGETHER, Scratch, Source};
+use super::room::Room;
 use super::squeeze::Squeezer;
 use crate::protocol::frame::{self, FrameKind};
 use crate::protocol::message;
-use crate::protocol::stream::{MAX_PIECE, pack};
+use crate::protocol::stream::{MAX_PIECE, pack, stored_payload};
 use crate::{Error, Result};
-
-/// Objects larger than this are jobs of their own.
-const SMALL: u64 = 256 << 10;
-
-/// About so many bytes of small objects make a job.
-const BATCH: u64 = 512 << 10;
-
-/// Of objects larger than this, one at a time is patched: base and content are held in memory.
-const LARGE: u64 = 1 << 20;
 
 /// Pieces of a job that wait for their turn.
 const PIECES: usize = 2;
@@ -38,8 +32,15 @@ const PIECES: usize = 2;
 /// Pieces that are packed in zstd are smaller: they need not be told apart by the receiver.
 const SQUEEZED_PIECE: usize = 256 << 10;
 
-/// Payloads that wait to be written.
-const PAYLOADS: usize = 6;
+/// Bytes of payloads that wait to be written.
+const WAITING: usize = 3 << 20;
+
+/// Payloads that wait to be written, those that take no memory included.
+const PAYLOADS: usize = 1024;
+
+/// How long jobs wait to hear what the link is like, while something is sent that is as good as
+/// packed.
+const UNKNOWN: Duration = Duration::from_secs(1);
 
 /// The level of deflate where the link is fast.
 const DEFLATE: u32 = 1;
@@ -77,19 +78,28 @@ pub(super) fn piece_for(payload: usize) -> usize {
         .clamp(1, MAX_PIECE)
 }
 
-/// Objects that are read by one thread, one after the other.
-#[derive(Debug, Default)]
-struct Job {
-    objects: Vec<(ObjectId, u64)>,
-    bytes: u64,
-    /// Nothing is to be gained by packing them.
-    as_stored: bool,
+/// A payload.
+enum Payload {
+    /// In memory.
+    Ready(Vec<u8>),
+    /// To be read when its turn has come: so many bytes of a file, after these.
+    File(Vec<u8>, Arc<File>, u64, usize),
+}
+
+impl Payload {
+    /// Bytes of memory.
+    fn memory(&self) -> usize {
+        match self {
+            Self::Ready(payload) => payload.len(),
+            Self::File(..) => 0,
+        }
+    }
 }
 
 /// Bytes of the stream.
 enum Piece {
     /// A payload as it will be sent.
-    Payload(Vec<u8>),
+    Payload(Payload),
     /// To be packed at this level with what came before it.
     Plain(Vec<u8>, i32),
 }
@@ -128,6 +138,7 @@ impl Shipment<'_> {
             0 => std::thread::available_parallelism().map_or(2, NonZero::get),
             jobs => jobs,
         };
+        let room = &Room::new(WAITING);
         std::thread::scope(|scope| {
             let (line, jobs) = sync_channel(threads);
             for _ in 0..threads {
@@ -138,63 +149,62 @@ impl Shipment<'_> {
             let (payloads, ready) = sync_channel(PAYLOADS);
             scope.spawn(move || {
                 let mut squeezer = Squeezer::default();
-                if let Err(error) = squeeze(&mut squeezer, &jobs, &payloads) {
+                if let Err(error) = squeeze(&mut squeezer, &jobs, &payloads, room) {
                     // Nobody listens: the writer has failed, and says why.
                     let _ = payloads.send(Err(error));
                 }
             });
             let mut gauge = Gauge::new(&link);
+            let mut writer = Writer {
+                to,
+                payload: Vec::new(),
+            };
+            let mut written = Ok(());
             for payload in ready {
-                let (payload, bytes) = payload?;
-                let begun = Instant::now();
-                frame::write(to, FrameKind::Data, &payload).map_err(Error::Connection)?;
-                gauge.wrote(begun.elapsed());
-                progress.advance(bytes);
-                if let Some(pace) = heard() {
-                    gauge.heard(pace);
+                written = payload.and_then(|(payload, bytes)| {
+                    let memory = payload.memory();
+                    gauge.wrote(writer.write(payload)?);
+                    room.give(memory);
+                    progress.advance(bytes);
+                    heard().into_iter().for_each(|pace| gauge.heard(pace));
+                    Ok(())
+                });
+                if written.is_err() {
+                    break;
                 }
             }
-            Ok(())
+            room.close();
+            written
         })
     }
 }
 
-/// What belongs together: metadata, which is wanted in any case; what is large and packs badly, while
-/// the link is still unknown; everything else, in the order of the tree.
-fn jobs(source: &Source<'_>, objects: &[(ObjectId, u64)]) -> Result<Vec<Job>> {
-    let (files, metadata): (Vec<_>, Vec<_>) = objects
-        .iter()
-        .partition(|(id, _)| id.kind == ObjectKind::File);
-    let (mut bulky, mut others) = (Vec::new(), Vec::new());
-    batch(metadata, &mut others);
-    let mut rest = Vec::new();
-    for (id, size) in files {
-        if size > LARGE && source.is_incompressible(id, size)? {
-            bulky.push(Job {
-                objects: vec![(id, size)],
-                bytes: size,
-                as_stored: true,
-            });
-        } else {
-            rest.push((id, size));
-        }
-    }
-    others.append(&mut bulky);
-    batch(rest, &mut others);
-    Ok(others)
+/// Writes payloads.
+struct Writer<'w, W> {
+    to: &'w mut W,
+    payload: Vec<u8>,
 }
 
-fn batch(objects: Vec<(ObjectId, u64)>, jobs: &mut Vec<Job>) {
-    let mut job = Job::default();
-    for (id, size) in objects {
-        if size > SMALL || job.bytes + size > BATCH {
-            jobs.extend(Some(std::mem::take(&mut job)).filter(|job| !job.objects.is_empty()));
-        }
-        job.objects.push((id, size));
-        // A record's head, and the header of a bare file, are not free either.
-        job.bytes += size + 128;
+impl<W: Write> Writer<'_, W> {
+    /// How long it took.
+    fn write(&mut self, payload: Payload) -> Result<Duration> {
+        let payload = match &payload {
+            Payload::Ready(payload) => payload,
+            Payload::File(head, file, at, len) => {
+                self.payload.clear();
+                self.payload.extend_from_slice(head);
+                self.payload.resize(head.len() + len, 0);
+                file.read_exact_at(&mut self.payload[head.len()..], *at)
+                    .map_err(|error| {
+                        Error::NothingToPush(format!("an object has changed: {error}"))
+                    })?;
+                &self.payload
+            }
+        };
+        let begun = Instant::now();
+        frame::write(self.to, FrameKind::Data, payload).map_err(Error::Connection)?;
+        Ok(begun.elapsed())
     }
-    jobs.extend(Some(job).filter(|job| !job.objects.is_empty()));
 }
 
 /// Where the threads that read get their work.
@@ -208,12 +218,33 @@ struct Desk<'a> {
     large: Mutex<()>,
 }
 
+/// A job that was given out.
+struct Taken<'d> {
+    /// Which one.
+    at: usize,
+    /// Where its pieces go.
+    pieces: SyncSender<Counted<Piece>>,
+    /// Held while no other large file may be in memory.
+    alone: Option<MutexGuard<'d, ()>>,
+}
+
 impl Desk<'_> {
     /// Does jobs until there are none. Each gets into the line before the next one is given out.
     fn work(&self, line: &SyncSender<Receiver<Counted<Piece>>>) {
         let mut scratch = Scratch::default();
-        while let Some((at, pieces, alone)) = self.take(line) {
-            let level = self.link.level().filter(|_| !self.jobs[at].as_stored);
+        while let Some(Taken { at, pieces, alone }) = self.take(line) {
+            if self.jobs[at].as_stored {
+                if let Err(error) = self.put_whole(at, &pieces) {
+                    let _ = pieces.send(Err(error));
+                    return;
+                }
+                continue;
+            }
+            // Somebody has to be the first, and the others learn from it.
+            if self.jobs[0].as_stored {
+                self.link.wait_until_known(UNKNOWN);
+            }
+            let level = self.link.level();
             let mut out = Out {
                 pieces: &pieces,
                 most: match level {
@@ -237,14 +268,7 @@ impl Desk<'_> {
         }
     }
 
-    fn take(
-        &self,
-        line: &SyncSender<Receiver<Counted<Piece>>>,
-    ) -> Option<(
-        usize,
-        SyncSender<Counted<Piece>>,
-        Option<MutexGuard<'_, ()>>,
-    )> {
+    fn take(&self, line: &SyncSender<Receiver<Counted<Piece>>>) -> Option<Taken<'_>> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let at = *next;
         let job = self.jobs.get(at)?;
@@ -254,7 +278,26 @@ impl Desk<'_> {
         // While the next job is held back: whoever waits for this one is behind it in the line.
         let large = job.bytes > LARGE && !job.as_stored && self.link.level().is_some();
         let alone = large.then(|| self.large.lock().unwrap_or_else(PoisonError::into_inner));
-        Some((at, pieces, alone))
+        Some(Taken { at, pieces, alone })
+    }
+
+    /// Objects of an archive as they are, not even read here.
+    fn put_whole(&self, at: usize, pieces: &SyncSender<Counted<Piece>>) -> Result<()> {
+        for (object, stored) in &self.jobs[at].objects {
+            let (mut head, file, len) = self.source.open_stored(*object)?;
+            let mut done = 0;
+            while done < len {
+                let most = (self.piece - head.len()) as u64;
+                let size = most.min(len - done);
+                let head = stored_payload(std::mem::take(&mut head));
+                let size = usize::try_from(size).unwrap_or(self.piece);
+                let piece = Payload::File(head, Arc::clone(&file), done, size);
+                let told = if done == 0 { *stored } else { 0 };
+                send_piece(pieces, Piece::Payload(piece), told)?;
+                done += size as u64;
+            }
+        }
+        Ok(())
     }
 
     fn put(&self, at: usize, alone: bool, scratch: &mut Scratch, out: &mut Out<'_>) -> Result<()> {
@@ -311,23 +354,27 @@ impl Out<'_> {
         let piece = std::mem::take(&mut self.piece);
         let piece = match self.level {
             Some(level) if Squeezer::WORKS => Piece::Plain(piece, level),
-            Some(level) => Piece::Payload(pack(&piece, u32::try_from(level).ok())),
-            None => Piece::Payload(pack(&piece, self.deflate)),
+            Some(level) => Piece::Payload(Payload::Ready(pack(&piece, u32::try_from(level).ok()))),
+            None => Piece::Payload(Payload::Ready(pack(&piece, self.deflate))),
         };
-        let bytes = std::mem::take(&mut self.bytes);
-        self.pieces
-            .send(Ok((piece, bytes)))
-            .map_err(|_| Error::Connection(std::io::ErrorKind::BrokenPipe.into()))
+        send_piece(self.pieces, piece, std::mem::take(&mut self.bytes))
     }
+}
+
+fn send_piece(pieces: &SyncSender<Counted<Piece>>, piece: Piece, bytes: u64) -> Result<()> {
+    let gone = |_| Error::Connection(std::io::ErrorKind::BrokenPipe.into());
+    pieces.send(Ok((piece, bytes))).map_err(gone)
 }
 
 /// Makes payloads of the pieces of all jobs, in their order.
 fn squeeze(
     squeezer: &mut Squeezer,
     jobs: &Receiver<Receiver<Counted<Piece>>>,
-    payloads: &SyncSender<Counted<Vec<u8>>>,
+    payloads: &SyncSender<Counted<Payload>>,
+    room: &Room,
 ) -> Result<()> {
-    let send = |payload, bytes| {
+    let send = |payload: Payload, bytes| {
+        room.take(payload.memory());
         let gone = |_| Error::Connection(std::io::ErrorKind::BrokenPipe.into());
         payloads.send(Ok((payload, bytes))).map_err(gone)
     };
@@ -335,10 +382,12 @@ fn squeeze(
         for piece in job {
             let (piece, bytes) = piece?;
             match piece {
-                Piece::Plain(piece, level) => send(squeezer.pack(&piece, level)?, bytes)?,
+                Piece::Plain(piece, level) => {
+                    send(Payload::Ready(squeezer.pack(&piece, level)?), bytes)?;
+                }
                 Piece::Payload(payload) => {
                     if let Some(end) = squeezer.end()? {
-                        send(end, 0)?;
+                        send(Payload::Ready(end), 0)?;
                     }
                     send(payload, bytes)?;
                 }
@@ -346,7 +395,7 @@ fn squeeze(
         }
     }
     match squeezer.end()? {
-        Some(end) => send(end, 0),
+        Some(end) => send(Payload::Ready(end), 0),
         None => Ok(()),
     }
 }

@@ -5,21 +5,23 @@
 pub mod admit;
 pub mod derive;
 pub mod ingest;
+mod progress;
 pub mod publish;
 pub mod session;
+mod take_in;
 
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::os::fd::AsFd;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use self::ingest::Ingest;
+use self::progress::busy;
 use self::session::{Event, Session};
+use self::take_in::take_in;
 use crate::destination::{Destination, Quarantine};
 use crate::patience::{Patience, Timed};
 use crate::protocol::frame::{self, FrameKind, MAX_FRAME};
 use crate::protocol::message::{
-    Limits, Message, Outcome, Progress, Receiver, WireCommit, WireRef, write_bitmap,
+    Limits, Message, Outcome, Receiver, WireCommit, WireRef, write_bitmap,
 };
 use crate::protocol::stream::Event as StreamEvent;
 use crate::protocol::{PUSHER_GREETING, RECEIVER_GREETING, SQUEEZE, STATUS, VERSION};
@@ -30,12 +32,6 @@ const REFS_A_MESSAGE: usize = 400;
 
 /// Results a message: with the longest names, and reasons that name other refs.
 const RESULTS_A_MESSAGE: usize = 100;
-
-/// Progress is told once in this time.
-const PROGRESS: Duration = Duration::from_millis(500);
-
-/// The first time it is told earlier: what the link is like is not known yet.
-const FIRST_PROGRESS: Duration = Duration::from_millis(60);
 
 /// Receives one push: reads what the pusher says from `from`, answers on `to`. `open` opens the
 /// destination; where it fails, the pusher is told. [`None`] if the pusher had nothing to do.
@@ -350,176 +346,4 @@ fn answer(to: &mut impl Write, missing: &[bool]) -> Result<()> {
         frame::write(to, FrameKind::Bitmap, part).map_err(Error::Connection)?;
     }
     Ok(())
-}
-
-fn take_in<D: Destination, Q: Quarantine>(
-    destination: &D,
-    quarantine: Q,
-    session: &mut Session,
-    from: &mut impl Read,
-    to: &mut impl Write,
-    limits: Limits,
-    all_is_here: &dyn Fn(),
-) -> Result<Outcome> {
-    let objects = match session.is_waiting() {
-        true => read_objects(&quarantine, session, from, to, limits),
-        false => Ok(0),
-    };
-    all_is_here();
-    let judged = objects.and_then(|objects| {
-        let decide = || admit::decide(destination, &quarantine, &session.updates, &session.commits);
-        Ok((objects, busy(to, objects, decide)?))
-    });
-    let (objects, (mut refs, commits)) = match judged {
-        Ok(judged) => judged,
-        Err(error) => {
-            if is_of_no_use(&error, quarantine.is_resumed()) {
-                // The reason says more than what may go wrong with the tidying up.
-                let _ = quarantine.discard();
-            }
-            return Err(error);
-        }
-    };
-    let mut warnings = Vec::new();
-    if admit::is_refused(&refs) {
-        // All of it was verified: the next try need not send it again.
-        admit::refuse_rest(&mut refs);
-    } else {
-        busy(to, objects, || {
-            publish::publish(quarantine, &mut refs, &commits)
-        })?;
-        if !admit::is_refused(&refs) {
-            warnings = busy(to, objects, || Ok(derive::derive(destination)))?;
-        }
-    }
-    Ok(Outcome {
-        refs,
-        objects,
-        warnings,
-    })
-}
-
-/// Whether what was received is thrown away after this error. Not if the push can be taken up
-/// again, and not what other pushes have left, unless it fills the disk.
-fn is_of_no_use(error: &Error, resumed: bool) -> bool {
-    match error {
-        Error::Connection(_) | Error::Aborted(_) => false,
-        Error::Repo(error) if error.is_no_space() => true,
-        _ => !resumed,
-    }
-}
-
-/// Does what takes long, and tells the pusher meanwhile that nobody has died.
-fn busy<T: Send>(
-    to: &mut impl Write,
-    objects: u64,
-    work: impl FnOnce() -> Result<T> + Send,
-) -> Result<T> {
-    std::thread::scope(|scope| {
-        let (done, result) = sync_channel(1);
-        scope.spawn(move || done.send(work()));
-        let mut listens = true;
-        loop {
-            match result.recv_timeout(PROGRESS) {
-                Ok(result) => return result,
-                Err(RecvTimeoutError::Timeout) if listens => {
-                    // If the pusher has gone, what was begun is finished all the same.
-                    let told = send(
-                        to,
-                        &Message::Progress(Progress {
-                            objects,
-                            ..Progress::default()
-                        }),
-                    );
-                    listens = told.is_ok() && to.flush().is_ok();
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    let reason = "a thread of the receiver has crashed";
-                    return Err(Error::Protocol(reason.to_owned()));
-                }
-            }
-        }
-    })
-}
-
-fn read_objects<Q: Quarantine>(
-    quarantine: &Q,
-    session: &mut Session,
-    from: &mut impl Read,
-    to: &mut impl Write,
-    limits: Limits,
-) -> Result<u64> {
-    std::thread::scope(|scope| {
-        let mut ingest = Ingest::start(scope, quarantine, limits.object);
-        let mut meter = Meter::new();
-        let (mut came, mut unpacked) = (0, 0);
-        loop {
-            let frame = meter.wait(|| frame::read(from))?;
-            let frame = frame.ok_or_else(|| lost("in the middle of the objects"))?;
-            came += frame.payload.len() as u64;
-            let mut on = |event: StreamEvent<'_>| {
-                if let StreamEvent::Bytes(bytes) = &event {
-                    unpacked += bytes.len() as u64;
-                    limits.check_stream(came, unpacked)?;
-                }
-                ingest.feed(event)
-            };
-            match session.receive(frame, &mut on)? {
-                Event::Complete => return ingest.finish(),
-                Event::Continue | Event::Decide | Event::Status | Event::End => {}
-            }
-            if let Some(progress) = meter.progress(ingest.done(), came) {
-                send(to, &Message::Progress(progress))?;
-                to.flush().map_err(Error::Connection)?;
-            }
-        }
-    })
-}
-
-/// How fast the objects come in: by it the pusher judges the link.
-struct Meter {
-    begun: Option<Instant>,
-    waited: Duration,
-    told: Duration,
-    interval: Duration,
-}
-
-impl Meter {
-    fn new() -> Self {
-        Self {
-            begun: None,
-            waited: Duration::ZERO,
-            told: Duration::ZERO,
-            interval: FIRST_PROGRESS,
-        }
-    }
-
-    /// Waits for what comes next. The clock starts with the first of it.
-    fn wait<T>(&mut self, read: impl FnOnce() -> T) -> T {
-        let since = Instant::now();
-        let read = read();
-        match self.begun {
-            Some(_) => self.waited += since.elapsed(),
-            None => self.begun = Some(Instant::now()),
-        }
-        read
-    }
-
-    /// What the pusher is to be told now, if anything.
-    fn progress(&mut self, objects: u64, bytes: u64) -> Option<Progress> {
-        let elapsed = self.begun?.elapsed();
-        if elapsed < self.told + self.interval {
-            return None;
-        }
-        self.told = elapsed;
-        self.interval = (self.interval * 2).min(PROGRESS);
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        Some(Progress {
-            objects,
-            bytes,
-            elapsed: millis(elapsed),
-            waited: millis(self.waited),
-        })
-    }
 }

@@ -28,7 +28,7 @@ enum State {
     Receiving {
         wanted: Wanted,
         total: u64,
-        unpacker: Unpacker,
+        unpacker: Box<Unpacker>,
         decoder: Decoder,
     },
     /// All is said.
@@ -235,7 +235,7 @@ impl Session {
         self.state = State::Receiving {
             wanted,
             total,
-            unpacker: Unpacker::default(),
+            unpacker: Box::default(),
             decoder: Decoder::default(),
         };
     }

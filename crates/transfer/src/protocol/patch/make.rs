@@ -15,7 +15,7 @@ const WORD: usize = 16;
 const STRIDE: usize = 8;
 
 /// Places in the table at the most, as a power of two.
-const MAX_BITS: u32 = 20;
+const MAX_BITS: u32 = 19;
 
 /// So many bytes in a row that differ, net of those that agree, end what is alike.
 const PATIENCE: i32 = 32;
@@ -26,10 +26,13 @@ const AHEAD: usize = 64;
 /// Another alignment has to agree for so many bytes to be taken.
 const BETTER: usize = 24;
 
+/// Runs that are this long and the same are not sent.
+const SAME: usize = 96;
+
 /// Differences that are written at a time.
 const PIECE: usize = 64 << 10;
 
-/// A step costs three numbers: shorter runs are no gain.
+/// A step costs four numbers: shorter runs are no gain.
 const SHORTEST: usize = 8;
 
 /// A patch, as long as the content and its base are at hand.
@@ -76,7 +79,10 @@ impl Patch {
 
     /// How many bytes of the content have something alike in the base.
     pub fn alike(&self) -> u64 {
-        self.steps.iter().map(|step| step.alike as u64).sum()
+        self.steps
+            .iter()
+            .map(|step| (step.alike + step.same) as u64)
+            .sum()
     }
 
     /// Writes the patch, whose base and content are the ones that it was made of.
@@ -98,8 +104,8 @@ impl Patch {
                 differences.extend(new.iter().zip(old).map(|(new, old)| new.wrapping_sub(*old)));
                 to(&differences);
             }
-            at += step.alike;
-            from += step.alike;
+            at += step.alike + step.same;
+            from += step.alike + step.same;
         }
     }
 }
@@ -233,15 +239,36 @@ impl Maker<'_> {
         })
     }
 
+    /// Makes steps of what is alike: wherever a long run is the same, one ends.
     fn step(&mut self, start: usize, from: usize, len: usize) {
+        let (base, content) = (
+            &self.base[from..from + len],
+            &self.content[start..start + len],
+        );
+        let (mut begun, mut at) = (0, 0);
+        while at < len {
+            let same = common(&base[at..], &content[at..]);
+            if same >= SAME || (same > 0 && at + same == len) {
+                self.push(start + begun, from + begun, at - begun, same);
+                begun = at + same;
+            }
+            at += same + 1;
+        }
+        if begun < len || len == 0 {
+            self.push(start + begun, from + begun, len - begun, 0);
+        }
+    }
+
+    fn push(&mut self, start: usize, from: usize, alike: usize, same: usize) {
         self.steps.push(Step {
             fresh: start - self.done,
-            alike: len,
+            alike,
+            same,
             // Both are below 2^32.
             seek: from as i64 - self.at as i64,
         });
-        self.done = start + len;
-        self.at = from + len;
+        self.done = start + alike + same;
+        self.at = from + alike + same;
     }
 }
 

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How much may wait in a queue, in bytes: what is packed well is small, and may be far ahead of what
+//! the link has carried.
+
+use std::sync::{Condvar, Mutex, PoisonError};
+
+/// Room for what waits.
+#[derive(Debug)]
+pub(super) struct Room {
+    /// Bytes that are taken; none once nobody takes anything away any more.
+    taken: Mutex<Option<usize>>,
+    freed: Condvar,
+    most: usize,
+}
+
+impl Room {
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            taken: Mutex::new(Some(0)),
+            freed: Condvar::new(),
+            most,
+        }
+    }
+
+    /// Waits until there is room for `bytes`, and takes it. What is larger than all the room waits
+    /// until nothing else is there.
+    pub(super) fn take(&self, bytes: usize) {
+        let full = |taken: &mut Option<usize>| {
+            taken.is_some_and(|taken| taken > 0 && taken + bytes > self.most)
+        };
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.freed.wait_while(taken, full);
+        let mut taken = waited.unwrap_or_else(PoisonError::into_inner);
+        *taken = taken.map(|taken| taken + bytes);
+    }
+
+    /// Gives it back.
+    pub(super) fn give(&self, bytes: usize) {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        *taken = taken.map(|taken| taken.saturating_sub(bytes));
+        self.freed.notify_all();
+    }
+
+    /// Nobody is to wait any more: nothing will be taken away.
+    pub(super) fn close(&self) {
+        *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.freed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    #[test]
+    fn who_finds_no_room_waits_until_there_is_some() {
+        let room = &Room::new(10);
+        // Larger than everything, and yet alone.
+        room.take(11);
+        std::thread::scope(|scope| {
+            let (done, waiting) = channel();
+            scope.spawn(move || {
+                room.take(5);
+                room.take(5);
+                done.send(1).unwrap();
+                room.take(1);
+                done.send(2).unwrap();
+            });
+            assert!(waiting.recv_timeout(Duration::from_millis(20)).is_err());
+            room.give(11);
+            assert_eq!(waiting.recv(), Ok(1));
+            assert!(waiting.recv_timeout(Duration::from_millis(20)).is_err());
+            room.close();
+            assert_eq!(waiting.recv(), Ok(2));
+        });
+    }
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Telling the pusher how far we are, and that nobody has died.
+
+use std::io::Write;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+
+use super::send;
+use crate::protocol::message::{Message, Progress};
+use crate::{Error, Result};
+
+/// Progress is told once in this time.
+const PROGRESS: Duration = Duration::from_millis(500);
+
+/// The first time it is told earlier: what the link is like is not known yet.
+const FIRST_PROGRESS: Duration = Duration::from_millis(60);
+
+/// Does what takes long, and tells the pusher meanwhile that nobody has died.
+pub(super) fn busy<T: Send>(
+    to: &mut impl Write,
+    objects: u64,
+    work: impl FnOnce() -> Result<T> + Send,
+) -> Result<T> {
+    std::thread::scope(|scope| {
+        let (done, result) = sync_channel(1);
+        scope.spawn(move || done.send(work()));
+        let mut listens = true;
+        loop {
+            match result.recv_timeout(PROGRESS) {
+                Ok(result) => return result,
+                Err(RecvTimeoutError::Timeout) if listens => {
+                    // If the pusher has gone, what was begun is finished all the same.
+                    let told = send(
+                        to,
+                        &Message::Progress(Progress {
+                            objects,
+                            ..Progress::default()
+                        }),
+                    );
+                    listens = told.is_ok() && to.flush().is_ok();
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    let reason = "a thread of the receiver has crashed";
+                    return Err(Error::Protocol(reason.to_owned()));
+                }
+            }
+        }
+    })
+}
+
+/// How fast the objects come in: by it the pusher judges the link.
+pub(super) struct Meter {
+    begun: Option<Instant>,
+    waited: Duration,
+    told: Duration,
+    interval: Duration,
+}
+
+impl Meter {
+    pub(super) fn new() -> Self {
+        Self {
+            begun: None,
+            waited: Duration::ZERO,
+            told: Duration::ZERO,
+            interval: FIRST_PROGRESS,
+        }
+    }
+
+    /// Waits for what comes next. The clock starts with the first of it.
+    pub(super) fn wait<T>(&mut self, read: impl FnOnce() -> T) -> T {
+        let since = Instant::now();
+        let read = read();
+        match self.begun {
+            Some(_) => self.waited += since.elapsed(),
+            None => self.begun = Some(Instant::now()),
+        }
+        read
+    }
+
+    /// What the pusher is to be told now, if anything.
+    pub(super) fn progress(&mut self, objects: u64, bytes: u64) -> Option<Progress> {
+        let elapsed = self.begun?.elapsed();
+        if elapsed < self.told + self.interval {
+            return None;
+        }
+        self.told = elapsed;
+        self.interval = (self.interval * 2).min(PROGRESS);
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Some(Progress {
+            objects,
+            bytes,
+            elapsed: millis(elapsed),
+            waited: millis(self.waited),
+        })
+    }
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! From the first object to the outcome: ingest, admit, publish, derive.
+
+use std::io::{Read, Write};
+
+use super::ingest::Ingest;
+use super::progress::{Meter, busy};
+use super::session::{Event, Session};
+use super::{admit, derive, lost, publish, send};
+use crate::destination::{Destination, Quarantine};
+use crate::protocol::frame;
+use crate::protocol::message::{Limits, Message, Outcome};
+use crate::protocol::stream::Event as StreamEvent;
+use crate::{Error, Result};
+
+pub(super) fn take_in<D: Destination, Q: Quarantine>(
+    destination: &D,
+    quarantine: Q,
+    session: &mut Session,
+    from: &mut impl Read,
+    to: &mut impl Write,
+    limits: Limits,
+    all_is_here: &dyn Fn(),
+) -> Result<Outcome> {
+    let objects = match session.is_waiting() {
+        true => read_objects(&quarantine, session, from, to, limits),
+        false => Ok(0),
+    };
+    all_is_here();
+    let judged = objects.and_then(|objects| {
+        let decide = || admit::decide(destination, &quarantine, &session.updates, &session.commits);
+        Ok((objects, busy(to, objects, decide)?))
+    });
+    let (objects, (mut refs, commits)) = match judged {
+        Ok(judged) => judged,
+        Err(error) => {
+            if is_of_no_use(&error, quarantine.is_resumed()) {
+                // The reason says more than what may go wrong with the tidying up.
+                let _ = quarantine.discard();
+            }
+            return Err(error);
+        }
+    };
+    let mut warnings = Vec::new();
+    if admit::is_refused(&refs) {
+        // All of it was verified: the next try need not send it again.
+        admit::refuse_rest(&mut refs);
+    } else {
+        busy(to, objects, || {
+            publish::publish(quarantine, &mut refs, &commits)
+        })?;
+        if !admit::is_refused(&refs) {
+            warnings = busy(to, objects, || Ok(derive::derive(destination)))?;
+        }
+    }
+    Ok(Outcome {
+        refs,
+        objects,
+        warnings,
+    })
+}
+
+/// Whether what was received is thrown away after this error. Not if the push can be taken up
+/// again, and not what other pushes have left, unless it fills the disk.
+fn is_of_no_use(error: &Error, resumed: bool) -> bool {
+    match error {
+        Error::Connection(_) | Error::Aborted(_) => false,
+        Error::Repo(error) if error.is_no_space() => true,
+        _ => !resumed,
+    }
+}
+
+fn read_objects<Q: Quarantine>(
+    quarantine: &Q,
+    session: &mut Session,
+    from: &mut impl Read,
+    to: &mut impl Write,
+    limits: Limits,
+) -> Result<u64> {
+    std::thread::scope(|scope| {
+        let mut ingest = Ingest::start(scope, quarantine, limits.object);
+        let mut meter = Meter::new();
+        let (mut came, mut unpacked) = (0, 0);
+        loop {
+            let frame = meter.wait(|| frame::read(from))?;
+            let frame = frame.ok_or_else(|| lost("in the middle of the objects"))?;
+            came += frame.payload.len() as u64;
+            let mut on = |event: StreamEvent<'_>| {
+                if let StreamEvent::Bytes(bytes) = &event {
+                    unpacked += bytes.len() as u64;
+                    limits.check_stream(came, unpacked)?;
+                }
+                ingest.feed(event)
+            };
+            match session.receive(frame, &mut on)? {
+                Event::Complete => return ingest.finish(),
+                Event::Continue | Event::Decide | Event::Status | Event::End => {}
+            }
+            if let Some(progress) = meter.progress(ingest.done(), came) {
+                send(to, &Message::Progress(progress))?;
+                to.flush().map_err(Error::Connection)?;
+            }
+        }
+    })
+}
