@@ -39,7 +39,7 @@ and how much it takes. Sizes can end with K, M, G or T (powers of 1024), times w
   receive.max-ratio=0            how many times larger that may be than what came; 0 for no such
                                  bound: an empty disk image is packed a thousand times
   receive.max-objects=3M         objects that one push sends
-  receive.max-ids=3M             objects that it offers
+  receive.max-ids=2M             objects that it offers
   receive.max-refs=10000         refs that it changes
   receive.max-memory=80M         memory, about: it bounds what is offered, 40 bytes each, and the
                                  size of a commit or folder, a quarter of it

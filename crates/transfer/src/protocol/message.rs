@@ -160,7 +160,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             refs: 10_000,
-            ids: 3 << 20,
+            ids: 2 << 20,
             objects: 3 << 20,
             object: 64 << 30,
             bytes: 1 << 40,
