@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Sending: from object ids to data frames.
 //!
-//! Objects are put together to [jobs](super::jobs). Threads read and prepare them, several jobs at
+//! Objects are put together to jobs. Threads read and prepare them, several jobs at
 //! a time; one packs what they give into one stream, in the order of the jobs; and the one that has
 //! called writes. Queues between them are short, so that memory is bounded.
 
