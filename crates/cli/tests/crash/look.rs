@@ -3,37 +3,65 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+
+use flate2::read::DeflateDecoder;
+use oxtree_format::Checksum;
 
 /// Objects and refs of a repository. Objects are loose paths, `12/34….filez`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Look {
     pub(crate) public: BTreeSet<String>,
     pub(crate) staged: BTreeSet<String>,
-    /// How large those are: the one that was being written has its name, but not all its bytes.
-    pub(crate) staged_sizes: BTreeMap<String, u64>,
+    /// Of those, the ones that are all there: what was being written has its name, but not all its
+    /// bytes.
+    pub(crate) whole: BTreeSet<String>,
     pub(crate) refs: BTreeMap<String, String>,
 }
 
 impl Look {
     pub(crate) fn at(repo: &Path) -> Self {
-        let staged_sizes: BTreeMap<String, u64> = quarantines(repo)
-            .iter()
-            .flat_map(|dir| {
-                let size = |path: &String| fs::metadata(dir.join(path)).map_or(0, |m| m.len());
-                let sized = objects(dir)
-                    .into_iter()
-                    .map(move |path| (size(&path), path));
-                sized.map(|(size, path)| (path, size)).collect::<Vec<_>>()
-            })
-            .collect();
+        let (mut staged, mut whole) = (BTreeSet::new(), BTreeSet::new());
+        for dir in quarantines(repo) {
+            for object in objects(&dir) {
+                if is_whole(&dir, &object) {
+                    whole.insert(object.clone());
+                }
+                staged.insert(object);
+            }
+        }
         Self {
             public: objects(&repo.join("objects")),
-            staged: staged_sizes.keys().cloned().collect(),
-            staged_sizes,
+            staged,
+            whole,
             refs: refs(repo),
         }
     }
+}
+
+/// Whether an object of an archive is what its name says (or, packed, can be unpacked).
+fn is_whole(dir: &Path, object: &str) -> bool {
+    let Ok(bytes) = fs::read(dir.join(object)) else {
+        return false;
+    };
+    if !object.ends_with(".filez") {
+        let name = object.replace('/', "");
+        let checksum = Checksum::of(&bytes).to_hex();
+        return name.starts_with(&checksum) && !name.ends_with(".commitmeta");
+    }
+    // The length of the header, padding, the header, which begins with the size of the content.
+    let Some((prefix, rest)) = bytes.split_first_chunk::<8>() else {
+        return false;
+    };
+    let len = u32::from_be_bytes([prefix[0], prefix[1], prefix[2], prefix[3]]) as usize;
+    let (Some(size), Some(packed)) = (rest.first_chunk::<8>(), rest.get(len..)) else {
+        return false;
+    };
+    let mut content = Vec::new();
+    let unpacked = DeflateDecoder::new(packed).read_to_end(&mut content);
+    let is_link = packed.is_empty() && *size == [0; 8];
+    is_link || (unpacked.is_ok() && content.len() as u64 == u64::from_be_bytes(*size))
 }
 
 /// Names in a directory; none if it is not there, or not any more.

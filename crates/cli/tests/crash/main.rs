@@ -5,4 +5,5 @@
 mod commit;
 mod look;
 mod push;
+mod restart;
 mod rig;

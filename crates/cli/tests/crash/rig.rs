@@ -102,13 +102,8 @@ impl Version {
 
     /// What `look` lacks of it, and how many bytes that is.
     pub(crate) fn missing(&self, look: &Look) -> (BTreeSet<&str>, u64) {
-        let lacks = |path: &str, size: u64| {
-            !look.public.contains(path) && look.staged_sizes.get(path) != Some(&size)
-        };
-        let missing = self
-            .objects
-            .iter()
-            .filter(|(path, size)| lacks(path, **size));
+        let lacks = |path: &str| !look.public.contains(path) && !look.whole.contains(path);
+        let missing = self.objects.iter().filter(|(path, _)| lacks(path));
         let bytes = missing.clone().map(|(_, size)| size).sum();
         (missing.map(|(path, _)| path.as_str()).collect(), bytes)
     }
