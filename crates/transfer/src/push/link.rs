@@ -6,7 +6,7 @@
 //! for more; we know how long we were waiting to get rid of some. Where both wait, the link is what
 //! is slow, and the receiver's count is what it carries.
 
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::protocol::message::Progress;
@@ -42,6 +42,8 @@ pub(super) struct Link {
     level: AtomicI32,
     /// It was measured, or need not be.
     known: AtomicBool,
+    /// Bytes still to be written that go as they are, whatever the link is like.
+    ahead: AtomicU64,
 }
 
 impl Link {
@@ -60,15 +62,34 @@ impl Link {
             how,
             level: AtomicI32::new(level),
             known: AtomicBool::new(how != Compression::Auto || level > 0),
+            ahead: AtomicU64::new(0),
         }
     }
 
-    /// Waits for the first measurement, but not for longer than this.
-    pub(super) fn wait_until_known(&self, time: Duration) {
-        let since = Instant::now();
-        while !self.known.load(Ordering::Relaxed) && since.elapsed() < time {
+    /// Notes that so many bytes are sent first, by which the link can be measured.
+    pub(super) fn begin_with(&self, bytes: u64) {
+        self.ahead.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Notes that so many of them have been written.
+    pub(super) fn wrote_ahead(&self, bytes: u64) {
+        let less = |ahead: u64| Some(ahead.saturating_sub(bytes));
+        // Never fails: there is always a value.
+        let _ = self
+            .ahead
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// Waits for the first measurement, but only as long as the link has something to carry.
+    pub(super) fn wait_until_known(&self) {
+        while !self.known.load(Ordering::Relaxed) && self.ahead.load(Ordering::Relaxed) > 0 {
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// Nobody is to wait for a measurement any more.
+    pub(super) fn stop_measuring(&self) {
+        self.known.store(true, Ordering::Relaxed);
     }
 
     /// The level at which to pack now; [`None`] to send things as they are stored.
@@ -190,6 +211,24 @@ mod tests {
         // A slow beginning is none of a slow link.
         let begins = [pace(1 << 20, 100, 90), pace(51 << 20, 200, 180)];
         assert_eq!(judged(&begins, true), None);
+    }
+
+    #[test]
+    fn nobody_waits_for_a_link_that_carries_nothing() {
+        let link = Link::new(Compression::Auto, 1 << 30, None);
+        link.wait_until_known();
+        link.begin_with(10);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| link.wait_until_known());
+            link.wrote_ahead(4);
+            std::thread::sleep(Duration::from_millis(20));
+            assert!(!waiting.is_finished());
+            link.wrote_ahead(7);
+            waiting.join().unwrap();
+        });
+        link.begin_with(10);
+        link.stop_measuring();
+        link.wait_until_known();
     }
 
     #[test]

@@ -54,9 +54,10 @@ impl<'r> Source<'r> {
     pub(super) fn new(
         repo: &'r Repo,
         steps: &'r [(CommitId, CommitId)],
-        objects: &[ObjectId],
+        objects: &[(ObjectId, u64)],
     ) -> Self {
-        let files = objects.iter().filter(|id| id.kind == ObjectKind::File);
+        let ids = objects.iter().map(|(id, _)| id);
+        let files = ids.filter(|id| id.kind == ObjectKind::File);
         Self {
             repo,
             steps,

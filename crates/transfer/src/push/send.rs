@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Sending: from object ids to data frames.
 //!
-//! Objects are put together to jobs. Threads read and prepare them, several jobs at
-//! a time; one packs what they give into one stream, in the order of the jobs; and the one that has
-//! called writes. Queues between them are short, so that memory is bounded.
+//! Objects are put together to jobs. Threads read and prepare them, several jobs at a time; one packs
+//! what they give into one stream, in the order of the jobs; and the one that has called writes.
+//! Queues between them are short, so that memory is bounded.
 
 use std::fs::File;
 use std::io::Write;
@@ -29,7 +29,7 @@ use crate::{Error, Result};
 /// Pieces of a job that wait for their turn.
 const PIECES: usize = 2;
 
-/// Pieces that are packed in zstd are smaller: they need not be told apart by the receiver.
+/// Pieces that are packed in zstd are smaller: several wait at a time, and less is held by them.
 const SQUEEZED_PIECE: usize = 256 << 10;
 
 /// Bytes of payloads that wait to be written.
@@ -37,10 +37,6 @@ const WAITING: usize = 3 << 20;
 
 /// Payloads that wait to be written, those that take no memory included.
 const PAYLOADS: usize = 1024;
-
-/// How long jobs wait to hear what the link is like, while something is sent that is as good as
-/// packed.
-const UNKNOWN: Duration = Duration::from_secs(1);
 
 /// The level of deflate where the link is fast.
 const DEFLATE: u32 = 1;
@@ -82,8 +78,18 @@ pub(super) fn piece_for(payload: usize) -> usize {
 enum Payload {
     /// In memory.
     Ready(Vec<u8>),
-    /// To be read when its turn has come: so many bytes of a file, after these.
-    File(Vec<u8>, Arc<File>, u64, usize),
+    /// To be read when its turn has come.
+    File(Part),
+}
+
+/// A part of an archive's file as it is stored.
+struct Part {
+    object: ObjectId,
+    /// What comes before it in the payload.
+    head: Vec<u8>,
+    file: Arc<File>,
+    at: u64,
+    len: usize,
 }
 
 impl Payload {
@@ -122,11 +128,14 @@ impl Shipment<'_> {
             false => Compression::None,
         };
         let link = Link::new(how, total, self.limit_rate);
-        let ids: Vec<ObjectId> = self.objects.iter().map(|(id, _)| *id).collect();
-        let source = Source::new(self.repo, self.steps, &ids);
-        drop(ids);
+        let source = Source::new(self.repo, self.steps, self.objects);
+        let jobs = jobs(&source, self.objects)?;
+        link.begin_with(match jobs.first() {
+            Some(first) if first.as_stored => first.bytes,
+            _ => 0,
+        });
         let desk = Desk {
-            jobs: jobs(&source, self.objects)?,
+            jobs,
             source,
             link: &link,
             piece: self.piece,
@@ -157,6 +166,7 @@ impl Shipment<'_> {
             let mut gauge = Gauge::new(&link);
             let mut writer = Writer {
                 to,
+                link: &link,
                 payload: Vec::new(),
             };
             let mut written = Ok(());
@@ -174,6 +184,7 @@ impl Shipment<'_> {
                 }
             }
             room.close();
+            link.stop_measuring();
             written
         })
     }
@@ -182,27 +193,28 @@ impl Shipment<'_> {
 /// Writes payloads.
 struct Writer<'w, W> {
     to: &'w mut W,
+    link: &'w Link,
     payload: Vec<u8>,
 }
 
 impl<W: Write> Writer<'_, W> {
     /// How long it took.
     fn write(&mut self, payload: Payload) -> Result<Duration> {
-        let payload = match &payload {
-            Payload::Ready(payload) => payload,
-            Payload::File(head, file, at, len) => {
+        let (payload, ahead) = match &payload {
+            Payload::Ready(payload) => (payload, 0),
+            Payload::File(part) => {
                 self.payload.clear();
-                self.payload.extend_from_slice(head);
-                self.payload.resize(head.len() + len, 0);
-                file.read_exact_at(&mut self.payload[head.len()..], *at)
-                    .map_err(|error| {
-                        Error::NothingToPush(format!("an object has changed: {error}"))
-                    })?;
-                &self.payload
+                self.payload.extend_from_slice(&part.head);
+                self.payload.resize(part.head.len() + part.len, 0);
+                part.file
+                    .read_exact_at(&mut self.payload[part.head.len()..], part.at)
+                    .map_err(|error| oxtree_repo::Error::corrupt(part.object, error))?;
+                (&self.payload, part.len as u64)
             }
         };
         let begun = Instant::now();
         frame::write(self.to, FrameKind::Data, payload).map_err(Error::Connection)?;
+        self.link.wrote_ahead(ahead);
         Ok(begun.elapsed())
     }
 }
@@ -240,10 +252,7 @@ impl Desk<'_> {
                 }
                 continue;
             }
-            // Somebody has to be the first, and the others learn from it.
-            if self.jobs[0].as_stored {
-                self.link.wait_until_known(UNKNOWN);
-            }
+            self.link.wait_until_known();
             let level = self.link.level();
             let mut out = Out {
                 pieces: &pieces,
@@ -291,9 +300,15 @@ impl Desk<'_> {
                 let size = most.min(len - done);
                 let head = stored_payload(std::mem::take(&mut head));
                 let size = usize::try_from(size).unwrap_or(self.piece);
-                let piece = Payload::File(head, Arc::clone(&file), done, size);
+                let part = Part {
+                    object: *object,
+                    head,
+                    file: Arc::clone(&file),
+                    at: done,
+                    len: size,
+                };
                 let told = if done == 0 { *stored } else { 0 };
-                send_piece(pieces, Piece::Payload(piece), told)?;
+                send_piece(pieces, Piece::Payload(Payload::File(part)), told)?;
                 done += size as u64;
             }
         }
