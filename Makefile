@@ -19,6 +19,8 @@ test: setup ## every check: format, lints, licences, docs, all tests, the static
 	cargo test --locked --workspace
 	cargo test --locked --package oxtree-repo --lib
 	cargo check --locked --package oxtree --no-default-features
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
+	cargo clippy --locked --manifest-path fuzz/Cargo.toml -- -D warnings
 	scripts/build-static
 	scripts/test-static
 

@@ -10,22 +10,59 @@ use oxtree_gvariant::{
 
 type Xattrs<'a> = Seq<'a, (&'a [u8], &'a [u8])>;
 type Related<'a> = Seq<'a, (&'a str, &'a [u8])>;
-type Commit<'a> = (Dict<'a>, &'a [u8], Related<'a>, &'a str, &'a str, Be<u64>, &'a [u8], &'a [u8]);
-type DirTree<'a> = (Seq<'a, (&'a str, &'a [u8])>, Seq<'a, (&'a str, &'a [u8], &'a [u8])>);
+type Commit<'a> = (
+    Dict<'a>,
+    &'a [u8],
+    Related<'a>,
+    &'a str,
+    &'a str,
+    Be<u64>,
+    &'a [u8],
+    &'a [u8],
+);
+type DirTree<'a> = (
+    Seq<'a, (&'a str, &'a [u8])>,
+    Seq<'a, (&'a str, &'a [u8], &'a [u8])>,
+);
 type DirMeta<'a> = (Be<u32>, Be<u32>, Be<u32>, Xattrs<'a>);
 type Header<'a> = (Be<u32>, Be<u32>, Be<u32>, Be<u32>, &'a str, Xattrs<'a>);
-type ZHeader<'a> = (Be<u64>, Be<u32>, Be<u32>, Be<u32>, Be<u32>, &'a str, Xattrs<'a>);
+type ZHeader<'a> = (
+    Be<u64>,
+    Be<u32>,
+    Be<u32>,
+    Be<u32>,
+    Be<u32>,
+    &'a str,
+    Xattrs<'a>,
+);
 type Summary<'a> = (Seq<'a, (&'a str, (u64, &'a [u8], Dict<'a>))>, Dict<'a>);
 type Parts<'a> = Seq<'a, (u32, &'a [u8], u64, u64, &'a [u8])>;
 type Fallbacks<'a> = Seq<'a, (u8, &'a [u8], u64, u64)>;
-type Superblock<'a> =
-    (Dict<'a>, Be<u64>, &'a [u8], &'a [u8], Commit<'a>, &'a [u8], Parts<'a>, Fallbacks<'a>);
-type Part<'a> = (Seq<'a, (u32, u32, u32)>, Seq<'a, Xattrs<'a>>, &'a [u8], &'a [u8]);
+type Superblock<'a> = (
+    Dict<'a>,
+    Be<u64>,
+    &'a [u8],
+    &'a [u8],
+    Commit<'a>,
+    &'a [u8],
+    Parts<'a>,
+    Fallbacks<'a>,
+);
+type Part<'a> = (
+    Seq<'a, (u32, u32, u32)>,
+    Seq<'a, Xattrs<'a>>,
+    &'a [u8],
+    &'a [u8],
+);
 
 /// Writes an array anew, element by element; a `Seq` itself would only copy its bytes.
 fn anew<'a, T: Decode<'a>>(seq: Seq<'a, T>) -> Vec<T> {
     let elements: Vec<T> = seq.iter().collect();
-    assert_eq!(elements.len(), seq.len(), "an element was refused after the check");
+    assert_eq!(
+        elements.len(),
+        seq.len(),
+        "an element was refused after the check"
+    );
     elements
 }
 
@@ -58,7 +95,11 @@ fn any_type(sig: &str, data: &[u8]) {
     let printed = text::print(value, true).unwrap();
     text::print(value, false).unwrap();
     if !printed.contains("nan") {
-        assert_eq!(text::parse(&printed).expect(&printed).as_ref(), value, "{printed}");
+        assert_eq!(
+            text::parse(&printed).expect(&printed).as_ref(),
+            value,
+            "{printed}"
+        );
     }
 }
 
@@ -74,11 +115,22 @@ fuzz_target!(|input: &[u8]| {
         b'z' => check::<ZHeader<'_>, _>(data, |h| (h.0, h.1, h.2, h.3, h.4, h.5, anew(h.6))),
         b'd' => check::<Dict<'_>, _>(data, dict),
         b's' => check::<Summary<'_>, _>(data, |(refs, metadata)| {
-            let refs = anew(refs).into_iter().map(|(n, (size, sum, d))| (n, (size, sum, dict(d))));
+            let refs = anew(refs)
+                .into_iter()
+                .map(|(n, (size, sum, d))| (n, (size, sum, dict(d))));
             (refs.collect::<Vec<_>>(), dict(metadata))
         }),
         b'b' => check::<Superblock<'_>, _>(data, |s| {
-            (dict(s.0), s.1, s.2, s.3, commit(s.4), s.5, anew(s.6), anew(s.7))
+            (
+                dict(s.0),
+                s.1,
+                s.2,
+                s.3,
+                commit(s.4),
+                s.5,
+                anew(s.6),
+                anew(s.7),
+            )
         }),
         b'p' => check::<Part<'_>, _>(data, |p| {
             let xattrs = anew(p.1).into_iter().map(anew).collect::<Vec<_>>();

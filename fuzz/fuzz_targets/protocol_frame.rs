@@ -6,10 +6,11 @@
 use libfuzzer_sys::fuzz_target;
 use oxtree_transfer::protocol::frame::{self, FrameKind};
 use oxtree_transfer::protocol::message::{Message, parse_ids, put_id};
-use oxtree_transfer::protocol::stream::{Decoder, MAX_PIECE, unpack};
+use oxtree_transfer::protocol::stream::{Decoder, MAX_PIECE, Unpacker, ZSTD_WINDOW};
 
 fuzz_target!(|data: &[u8]| {
     let mut from = data;
+    let mut unpacker = Unpacker::default();
     let mut decoder = Decoder::default();
     loop {
         let before = from;
@@ -34,10 +35,10 @@ fuzz_target!(|data: &[u8]| {
                 }
             }
             FrameKind::Data => {
-                let Ok(piece) = unpack(frame.payload) else {
+                let Ok(piece) = unpacker.unpack(&frame.payload) else {
                     return;
                 };
-                assert!(piece.len() <= MAX_PIECE + 1024);
+                assert!(piece.len() <= MAX_PIECE + ZSTD_WINDOW as usize + (128 << 10));
                 if decoder.feed(&piece, &mut |_| Ok(())).is_err() {
                     return;
                 }

@@ -19,7 +19,9 @@ fuzz_target!(|data: &[u8]| {
         .read_to_end(&mut content);
     let patch = Patch::new(base, other);
     let mut bytes = Vec::new();
-    patch.write(base, other, &mut |part: &[u8]| bytes.extend_from_slice(part));
+    patch.write(base, other, &mut |part: &[u8]| {
+        bytes.extend_from_slice(part)
+    });
     assert_eq!(bytes.len() as u64, patch.len());
     content.clear();
     Patched::new(base, &bytes[..])
