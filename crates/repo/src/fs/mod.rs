@@ -33,10 +33,16 @@ pub(crate) fn open_file(at: impl AsFd, path: impl Arg) -> io::Result<File> {
 
 /// Reads a whole file of at most `max` bytes; [`None`] if it does not exist.
 pub(crate) fn read_file(at: impl AsFd, path: impl Arg, max: u64) -> io::Result<Option<Vec<u8>>> {
-    let file = match open_file(at, path) {
+    let mut file = match open_file(at, path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
+    // Most are small, and a read that does not fill the buffer has come to the end.
+    let mut small = [0; 1024];
+    let len = file.read(&mut small)?;
+    if len < small.len() && len as u64 <= max {
+        return Ok(Some(small[..len].to_vec()));
+    }
     let size = file.metadata()?.len();
     if size > max {
         return Err(io::Error::new(
@@ -46,8 +52,9 @@ pub(crate) fn read_file(at: impl AsFd, path: impl Arg, max: u64) -> io::Result<O
     }
     let size = usize::try_from(size).unwrap_or(0);
     // One more than there should be: a file that does not fill it has been read to its end.
-    let mut bytes = vec![0; size + 1];
-    let len = (&file).read(&mut bytes)?;
+    let mut bytes = vec![0; (size + 1).max(len)];
+    bytes[..len].copy_from_slice(&small[..len]);
+    let len = len + (&file).read(&mut bytes[len..])?;
     bytes.truncate(len);
     if len != size {
         file.take(max.saturating_sub(len as u64))

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use oxtree_format::refs::{self, CollectionId, RefName, Refspec, RemoteName};
 use oxtree_format::{CommitId, keyfile};
@@ -63,7 +63,14 @@ impl Repo {
             refs.insert(exact, commit);
         } else {
             let Refspec { remote, name } = exact;
-            refs.extend(self.collect_below(&path, remote.as_ref(), name.as_str(), 0)?);
+            refs.extend(self.collect_below(
+                self.dir(),
+                &path,
+                &path,
+                remote.as_ref(),
+                name.as_str(),
+                0,
+            )?);
         }
         Ok(refs)
     }
@@ -107,20 +114,23 @@ impl Repo {
         remote: Option<&RemoteName>,
         refs: &mut BTreeMap<Refspec, CommitId>,
     ) -> Result<()> {
-        refs.extend(self.collect_below(base, remote, "", 0)?);
+        refs.extend(self.collect_below(self.dir(), base, base, remote, "", 0)?);
         Ok(())
     }
 
-    /// What is below a folder, in no particular order. Folders of many are read by all threads.
+    /// What is below the folder `name` of `at`, in no particular order. Folders of many are read by
+    /// all threads.
     fn collect_below(
         &self,
+        at: BorrowedFd<'_>,
+        name: &str,
         path: &str,
         remote: Option<&RemoteName>,
         prefix: &str,
         depth: usize,
     ) -> Result<Vec<(Refspec, CommitId)>> {
         let io = |path: &str| Error::io("reading", self.path().join(path));
-        let dir = match fs::open_dir(self.dir(), path) {
+        let dir = match fs::open_dir(at, name) {
             Err(error)
                 if matches!(
                     error.kind(),
@@ -185,7 +195,14 @@ impl Repo {
             kind => kind,
         };
         if kind.is_dir() {
-            return self.collect_below(&below, folder.remote, full.as_str(), folder.depth + 1);
+            return self.collect_below(
+                folder.dir.as_fd(),
+                &name,
+                &below,
+                folder.remote,
+                full.as_str(),
+                folder.depth + 1,
+            );
         }
         let bytes = match kind.is_file() {
             // Most are, and no aliases: no need to find out what they are.
