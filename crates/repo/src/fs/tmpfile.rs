@@ -27,6 +27,9 @@ pub(crate) enum IfExists {
     Replace,
 }
 
+/// What is large for a file, in bytes.
+const LARGE: u64 = 32 << 20;
+
 impl<'d> TmpFile<'d> {
     /// A new empty file of mode 0600 on the file system of `dir`.
     pub(crate) fn new(dir: BorrowedFd<'d>) -> io::Result<Self> {
@@ -62,6 +65,11 @@ impl<'d> TmpFile<'d> {
     /// The file.
     pub(crate) fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Whether it takes the disk some time to write it.
+    pub(crate) fn is_large(&self) -> bool {
+        self.file.metadata().is_ok_and(|meta| meta.len() >= LARGE)
     }
 
     /// Gives the file its name. True if it got it, false if the name was taken and was kept.

@@ -256,11 +256,14 @@ impl Transaction<'_> {
         object: &ObjectId,
         if_exists: IfExists,
     ) -> Result<()> {
-        if self.repo().config().per_object_fsync {
-            tmp.file()
-                .sync_all()
-                .map_err(self.file_io("syncing", object))?;
-        }
+        let config = self.repo().config();
+        let sync = match config.per_object_fsync {
+            true => tmp.file().sync_all(),
+            // The disk writes it while the next ones come in, not after the last.
+            false if config.fsync && tmp.is_large() => tmp.file().sync_data(),
+            false => Ok(()),
+        };
+        sync.map_err(self.file_io("syncing", object))?;
         let (dir, path) = self.destination(object)?;
         tmp.link(dir, &path, if_exists)
             .map_err(self.file_io("writing", object))?;

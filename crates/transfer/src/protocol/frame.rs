@@ -81,8 +81,7 @@ pub fn read(from: &mut impl Read) -> Result<Option<Frame>> {
             limit: MAX_FRAME as u64,
         });
     }
-    // Grows as the bytes come in: a length alone makes nobody allocate.
-    let mut payload = Vec::with_capacity(length.min(64 << 10));
+    let mut payload = Vec::with_capacity(length);
     let got = from
         .take(length as u64)
         .read_to_end(&mut payload)
