@@ -44,9 +44,6 @@ pub struct Ssh {
 /// How long ssh may take to pass on why we give up.
 const LAST_WORD: Duration = Duration::from_secs(2);
 
-/// Bytes that may wait between this process and ssh.
-const PIPE: usize = 1 << 20;
-
 /// Lines of standard error that are kept for the error message.
 const MAX_LINES: usize = 100;
 
@@ -94,9 +91,6 @@ impl Ssh {
         else {
             return Err(Error::Ssh("no pipes to ssh".to_owned()));
         };
-        // Fewer turns between the two processes. It is refused to users with many pipes, who get the
-        // usual size.
-        let _ = rustix::pipe::fcntl_setpipe_size(&stdin, PIPE);
         let said = Arc::new(Mutex::new(Vec::new()));
         let listener = listen(stderr, Arc::clone(&said), options.verbose);
         let host = url.host.clone();
