@@ -60,6 +60,11 @@ impl Output {
             .map_err(StdoutError)?)
     }
 
+    /// Standard output as somewhere to write bytes to.
+    pub(crate) fn writer(&self) -> impl Write {
+        Writer(&self.stdout)
+    }
+
     /// Prints help: with colours on a terminal only.
     pub(crate) fn help(&self, help: &StyledStr) -> Result<()> {
         match io::stdout().is_terminal() {
@@ -91,6 +96,19 @@ impl Output {
     /// Writes out what is buffered.
     pub(crate) fn flush(&self) -> Result<()> {
         Ok(self.stdout.borrow_mut().flush().map_err(StdoutError)?)
+    }
+}
+
+/// See [`Output::writer`].
+struct Writer<'a>(&'a RefCell<BufWriter<Stdout>>);
+
+impl Write for Writer<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.borrow_mut().flush()
     }
 }
 

@@ -147,6 +147,9 @@ pub enum Error {
         /// The system's answer.
         source: io::Error,
     },
+    /// What was to be written somewhere else than to a repository could not be.
+    #[error("writing: {0}")]
+    Output(#[source] io::Error),
     /// The bytes of something other than an object are not in order.
     #[error("{path}: {reason}")]
     Format {
@@ -236,7 +239,7 @@ impl Error {
     /// The kind of the system's error, where that is what this is.
     pub fn io_kind(&self) -> Option<io::ErrorKind> {
         match self {
-            Self::Io { source, .. } => Some(source.kind()),
+            Self::Io { source, .. } | Self::Output(source) => Some(source.kind()),
             _ => None,
         }
     }

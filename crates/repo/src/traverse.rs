@@ -5,6 +5,17 @@
 //! found and the folders still to be visited. A walk that is given *bases*, commits that are there
 //! already, goes through them in lock-step and skips what is the same at the same place: an update
 //! of a large tree reads only the folders that have changed.
+//!
+//! ```no_run
+//! use oxtree_repo::{Repo, traverse};
+//!
+//! let repo = Repo::open("/srv/ostree")?;
+//! let (old, new) = (repo.resolve_rev("debian/12^")?, repo.resolve_rev("debian/12")?);
+//! let update = traverse::new_objects(&repo, new, &[old])?;
+//! let bytes = update.iter().map(|object| repo.stored_size(object)).sum::<Result<u64, _>>()?;
+//! println!("{} objects, {bytes} bytes", update.len());
+//! # Ok::<(), oxtree_repo::Error>(())
+//! ```
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -8,7 +8,21 @@ use crate::{Error, FileObject, Repo, Result};
 /// So many links in a row are followed, as Linux does.
 const MAX_LINKS: usize = 40;
 
-/// The tree below one directory of a commit, by default its root.
+/// The tree below one directory of a commit, by default its root. [`Repo::tree`] makes one.
+///
+/// ```no_run
+/// use oxtree_repo::Repo;
+/// use oxtree_repo::tree::Node;
+///
+/// let repo = Repo::open("/srv/ostree")?;
+/// let tree = repo.tree(repo.resolve_rev("debian/12")?)?;
+/// if let Node::Dir(dir) = tree.lookup("/usr/bin")?.node {
+///     for (name, id) in repo.list_dir(dir.tree)?.files {
+///         println!("{name}: {} bytes", repo.file_info(id)?.1);
+///     }
+/// }
+/// # Ok::<(), oxtree_repo::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Tree<'r> {
     repo: &'r Repo,
@@ -97,6 +111,11 @@ impl<'r> Tree<'r> {
     /// The tree below a directory.
     pub fn new(repo: &'r Repo, root: DirId) -> Self {
         Self { repo, root }
+    }
+
+    /// The repository that it is in.
+    pub fn repo(&self) -> &'r Repo {
+        self.repo
     }
 
     /// The directory at the top.

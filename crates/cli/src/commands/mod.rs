@@ -3,8 +3,11 @@
 
 mod cat;
 mod checkout;
+mod checksum;
 mod commit;
 mod config;
+mod diff;
+mod export;
 mod external;
 mod fsck;
 mod generate;
@@ -54,6 +57,12 @@ pub(crate) enum Command {
     Ls(ls::Args),
     /// Print files of a commit
     Cat(cat::Args),
+    /// Print what is different between two commits or directories
+    Diff(diff::Args),
+    /// Write a commit as a tar file
+    Export(export::Args),
+    /// Print the checksum that a file would have as an object
+    Checksum(checksum::Args),
     /// Write the manual pages
     #[command(hide = true)]
     Man(generate::Man),
@@ -86,6 +95,9 @@ impl Command {
             Self::Show(args) => show::run(&args, context),
             Self::Ls(args) => ls::run(&args, context),
             Self::Cat(args) => cat::run(&args, context),
+            Self::Diff(args) => diff::run(&args, context),
+            Self::Export(args) => export::run(&args, context),
+            Self::Checksum(args) => checksum::run(&args, context),
             Self::Man(args) => generate::man(&args, context),
             Self::Completions(args) => generate::completions(&args, context),
             Self::Fsck(args) => fsck::run(&args, context),

@@ -4,6 +4,8 @@
 
 mod checkout;
 mod config;
+mod diff;
+mod export;
 mod fsck;
 mod help;
 mod init;

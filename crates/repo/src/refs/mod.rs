@@ -4,6 +4,27 @@
 //! `refs/heads/NAME` is local, `refs/remotes/REMOTE/NAME` came from a remote,
 //! `refs/mirrors/COLLECTION/NAME` mirrors another collection. An alias is a relative symbolic link
 //! within `refs/heads`.
+//!
+//! Several refs are changed all or none, each only if it is what it is expected to be:
+//!
+//! ```
+//! use oxtree_format::CommitId;
+//! use oxtree_repo::{Error, Expected, Mode, RefUpdate, Repo};
+//!
+//! let dir = tempfile::tempdir()?;
+//! let repo = Repo::create(&dir.path().join("repo"), Mode::Archive, None)?;
+//! let [old, new]: [CommitId; 2] = ["1".repeat(64).parse()?, "2".repeat(64).parse()?];
+//! repo.update_refs(&[RefUpdate::set("main".parse()?, old)])?;
+//! let from_new_to_old = RefUpdate {
+//!     refspec: "main".parse()?,
+//!     expected: Expected::Exactly(Some(new)),
+//!     new: Some(old),
+//! };
+//! let refused = repo.update_refs(&[RefUpdate::set("other".parse()?, new), from_new_to_old]);
+//! assert!(matches!(refused, Err(Error::RefMoved { .. })));
+//! assert_eq!(repo.list_refs(None)?.len(), 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod journal;
 mod list;
