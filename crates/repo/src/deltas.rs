@@ -37,6 +37,35 @@ impl Repo {
         Ok(deltas)
     }
 
+    /// The names of the static deltas of this repository, whole or not.
+    pub(crate) fn static_delta_names(&self) -> Result<Vec<DeltaName>> {
+        let names = self.two_levels(DELTAS)?.into_iter();
+        Ok(names
+            .filter_map(|(first, rest)| parse_name(&format!("{first}{rest}")))
+            .collect())
+    }
+
+    /// Deletes a static delta. The superblock goes first: without it, the rest is none.
+    pub(crate) fn delete_delta(&self, name: &DeltaName) -> Result<()> {
+        let from = name.from.map(|from| encode(from.as_bytes()) + "-");
+        let name = from.unwrap_or_default() + &encode(name.to.as_bytes());
+        let (first, rest) = name.split_at(2);
+        let folder = format!("{DELTAS}/{first}");
+        let path = format!("{folder}/{rest}");
+        for path in [format!("{path}/superblock"), path] {
+            fs::remove_all(self.dir(), path.as_bytes())
+                .map_err(Error::io("deleting", self.path().join(&path)))?;
+        }
+        // Others may be in it.
+        let _ = rustix::fs::unlinkat(self.dir(), &*folder, rustix::fs::AtFlags::REMOVEDIR);
+        Ok(())
+    }
+
+    /// Whether the deltas are indexed.
+    pub(crate) fn has_delta_indexes(&self) -> Result<bool> {
+        Ok(!self.names_in(INDEXES)?.is_empty())
+    }
+
     /// Brings `delta-indexes/` up to date with `deltas` (which are those of
     /// [`Repo::static_deltas`]), and says so in the config.
     pub(crate) fn reindex_deltas(&self, deltas: &BTreeMap<DeltaName, Checksum>) -> Result<()> {

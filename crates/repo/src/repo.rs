@@ -291,6 +291,11 @@ impl Repo {
     pub(crate) fn write_file(&self, path: &str, bytes: &[u8]) -> std::io::Result<()> {
         write_file(self.tmp(), self.dir(), path, bytes, self.config.fsync)
     }
+
+    /// The same for one of many, which the caller makes durable together.
+    pub(crate) fn write_file_unsynced(&self, path: &str, bytes: &[u8]) -> std::io::Result<()> {
+        write_file(self.tmp(), self.dir(), path, bytes, false)
+    }
 }
 
 /// Opens `tmp/`, making it if somebody has cleaned up too well, as libostree does. [`None`] where

@@ -11,6 +11,7 @@ use oxtree_format::{
     Commit, CommitId, DirMeta, DirMetaId, DirTreeId, FileHeader, FileId, FilezHeader,
     MAX_METADATA_SIZE, ObjectId, ObjectKind, Xattrs,
 };
+use rayon::prelude::*;
 use rustix::fs::{AtFlags, FileType};
 
 use super::stored::{self, OSTREEMETA};
@@ -310,11 +311,15 @@ impl Repo {
 
     /// Every loose object of this very repository, in no particular order.
     pub fn list_objects(&self) -> Result<Vec<ObjectId>> {
-        let mut objects = Vec::new();
-        for first in 0..=255u8 {
-            self.list_fanout(first, &mut objects)?;
-        }
-        Ok(objects)
+        let folders: Vec<Vec<ObjectId>> = (0..=255u8)
+            .into_par_iter()
+            .with_min_len(16)
+            .map(|first| {
+                let mut objects = Vec::new();
+                self.list_fanout(first, &mut objects).map(|()| objects)
+            })
+            .collect::<Result<_>>()?;
+        Ok(folders.concat())
     }
 
     /// The loose objects of this very repository whose checksums begin with these digits (two at
@@ -344,6 +349,16 @@ impl Repo {
             objects.extend(id);
         }
         Ok(())
+    }
+
+    /// The file object that a payload link leads to; [`None`] if it leads nowhere.
+    pub(crate) fn payload_link_target(&self, link: &ObjectId) -> Result<Option<ObjectId>> {
+        let path = self.loose(link);
+        let target =
+            fs::read_link(self.objects(), &path).map_err(self.object_io("reading", &path))?;
+        let target = std::str::from_utf8(&target).ok();
+        let parts = target.and_then(|target| target.strip_prefix("../")?.split_once('/'));
+        Ok(parts.and_then(|(dir, file)| ObjectId::from_loose(dir, file, self.mode().is_archive())))
     }
 
     /// Deletes an object of this very repository; false if it was not there.

@@ -225,7 +225,8 @@ impl Repo {
         }
     }
 
-    fn lock_refs(&self) -> Result<FileLock> {
+    /// Keeps refs as they are; what a crash had left undone is done.
+    pub(crate) fn lock_refs(&self) -> Result<FileLock> {
         self.check_writable()?;
         let lock = self.take_lock(REFS_LOCK, LockKind::Exclusive)?;
         self.finish_journal()?;

@@ -64,6 +64,8 @@ pub struct Transaction<'r> {
     /// Bytes that may still be written before `min-free-space` is hit; [`None`] for no limit.
     space: Option<AtomicU64>,
     fanout: [AtomicBool; 256],
+    /// What [`Repo::prune_stamp`] was at the beginning.
+    prune_stamp: Vec<u8>,
 }
 
 impl<'r> Transaction<'r> {
@@ -102,6 +104,7 @@ impl<'r> Transaction<'r> {
             counters: Counters::default(),
             space,
             fanout,
+            prune_stamp: repo.prune_stamp()?,
         })
     }
 
@@ -173,8 +176,11 @@ impl<'r> Transaction<'r> {
     /// what its update expects, none.
     pub fn commit(mut self, refs: &[RefUpdate]) -> Result<Stats> {
         let stats = self.stats();
+        let publishing = self.repo.lock_publishing()?;
+        self.check_nothing_pruned(&self.prune_stamp, refs)?;
         self.publish_objects()?;
         self.repo.update_refs(refs)?;
+        drop(publishing);
         // What others have left is no reason to call this a failure.
         if let Err(error) = self.repo.clean_tmp() {
             tracing::warn!("{error}");
@@ -217,6 +223,23 @@ impl<'r> Transaction<'r> {
         staging.keep = false;
         let staging = self.staging.take();
         staging.map_or(Ok(()), |staging| staging.remove(repo))
+    }
+
+    /// The commits that were staged.
+    pub(crate) fn staged_commits(&self) -> Result<Vec<CommitId>> {
+        let Some(staging) = &self.staging else {
+            return Ok(Vec::new());
+        };
+        let io = Error::io("reading", self.repo.path().join("tmp").join(&staging.name));
+        let paths = staged_objects(staging.dir.as_fd()).map_err(io)?;
+        let objects = paths.iter().filter_map(|path| {
+            let (dir, file) = path.split_once('/')?;
+            ObjectId::from_loose(dir, file, self.repo.mode().is_archive())
+        });
+        Ok(objects
+            .filter(|object| object.kind == ObjectKind::Commit)
+            .map(|object| CommitId(object.checksum))
+            .collect())
     }
 
     /// Forgets staged commits that are not in `keep`, with their detached metadata. What an
