@@ -14,6 +14,7 @@ mod generate;
 mod init;
 mod log;
 mod ls;
+mod prune;
 pub(crate) mod push;
 mod receive;
 mod refs;
@@ -71,6 +72,8 @@ pub(crate) enum Command {
     Completions(generate::Completions),
     /// Check that everything is there and undamaged
     Fsck(fsck::Args),
+    /// Delete what nobody needs
+    Prune(Box<prune::Args>),
     /// Write or print the summary, which clients read first
     Summary(summary::Args),
     /// A program on PATH
@@ -101,6 +104,7 @@ impl Command {
             Self::Man(args) => generate::man(&args, context),
             Self::Completions(args) => generate::completions(&args, context),
             Self::Fsck(args) => fsck::run(&args, context),
+            Self::Prune(args) => prune::run(&args, context),
             Self::Summary(args) => summary::run(&args, context),
             Self::External(words) => external::run(&words, context),
         }

@@ -11,6 +11,8 @@ mod scan;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use jiff::civil::{Date, DateTime, Time, time};
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
@@ -29,6 +31,30 @@ pub(crate) fn parse(text: &str, now: &Zoned) -> Result<Timestamp, BadDate> {
         None => Items::parse(trimmed).and_then(|items| items.resolve(now)),
     };
     moment.ok_or_else(|| BadDate(text.to_owned()))
+}
+
+/// How long ago `text` is, or how long it says: `2 days`, `2 days ago`, `12h`, or a date.
+pub(crate) fn age(text: &str, now: &Zoned) -> Result<Duration, BadDate> {
+    if let Some(age) = short_duration(text.trim()) {
+        return Ok(age);
+    }
+    let distance = parse(text, now)?.duration_since(now.timestamp());
+    Ok(distance.unsigned_abs())
+}
+
+/// A number and one of the letters `s`, `m`, `h`, `d`, `w`.
+fn short_duration(text: &str) -> Option<Duration> {
+    let unit = text.bytes().last()?;
+    let count: u64 = text.get(..text.len() - 1)?.parse().ok()?;
+    let seconds = match unit {
+        b's' => 1,
+        b'm' => 60,
+        b'h' => 3600,
+        b'd' => 86_400,
+        b'w' => 7 * 86_400,
+        _ => return None,
+    };
+    count.checked_mul(seconds).map(Duration::from_secs)
 }
 
 /// `SECONDS` since 1970, with digits after a point that are rounded down.

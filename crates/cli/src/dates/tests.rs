@@ -143,3 +143,30 @@ fn any_text_is_taken_without_panic() {
         }
     }
 }
+
+#[test]
+fn ages() {
+    let now: Zoned = "2026-11-22T12:00:00[UTC]".parse().unwrap();
+    let day = 86_400;
+    for (text, seconds) in [
+        ("2 days", 2 * day),
+        ("2 days ago", 2 * day),
+        ("36h", day * 3 / 2),
+        ("2w", 14 * day),
+        ("90m", 5400),
+        ("0s", 0),
+        ("now", 0),
+        ("2026-11-21 12:00", day),
+    ] {
+        assert_eq!(super::age(text, &now).unwrap().as_secs(), seconds, "{text}");
+    }
+    for text in [
+        "",
+        "x",
+        "5y",
+        "99999999999999999999d",
+        "18446744073709551615w",
+    ] {
+        assert!(super::age(text, &now).is_err(), "{text}");
+    }
+}

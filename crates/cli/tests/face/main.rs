@@ -12,6 +12,7 @@ mod init;
 mod ls;
 mod names;
 mod places;
+mod prune;
 mod refs;
 mod rev_parse;
 mod show;
