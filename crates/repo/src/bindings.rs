@@ -5,17 +5,23 @@ use oxtree_format::Commit;
 use oxtree_format::commit::keys;
 
 /// Checks that a commit may be what the ref `name` points at, in `collection` where that is known.
-/// The error is libostree's sentence.
+/// Without a name, only the collection counts. The error is libostree's sentence.
 ///
 /// A commit that is bound to nothing may be anywhere but in a collection.
-pub fn check(commit: &Commit<'_>, name: &str, collection: Option<&str>) -> Result<(), String> {
+pub fn check(
+    commit: &Commit<'_>,
+    name: Option<&str>,
+    collection: Option<&str>,
+) -> Result<(), String> {
     let Some(refs) = commit.ref_bindings() else {
         return match collection {
             None => Ok(()),
             Some(_) => Err(NO_REF.to_owned()),
         };
     };
-    if !refs.contains(&name) {
+    if let Some(name) = name
+        && !refs.contains(&name)
+    {
         let refs: Vec<String> = refs.iter().map(|name| format!("‘{name}’")).collect();
         return Err(format!(
             "Commit has no requested ref ‘{name}’ in ref binding metadata ({})",

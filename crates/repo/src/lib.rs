@@ -62,6 +62,7 @@ mod partial;
 pub mod progress;
 pub mod prune;
 pub mod refs;
+pub mod remotes;
 mod repo;
 mod rev;
 mod summary;

@@ -4,7 +4,6 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::sync::atomic::Ordering;
 
 use oxtree_format::{FileHeader, FileId};
 use rustix::fs::{AtFlags, FileType, Gid, Mode as Perm, OFlags, Uid};
@@ -13,12 +12,10 @@ use rustix::io::Errno;
 use super::link::is_readable;
 use super::walk::{Checkout, Dir};
 use super::{Union, step};
+use crate::fs::share::BUFFER;
 use crate::fs::tmpfile::{IfExists, TmpFile};
 use crate::fs::xattr;
 use crate::{Error, FileContent, FileObject, Result};
-
-/// How much is read at once.
-const BUFFER: u64 = 64 << 10;
 
 impl Checkout<'_> {
     /// Writes the file; false if the one that is there stays.
@@ -162,6 +159,7 @@ impl Checkout<'_> {
         if let FileContent::Plain(from) = &content
             && size > 0
             && self
+                .sharer
                 .share_or_copy(from, to, size)
                 .map_err(step("copying"))?
         {
@@ -183,40 +181,5 @@ impl Checkout<'_> {
             let mut to = to;
             to.write_all(&buffer[..len]).map_err(step("writing"))?;
         }
-    }
-
-    /// Shares the blocks of a plain file, or lets the kernel copy them; false if it can do neither.
-    fn share_or_copy(&self, from: &File, to: &File, size: u64) -> io::Result<bool> {
-        if !self.no_reflinks.load(Ordering::Relaxed) {
-            match rustix::fs::ioctl_ficlone(to, from) {
-                Ok(()) => return Ok(true),
-                // Not on this file system, or not between these two.
-                Err(_) => self.no_reflinks.store(true, Ordering::Relaxed),
-            }
-        }
-        // One read and one write are as quick for what fits into the buffer.
-        if size <= BUFFER {
-            return Ok(false);
-        }
-        let mut done = 0;
-        while done < size {
-            let len = usize::try_from(size - done).unwrap_or(usize::MAX);
-            match rustix::fs::copy_file_range(from, None, to, None, len) {
-                // Shorter than it was a moment ago: the plain way tells.
-                Ok(0) if done == 0 => return Ok(false),
-                Ok(0) => {
-                    return Err(io::Error::new(
-                        io::ErrorKind::UnexpectedEof,
-                        "object became shorter",
-                    ));
-                }
-                Ok(len) => done += len as u64,
-                Err(Errno::INTR) => {}
-                Err(Errno::NOSPC | Errno::DQUOT) => return Err(Errno::NOSPC.into()),
-                Err(_) if done == 0 => return Ok(false),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(true)
     }
 }

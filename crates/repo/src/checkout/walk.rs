@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use oxtree_format::{DirId, DirMeta, DirMetaId, FileId};
@@ -15,6 +14,7 @@ use rustix::path::Arg;
 
 use super::cache::Cache;
 use super::{Counters, Links, Options, Stats, Union, count, step};
+use crate::fs::share::Sharer;
 use crate::fs::xattr;
 use crate::tree::{Entry, Listing, Node};
 use crate::{Error, Mode, Repo, Result};
@@ -34,8 +34,7 @@ pub(super) struct Checkout<'a> {
     pub(super) user: bool,
     pub(super) cache: Option<Cache<'a>>,
     pub(super) counters: Counters,
-    /// Set when the file system was found not to share blocks between files.
-    pub(super) no_reflinks: AtomicBool,
+    pub(super) sharer: Sharer,
     destination: &'a Path,
     /// The first error; it ends the work of all threads.
     failure: OnceLock<Error>,
@@ -69,7 +68,7 @@ impl<'a> Checkout<'a> {
                 .transpose()?
                 .flatten(),
             counters: Counters::default(),
-            no_reflinks: AtomicBool::new(false),
+            sharer: Sharer::default(),
             destination,
             failure: OnceLock::new(),
             dirmetas: Mutex::default(),

@@ -2,6 +2,7 @@
 //! The few things we need of the file system beyond `rustix`, all relative to directory handles.
 
 pub(crate) mod lock;
+pub(crate) mod share;
 pub(crate) mod tmpfile;
 pub(crate) mod xattr;
 

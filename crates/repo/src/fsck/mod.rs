@@ -136,7 +136,7 @@ impl<'r> Fsck<'r> {
         if self.options.verify_bindings {
             let bytes = self.repo.load_commit(commit)?;
             let parsed = Commit::parse(&bytes).map_err(|error| Error::corrupt(commit, error))?;
-            if let Err(reason) = bindings::check(&parsed, name, collection) {
+            if let Err(reason) = bindings::check(&parsed, Some(name), collection) {
                 problems.push(Problem::Binding { commit, reason });
             }
         }

@@ -55,12 +55,24 @@ impl Transaction<'_> {
         if !self.has_staged(&object)? {
             self.store_plain(&object, bytes, IfExists::Keep)?;
         }
-        if kind == ObjectKind::Commit {
-            // It was deleted once, and is wanted again.
+        self.forget_tombstone(&object)?;
+        Ok(object.checksum)
+    }
+
+    /// Stores a metadata object whose name somebody has said who is believed.
+    pub(super) fn write_metadata_believed(&self, object: &ObjectId, bytes: &[u8]) -> Result<()> {
+        check_metadata(object, bytes)?;
+        self.count_wanted(object.kind);
+        self.store_plain(object, bytes, IfExists::Keep)
+    }
+
+    /// A commit that was deleted once is wanted again.
+    pub(super) fn forget_tombstone(&self, object: &ObjectId) -> Result<()> {
+        if object.kind == ObjectKind::Commit {
             let tombstone = ObjectId::new(ObjectKind::TombstoneCommit, object.checksum);
             self.repo().delete_object(&tombstone)?;
         }
-        Ok(object.checksum)
+        Ok(())
     }
 
     /// Writes a commit's detached metadata (a serialized `a{sv}`), in place of what it has.

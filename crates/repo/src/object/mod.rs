@@ -4,6 +4,7 @@
 mod copy;
 pub(crate) mod deflate;
 mod filez;
+pub mod import;
 pub mod metadata;
 mod place;
 pub mod read;

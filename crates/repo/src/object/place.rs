@@ -195,6 +195,19 @@ impl Transaction<'_> {
         Ok(())
     }
 
+    /// The same for a file that is an object as it stands: a `.filez`, say.
+    pub(super) fn finish_plain(
+        &self,
+        tmp: TmpFile<'_>,
+        object: &ObjectId,
+        size: u64,
+    ) -> Result<()> {
+        self.dress(tmp.file(), Form::Plain, object)?;
+        self.link(tmp, object, IfExists::Keep)?;
+        self.count(object, size);
+        Ok(())
+    }
+
     /// The permissions of a regular file.
     fn disk_mode(&self, form: Form<'_>) -> u32 {
         let header = match form {

@@ -22,10 +22,7 @@ impl Repo {
             return self.verify_file(FileId(object.checksum), buffer);
         }
         let bytes = self.load_metadata(object)?;
-        if object.kind.is_content_addressed() {
-            compare(object, Checksum::of(&bytes))?;
-        }
-        check_metadata(object, &bytes)
+        verify_metadata(object, &bytes)
     }
 
     fn verify_file(&self, id: FileId, buffer: &mut [u8]) -> Result<()> {
@@ -86,6 +83,14 @@ impl Repo {
             Some(_) => self.object_io("reading", &self.loose(object))(error),
         }
     }
+}
+
+/// Whether these are the bytes of a metadata object.
+pub(super) fn verify_metadata(object: &ObjectId, bytes: &[u8]) -> Result<()> {
+    if object.kind.is_content_addressed() {
+        compare(object, Checksum::of(bytes))?;
+    }
+    check_metadata(object, bytes)
 }
 
 fn compare(expected: &ObjectId, actual: Checksum) -> Result<()> {

@@ -16,6 +16,24 @@ use crate::{Error, Mode, Result};
 /// Content that all threads together may hold in memory, packed forms not counted.
 const MEMORY: u64 = 32 << 20;
 
+/// Where the name of a file object comes from.
+#[derive(Clone, Copy, Debug)]
+enum Naming {
+    /// It is the checksum, which has to be this if there is something.
+    Computed(Option<FileId>),
+    /// Somebody who is believed has said it.
+    Believed(FileId),
+}
+
+impl Naming {
+    fn id(self) -> Option<FileId> {
+        match self {
+            Self::Computed(id) => id,
+            Self::Believed(id) => Some(id),
+        }
+    }
+}
+
 /// Content up to this size, in bytes, is held in memory while it is hashed and packed.
 pub(crate) fn in_memory() -> u64 {
     let threads = rayon::current_num_threads() as u64;
@@ -36,17 +54,49 @@ impl Transaction<'_> {
             return self.write_symlink(header, target, expected);
         }
         if size <= in_memory() {
-            let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
-            content
-                .take(size + 1)
-                .read_to_end(&mut bytes)
-                .map_err(self.content_io("reading", expected))?;
-            if bytes.len() as u64 != size {
-                return Err(self.wrong_size(expected, size));
-            }
+            let bytes = self.read_content(size, content, expected)?;
             return self.write_file_bytes(header, &bytes, expected);
         }
-        self.write_stream(header, size, content, expected)
+        self.write_stream(header, size, content, Naming::Computed(expected))
+    }
+
+    /// Writes a file object from a repository that is believed: its name is not verified, unless it
+    /// is a link.
+    pub(super) fn write_file_believed(
+        &self,
+        header: &FileHeader,
+        size: u64,
+        content: &mut dyn Read,
+        id: FileId,
+    ) -> Result<()> {
+        if let Some(target) = &header.symlink {
+            return self.write_symlink(header, target, Some(id)).map(drop);
+        }
+        if size > in_memory() {
+            let naming = Naming::Believed(id);
+            return self.write_stream(header, size, content, naming).map(drop);
+        }
+        let bytes = self.read_content(size, content, Some(id))?;
+        self.count_wanted(ObjectKind::File);
+        self.store_file_bytes(header, &bytes, id)
+    }
+
+    /// All of a content that is known to be small.
+    fn read_content(
+        &self,
+        size: u64,
+        content: &mut dyn Read,
+        id: Option<FileId>,
+    ) -> Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
+        content
+            .take(size + 1)
+            .read_to_end(&mut bytes)
+            .map_err(self.content_io("reading", id))?;
+        match bytes.len() as u64 == size {
+            true => Ok(bytes),
+            false => Err(self.wrong_size(id, size)),
+        }
     }
 
     /// Writes a file object whose content is `content`.
@@ -62,9 +112,14 @@ impl Transaction<'_> {
         self.count_wanted(ObjectKind::File);
         let id = header.id_with(content);
         verify(expected.map(FileId::object), &id.object())?;
-        if self.has_staged(&id.object())? {
-            return Ok(id);
+        if !self.has_staged(&id.object())? {
+            self.store_file_bytes(header, content, id)?;
         }
+        Ok(id)
+    }
+
+    /// Stores a file object that is not there yet, as the mode has it.
+    fn store_file_bytes(&self, header: &FileHeader, content: &[u8], id: FileId) -> Result<()> {
         self.check_storable(header, id)?;
         let packed;
         let bytes = match self.repo().mode() {
@@ -77,7 +132,7 @@ impl Transaction<'_> {
         self.reserve(bytes.len() as u64)?;
         self.store(&id.object(), bytes, self.form(header), IfExists::Keep)?;
         self.count(&id.object(), content.len() as u64);
-        Ok(id)
+        Ok(())
     }
 
     /// Writes a file object from a regular file on disk, `path`, which is read once to name it, and
@@ -126,7 +181,7 @@ impl Transaction<'_> {
         }
         source.from.rewind().map_err(io)?;
         source.expect_again();
-        self.write_stream(header, size, source, Some(id))
+        self.write_stream(header, size, source, Naming::Computed(Some(id)))
     }
 
     fn write_stream(
@@ -134,13 +189,16 @@ impl Transaction<'_> {
         header: &FileHeader,
         size: u64,
         content: &mut dyn Read,
-        expected: Option<FileId>,
+        naming: Naming,
     ) -> Result<FileId> {
         self.count_wanted(ObjectKind::File);
         self.reserve(size)?;
         let tmp = self.new_file()?;
-        let io = |error| self.content_io("writing", expected)(error);
-        let mut content = Exactly::new(content, size, header.hasher());
+        let io = |error| self.content_io("writing", naming.id())(error);
+        let mut content = match naming {
+            Naming::Computed(_) => Exactly::new(content, size, header.hasher()),
+            Naming::Believed(_) => Exactly::unhashed(content, size),
+        };
         if self.repo().mode().is_archive() {
             let filez = FilezHeader {
                 size,
@@ -151,8 +209,14 @@ impl Transaction<'_> {
         } else {
             content.copy_to(&mut tmp.file()).map_err(io)?;
         }
-        let id = FileId(content.checksum());
-        verify(expected.map(FileId::object), &id.object())?;
+        let id = match naming {
+            Naming::Believed(id) => id,
+            Naming::Computed(expected) => {
+                let id = FileId(content.checksum());
+                verify(expected.map(FileId::object), &id.object())?;
+                id
+            }
+        };
         self.finish_regular(tmp, header, id, size)?;
         Ok(id)
     }

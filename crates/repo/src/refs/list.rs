@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use rustix::fs::FileType;
 
 use super::{MAX_REF_FILE, ref_path};
-use crate::{Error, Repo, Result, fs};
+use crate::{Error, Repo, Result, fs, remotes};
 
 /// Deeper folders of refs are not looked into.
 const MAX_DEPTH: usize = 128;
@@ -243,8 +243,8 @@ impl Repo {
             refs.extend(local.map(|(name, commit)| ((own.clone(), name), commit)));
         }
         for remote in self.remotes_with_refs()? {
-            let group = format!("remote \"{remote}\"");
-            let id = self.config().file.string(&group, "collection-id");
+            let section = remotes::section(&remote);
+            let id = self.config().file.string(&section, "collection-id");
             let Some(id) = id.map_err(Error::invalid::<keyfile::Error>)? else {
                 continue;
             };

@@ -24,7 +24,7 @@ use crate::config::MinFreeSpace;
 use crate::fs;
 use crate::fs::lock::{FileLock, LockKind};
 use crate::refs::RefUpdate;
-use crate::{Error, FileObject, Repo, Result};
+use crate::{CommitState, Error, FileObject, Repo, Result};
 
 /// What a transaction has written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -174,11 +174,24 @@ impl<'r> Transaction<'r> {
 
     /// Makes all objects visible and durable, and then sets `refs`, all of them or, if one is not
     /// what its update expects, none.
-    pub fn commit(mut self, refs: &[RefUpdate]) -> Result<Stats> {
+    pub fn commit(self, refs: &[RefUpdate]) -> Result<Stats> {
+        self.commit_complete(refs, &[])
+    }
+
+    /// The same, with commits of which all is there then: that they are not partial any more is
+    /// noted before the refs are set.
+    pub fn commit_complete(
+        mut self,
+        refs: &[RefUpdate],
+        complete: &[CommitId],
+    ) -> Result<Stats> {
         let stats = self.stats();
         let publishing = self.repo.lock_publishing()?;
         self.check_nothing_pruned(&self.prune_stamp, refs)?;
         self.publish_objects()?;
+        for commit in complete {
+            self.repo.set_commit_state(*commit, CommitState::Normal)?;
+        }
         self.repo.update_refs(refs)?;
         drop(publishing);
         // What others have left is no reason to call this a failure.
