@@ -80,6 +80,19 @@ pub(crate) fn command(face: Face) -> clap::Command {
             }
             _ => command,
         };
+        let command = match face {
+            // By this heading libostree's own tests find the commands; it has no command `help`.
+            Face::Ostree if command.has_subcommands() => {
+                let heading = match command.get_name() {
+                    "remote" => "Builtin \"remote\" Commands",
+                    _ => "Builtin Commands",
+                };
+                command
+                    .subcommand_help_heading(heading)
+                    .disable_help_subcommand(true)
+            }
+            _ => command,
+        };
         command
             .args_override_self(true)
             .mut_args(
@@ -91,13 +104,7 @@ pub(crate) fn command(face: Face) -> clap::Command {
             .mut_subcommands(|command| lenient(command, face))
     }
     let command = Args::command().name(face.name()).bin_name(face.name());
-    match face {
-        Face::Oxtree => lenient(command, face),
-        // By this heading libostree's own tests find the commands; it has no command `help`.
-        Face::Ostree => lenient(command, face)
-            .subcommand_help_heading("Builtin Commands")
-            .disable_help_subcommand(true),
-    }
+    lenient(command, face)
 }
 
 /// Reads the command line. [`None`]: help or the version was asked for, and printed.
@@ -117,22 +124,36 @@ pub(crate) fn parse(face: Face, words: Vec<OsString>, output: &Output) -> Result
     Ok(None)
 }
 
+/// Commands that have commands of their own.
+const GROUPS: [&str; 1] = ["remote"];
+
 /// Puts the command's name first: libostree takes a command's own options before its name, too.
 fn command_first(words: Vec<OsString>) -> Vec<OsString> {
     let mut words = words;
-    let mut at = 1;
+    name_first(&mut words, 1);
+    if words
+        .get(1)
+        .is_some_and(|name| GROUPS.iter().any(|group| name == group))
+    {
+        name_first(&mut words, 2);
+    }
+    words
+}
+
+/// Moves the first word that is no option to where `start` is.
+fn name_first(words: &mut [OsString], start: usize) {
+    let mut at = start;
     while let Some(word) = words.get(at).map(|word| word.as_encoded_bytes()) {
         match word {
             b"--" => break,
             b"--repo" => at += 2,
             [b'-', ..] => at += 1,
             _ => {
-                words[1..=at].rotate_right(1);
+                words[start..=at].rotate_right(1);
                 break;
             }
         }
     }
-    words
 }
 
 /// The error for a command line without a command that there is. libostree prints its help then.
@@ -142,6 +163,26 @@ pub(crate) fn no_command(face: Face, message: &str, output: &Output) -> anyhow::
         output.note(&format!("{}\n", help.trim_end()));
     }
     Usage(message.to_owned()).into()
+}
+
+/// The same for a command that has commands of its own, of which `name` is none.
+pub(crate) fn no_subcommand(
+    face: Face,
+    group: &str,
+    name: Option<&OsString>,
+    output: &Output,
+) -> anyhow::Error {
+    let mut all = command(face);
+    all.build();
+    if let (Face::Ostree, Some(group)) = (face, all.find_subcommand_mut(group)) {
+        let help = group.render_help().to_string();
+        output.note(&format!("{}\n", help.trim_end()));
+    }
+    let message = match name {
+        None => format!("No \"{group}\" subcommand specified"),
+        Some(name) => format!("Unknown \"{group}\" subcommand '{}'", name.display()),
+    };
+    Usage(message).into()
 }
 
 /// What `--version` prints.
@@ -214,6 +255,12 @@ mod tests {
             first("o --repo r --date=x log y"),
             "o log --repo r --date=x y"
         );
+        assert_eq!(
+            first("o remote --set=a=b add x y"),
+            "o remote add --set=a=b x y"
+        );
+        assert_eq!(first("o -v remote -u list"), "o remote list -v -u");
+        assert_eq!(first("o remote --repo r list"), "o remote list --repo r");
         assert_eq!(first("o --repo"), "o --repo");
         assert_eq!(first("o -- refs"), "o -- refs");
         assert_eq!(first("o refs --repo r"), "o refs --repo r");

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Commits between two repositories.
 //!
+//! [`pull_local`] copies from one repository on this machine to another.
+//!
 //! A push is a conversation of two programs over any two streams of bytes: [`push::push`] on one
 //! side, [`receive::receive`] on the other, in the words of [`protocol`]. [`ssh`] puts it on the
 //! system's ssh, [`local`] on a socket pair.
@@ -11,6 +13,7 @@ pub mod limits;
 pub mod local;
 mod patience;
 pub mod protocol;
+pub mod pull_local;
 pub mod push;
 pub mod receive;
 pub mod ssh;

@@ -15,9 +15,11 @@ mod init;
 mod log;
 mod ls;
 mod prune;
+mod pull_local;
 pub(crate) mod push;
 mod receive;
 mod refs;
+mod remote;
 mod reset;
 mod rev_parse;
 mod show;
@@ -40,10 +42,14 @@ pub(crate) enum Command {
     Checkout(Box<checkout::Args>),
     /// Publish commits to another repository, over ssh or on this machine
     Push(Box<push::Args>),
+    /// Copy commits from another repository on this machine
+    PullLocal(Box<pull_local::Args>),
     /// The far side of a push
     Receive(receive::Args),
     /// Read and change the repository's settings
     Config(config::Args),
+    /// Add, list and delete remotes: repositories that this one knows by a name
+    Remote(remote::Args),
     /// List, create and delete refs
     Refs(refs::Args),
     /// Point a ref at another commit
@@ -89,8 +95,10 @@ impl Command {
             Self::Commit(args) => commit::run(&args, context),
             Self::Checkout(args) => checkout::run(&args, context),
             Self::Push(args) => push::run(*args, context),
+            Self::PullLocal(args) => pull_local::run(&args, context),
             Self::Receive(args) => receive::run(&args, context),
             Self::Config(args) => config::run(&args, context),
+            Self::Remote(args) => remote::run(&args, context),
             Self::Refs(args) => refs::run(&args, context),
             Self::Reset(args) => reset::run(&args, context),
             Self::RevParse(args) => rev_parse::run(&args, context),

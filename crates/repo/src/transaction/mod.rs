@@ -180,11 +180,7 @@ impl<'r> Transaction<'r> {
 
     /// The same, with commits of which all is there then: that they are not partial any more is
     /// noted before the refs are set.
-    pub fn commit_complete(
-        mut self,
-        refs: &[RefUpdate],
-        complete: &[CommitId],
-    ) -> Result<Stats> {
+    pub fn commit_complete(mut self, refs: &[RefUpdate], complete: &[CommitId]) -> Result<Stats> {
         let stats = self.stats();
         let publishing = self.repo.lock_publishing()?;
         self.check_nothing_pruned(&self.prune_stamp, refs)?;

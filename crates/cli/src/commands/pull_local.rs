@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `pull-local`: commits from another repository on this machine.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use oxtree_format::refs::RemoteName;
+use oxtree_repo::Repo;
+use oxtree_repo::object::import::ImportOptions;
+use oxtree_transfer::pull_local::{Options, Report, pull_local};
+
+use crate::context::Context;
+use crate::error::Usage;
+use crate::text;
+
+/// Options of `pull-local`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Files become hard links where both repositories are of one mode, on one file system and of one
+owner; otherwise they share blocks where the file system can, or are copied, packed or unpacked.
+What is there already is not looked at again.
+
+Examples:
+  oxtree pull-local build-repo os/stable --repo=/srv/ostree
+  oxtree pull-local --depth=-1 /mnt/usb/repo
+  oxtree pull-local --untrusted --remote=usb /mnt/usb/repo os/stable")]
+pub(crate) struct Args {
+    /// Take only the commits themselves; they are noted to be partial
+    #[arg(long)]
+    commit_metadata_only: bool,
+    /// Write the refs as those of this remote
+    #[arg(long, value_name = "REMOTE")]
+    remote: Option<String>,
+    /// Do not wait for the disk: after a power cut, the repository may be damaged
+    #[arg(long)]
+    disable_fsync: bool,
+    /// Make each object durable as it is written, not all of them at the end
+    #[arg(long)]
+    per_object_fsync: bool,
+    /// Verify that each object is what its name says
+    #[arg(long)]
+    untrusted: bool,
+    /// Refuse regular files with mode bits other than 0775
+    #[arg(long)]
+    bareuseronly_files: bool,
+    /// Fail unless a static delta can be used (which is never so: oxtree takes objects)
+    #[arg(long)]
+    require_static_deltas: bool,
+    /// Do not use static deltas (they never are)
+    #[arg(long)]
+    disable_static_deltas: bool,
+    /// Do not check that commits are bound to the refs that they come with
+    #[arg(long)]
+    disable_verify_bindings: bool,
+    /// How many parents of each commit come along, -1 for all
+    #[arg(long, value_name = "DEPTH", default_value = "0")]
+    depth: String,
+    /// The repository to copy from
+    #[arg(value_name = "SRC_REPO")]
+    source: Option<PathBuf>,
+    /// Refs, or checksums of commits [default: all refs]
+    #[arg(value_name = "REF")]
+    revs: Vec<String>,
+}
+
+pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
+    let Some(path) = &args.source else {
+        return Err(Usage("DESTINATION must be specified".to_owned()).into());
+    };
+    let mut repo = context.open_repo()?;
+    if args.require_static_deltas {
+        bail!(no_deltas(&repo));
+    }
+    let config = repo.config_mut();
+    config.fsync &= !args.disable_fsync;
+    config.per_object_fsync |= args.per_object_fsync;
+    let source = Repo::open_in(path, &context.environment()).context("opening repo")?;
+    let report = pull_local(&repo, &source, &args.options()?, context.progress())?;
+    context.out.line(&describe(&report))
+}
+
+impl Args {
+    fn options(&self) -> Result<Options> {
+        let remote: Option<RemoteName> = self.remote.as_deref().map(str::parse).transpose()?;
+        Ok(Options {
+            revs: self.revs.clone(),
+            remote,
+            depth: depth(&self.depth)?,
+            commit_metadata_only: self.commit_metadata_only,
+            import: ImportOptions {
+                verify: self.untrusted,
+                bareuseronly_files: self.bareuseronly_files,
+            },
+            verify_bindings: !self.disable_verify_bindings,
+        })
+    }
+}
+
+/// Parents to follow; [`None`] for all.
+fn depth(text: &str) -> Result<Option<u64>> {
+    let wrong = || Usage(format!("Cannot parse integer value ‘{text}’ for --depth"));
+    match text.parse::<i64>().map_err(|_| wrong())? {
+        -1 => Ok(None),
+        depth => match u64::try_from(depth) {
+            Ok(depth) => Ok(Some(depth)),
+            Err(_) => Err(Usage(format!("--depth is {depth}: it has to be -1 or more")).into()),
+        },
+    }
+}
+
+/// Why static deltas cannot be had, in libostree's words where it has some.
+fn no_deltas(repo: &Repo) -> String {
+    match repo.mode().is_archive() {
+        true => "Can't use static deltas in an archive repo".to_owned(),
+        false => "Static deltas required, but none found for a pull from a repository on this \
+                  machine: oxtree takes its objects"
+            .to_owned(),
+    }
+}
+
+/// The line that libostree's scripts look for.
+fn describe(report: &Report) -> String {
+    let Report {
+        metadata,
+        content,
+        bytes,
+    } = report;
+    let written = text::size(*bytes);
+    format!("{metadata} metadata, {content} content objects imported; {written} content written")
+}

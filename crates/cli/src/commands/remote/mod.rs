@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `remote`: repositories elsewhere that this one knows by a name.
+
+mod add;
+mod delete;
+mod list;
+mod show_url;
+
+use std::ffi::OsString;
+
+use anyhow::Result;
+
+use crate::args;
+use crate::context::Context;
+
+/// The commands of `remote`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+A remote is a section of the repository's config. `oxtree remote COMMAND --help` has the options
+of a command.
+
+Examples:
+  oxtree remote add origin https://example.org/ostree
+  oxtree remote list --show-urls
+  oxtree remote delete origin")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Add a remote
+    Add(add::Args),
+    /// Forget a remote
+    Delete(delete::Args),
+    /// Print where a remote is
+    ShowUrl(show_url::Args),
+    /// List the remotes
+    List(list::Args),
+    /// What is no command
+    #[command(external_subcommand)]
+    Unknown(Vec<OsString>),
+}
+
+pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
+    match &args.command {
+        Some(Command::Add(args)) => add::run(args, context),
+        Some(Command::Delete(args)) => delete::run(args, context),
+        Some(Command::ShowUrl(args)) => show_url::run(args, context),
+        Some(Command::List(args)) => list::run(args, context),
+        Some(Command::Unknown(words)) => unknown(words.first(), context),
+        None => unknown(None, context),
+    }
+}
+
+fn unknown(name: Option<&OsString>, context: &Context<'_>) -> Result<()> {
+    Err(args::no_subcommand(
+        context.face,
+        "remote",
+        name,
+        context.out,
+    ))
+}
