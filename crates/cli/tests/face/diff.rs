@@ -38,8 +38,8 @@ fn side(mode: &str) -> Side {
         trees::every_kind(&side.path(name), 1000);
     }
     side.commit("old", &["--timestamp=@1"]);
+    side.commit("new", &["--timestamp=@2"]);
     change(&side.path("tree"));
-    side.commit("new", &["--timestamp=@2", "--parent=old"]);
     side.commit("new", &["--timestamp=@3"]);
     side
 }
