@@ -14,13 +14,14 @@
 //! let dir = tempfile::tempdir()?;
 //! let repo = Repo::create(&dir.path().join("repo"), Mode::Archive, None)?;
 //! let [old, new]: [CommitId; 2] = ["1".repeat(64).parse()?, "2".repeat(64).parse()?];
+//! let third: CommitId = "3".repeat(64).parse()?;
 //! repo.update_refs(&[RefUpdate::set("main".parse()?, old)])?;
-//! let from_new_to_old = RefUpdate {
+//! let from_new_to_third = RefUpdate {
 //!     refspec: "main".parse()?,
 //!     expected: Expected::Exactly(Some(new)),
-//!     new: Some(old),
+//!     new: Some(third),
 //! };
-//! let refused = repo.update_refs(&[RefUpdate::set("other".parse()?, new), from_new_to_old]);
+//! let refused = repo.update_refs(&[RefUpdate::set("other".parse()?, new), from_new_to_third]);
 //! assert!(matches!(refused, Err(Error::RefMoved { .. })));
 //! assert_eq!(repo.list_refs(None)?.len(), 1);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
