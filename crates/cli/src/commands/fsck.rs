@@ -33,7 +33,7 @@ pub(crate) struct Args {
     /// Check that commits are bound to the refs that point at them
     #[arg(long)]
     verify_bindings: bool,
-    /// Check that the refs to which commits are bound point at them
+    /// Check that the refs to which commits are bound point at them, and the other way round
     #[arg(long)]
     verify_back_refs: bool,
 }
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     let options = Options {
         keep_going: args.all || args.delete,
         delete: args.delete,
-        verify_bindings: args.verify_bindings,
+        verify_bindings: args.verify_bindings || args.verify_back_refs,
         verify_back_refs: args.verify_back_refs,
         add_tombstones: args.add_tombstones,
     };
@@ -144,20 +144,31 @@ impl Report<'_> {
         {
             self.context.out.note(&format!("Object missing: {object}"));
         }
+        if let Some(Problem::Object(damage)) = &fatal {
+            self.place(damage);
+        }
         fatal.map_or(Ok(()), |problem| Err(problem.into()))
     }
 
     fn note(&self, problem: &Problem) {
         let out = self.context.out;
         out.note(&problem.to_string());
-        let Problem::Object(Damage { path, marked, .. }) = problem else {
+        let Problem::Object(damage) = problem else {
             return;
         };
-        if let (Some(path), Face::Oxtree) = (path, self.context.face) {
-            out.note(&format!("  it belongs to {path}"));
-        }
-        for commit in marked {
+        self.place(damage);
+        for commit in &damage.marked {
             out.note(&format!("Marking commit as partial: {commit}"));
+        }
+    }
+
+    /// Says where an object belongs; libostree does not.
+    fn place(&self, damage: &Damage) {
+        if let Some(place) = damage.place() {
+            let object = damage.object;
+            self.context
+                .out
+                .note(&format!("  {object} belongs to {place}"));
         }
     }
 }

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use oxtree_format::refs::RefName;
 use oxtree_format::{Commit, CommitId, ObjectId, ObjectKind};
 
-pub use problem::{Damage, Problem};
+pub use problem::{Damage, MAX_PATHS, Problem};
 
 use crate::object::verify::BUFFER;
 use crate::{CommitState, Error, FileLock, LockKind, Repo, Result, Transaction, bindings};
@@ -129,7 +129,11 @@ impl<'r> Fsck<'r> {
                     name: shown.to_owned(),
                     error,
                 },
-                false => Problem::Object(Damage::new(commit.object(), error)),
+                false => {
+                    let mut damage = Damage::new(commit.object(), error);
+                    damage.refs.push(shown.to_owned());
+                    Problem::Object(damage)
+                }
             });
             return Ok(());
         }

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The step that reads everything.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use oxtree_format::{CommitId, ObjectId, ObjectKind};
 use rayon::prelude::*;
 
+use super::problem::MAX_PATHS;
 use super::{Damage, Fsck, Problem};
 use crate::object::verify::BUFFER;
-use crate::traverse::{Found, Visit, Walk};
+use crate::traverse::{Found, Visit, Walk, ancestors};
 use crate::{CommitState, Error, Progress, Result};
 
 /// Objects are handed to threads in pieces of this many: enough of them that a large file here or
@@ -100,25 +101,50 @@ impl Fsck<'_> {
                 Ok(()) => {}
             }
         }
+        self.name_refs(found)
+    }
+
+    /// Finds out in the histories of which refs the damaged objects are.
+    fn name_refs(&self, found: &mut BTreeMap<ObjectId, Damage>) -> Result<()> {
+        let local = self.repo.list_refs(None)?.into_iter();
+        let local = local.map(|(refspec, commit)| (refspec.to_string(), commit));
+        let mirrored = self.repo.mirror_refs()?.into_iter();
+        let mirrored = mirrored
+            .map(|((collection, name), commit)| (format!("({collection}, {name})"), commit));
+        for (name, tip) in local.chain(mirrored) {
+            let mut history = HashSet::new();
+            for commit in ancestors(self.repo, tip) {
+                // A damaged history may go round in circles, or end.
+                match commit {
+                    Ok((commit, _)) if history.insert(commit) => {}
+                    _ => break,
+                }
+            }
+            history.insert(tip);
+            for damage in found.values_mut() {
+                if damage.commits.iter().any(|commit| history.contains(commit)) {
+                    damage.refs.push(name.clone());
+                }
+            }
+        }
         Ok(())
     }
 
-    /// Deletes what is damaged, if that is wanted, and marks the commits that now lack something.
+    /// Deletes what is damaged, if that is wanted, after it has marked the commits that then lack
+    /// something: cut off in between, no commit that does seems whole.
     fn mend(&self, damage: &mut Damage, marked: &mut BTreeSet<CommitId>) -> Result<()> {
-        if self.options.delete && damage.is_corrupt() {
-            damage.deleted = self.repo.delete_object(&damage.object)?;
-        }
-        if damage.object.kind == ObjectKind::Commit || !(damage.is_missing() || damage.deleted) {
-            return Ok(());
-        }
-        if self.repo.check_writable().is_err() {
-            return Ok(());
-        }
-        for commit in &damage.commits {
-            if marked.insert(*commit) {
-                self.repo.set_commit_state(*commit, CommitState::Damaged)?;
-                damage.marked.push(*commit);
+        let goes = self.options.delete && damage.is_corrupt();
+        let is_part = damage.object.kind != ObjectKind::Commit;
+        if is_part && (goes || damage.is_missing()) && self.repo.check_writable().is_ok() {
+            for commit in &damage.commits {
+                if marked.insert(*commit) {
+                    self.repo.set_commit_state(*commit, CommitState::Damaged)?;
+                    damage.marked.push(*commit);
+                }
             }
+        }
+        if goes {
+            damage.deleted = self.repo.delete_object(&damage.object)?;
         }
         Ok(())
     }
@@ -160,7 +186,13 @@ impl Owner<'_> {
     fn owns(&mut self, object: ObjectId, path: impl FnOnce() -> String) {
         if let Some(damage) = self.found.get_mut(&object) {
             damage.commits.push(self.commit);
-            damage.path.get_or_insert_with(path);
+            if object.kind == ObjectKind::Commit || damage.paths.len() == MAX_PATHS {
+                return;
+            }
+            let path = path();
+            if !damage.paths.contains(&path) {
+                damage.paths.push(path);
+            }
         }
     }
 }

@@ -69,6 +69,9 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
+/// More paths of one object are not collected.
+pub const MAX_PATHS: usize = 8;
+
 /// An object that is missing or damaged.
 #[derive(Debug)]
 pub struct Damage {
@@ -76,11 +79,13 @@ pub struct Damage {
     pub object: ObjectId,
     /// What is wrong with it.
     pub error: Error,
-    /// The commits it belongs to, and its path in the first of them. Not known where a ref led to
-    /// the object.
+    /// The commits it belongs to. Not known where a ref led to the object.
     pub commits: Vec<CommitId>,
-    /// One of the paths it belongs to, in the first of [`Damage::commits`].
-    pub path: Option<String>,
+    /// The refs whose histories have one of the commits, sorted.
+    pub refs: Vec<String>,
+    /// Paths it has in the commits: one of each commit, each path once, [`MAX_PATHS`] at most. None
+    /// for a commit.
+    pub paths: Vec<String>,
     /// Whether it was deleted.
     pub deleted: bool,
     /// Commits that are now marked as damaged, because this object is not there.
@@ -93,10 +98,26 @@ impl Damage {
             object,
             error,
             commits: Vec::new(),
-            path: None,
+            refs: Vec::new(),
+            paths: Vec::new(),
             deleted: false,
             marked: Vec::new(),
         }
+    }
+
+    /// Where the object belongs, in words: `/etc/passwd of main, stable`. [`None`] if that is not
+    /// known.
+    pub fn place(&self) -> Option<String> {
+        let paths = self.paths.join(", ");
+        let refs = match &self.refs[..] {
+            [] if self.commits.is_empty() => return None,
+            [] => "commits that no ref leads to".to_owned(),
+            refs => refs.join(", "),
+        };
+        Some(match paths.is_empty() {
+            true => refs,
+            false => format!("{paths} of {refs}"),
+        })
     }
 
     /// True if the object is not there at all.
