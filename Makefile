@@ -36,7 +36,7 @@ bench: setup build ## measure beside ostree, ostree-push and rsync; CASES='ssh-*
 static: ## a release binary without any shared library, target/static/oxtree
 	scripts/build-static
 
-fuzz: ## fuzz every parser for a minute
+fuzz: ## fuzz every parser for a minute, after a million damaged repositories
 	scripts/fuzz
 
 install: build ## install under $(DESTDIR)$(PREFIX); WITH_OSTREE_LINK=1 also answers as ostree

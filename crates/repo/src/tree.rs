@@ -3,6 +3,7 @@
 
 use oxtree_format::{Commit, CommitId, DirId, DirTree, DirTreeId, FileId};
 
+use crate::object::metadata::verify_metadata;
 use crate::{Error, FileObject, Repo, Result};
 
 /// So many links in a row are followed, as Linux does.
@@ -87,13 +88,16 @@ impl Repo {
     pub fn tree(&self, commit: CommitId) -> Result<Tree<'_>> {
         let bytes = self.load_commit(commit)?;
         let parsed = Commit::parse(&bytes).map_err(|error| Error::corrupt(commit, error))?;
+        verify_metadata(&commit.object(), &bytes)?;
         Ok(Tree::new(self, parsed.root))
     }
 
-    /// The entries of the directory whose dirtree this is.
+    /// The entries of the directory whose dirtree this is. What is read is verified, so that no
+    /// damage makes a tree another one, or one without an end.
     pub fn list_dir(&self, id: DirTreeId) -> Result<Listing> {
         let bytes = self.load_dirtree(id)?;
         let tree = DirTree::parse(&bytes).map_err(|error| Error::corrupt(id, error))?;
+        verify_metadata(&id.object(), &bytes)?;
         Ok(Listing {
             files: tree
                 .files()

@@ -13,6 +13,7 @@ use rayon::Scope;
 
 use super::history::Kept;
 use super::marks::Marks;
+use crate::object::metadata::verify_metadata;
 use crate::traverse::MAX_DEPTH;
 use crate::{CommitState, Error, Repo, Result};
 
@@ -111,7 +112,7 @@ impl<'a> Reach<'a> {
             Err(error) if partial && error.is_missing_object() => return Ok(()),
             bytes => bytes?,
         };
-        verify(&id.object(), &bytes)?;
+        verify_metadata(&id.object(), &bytes)?;
         let tree = DirTree::parse(&bytes).map_err(|error| Error::corrupt(id, error))?;
         for (_, file) in tree.files() {
             self.marks.mark(&file.object());
@@ -120,18 +121,6 @@ impl<'a> Reach<'a> {
             self.enter(scope, dir, partial, depth + 1);
         }
         Ok(())
-    }
-}
-
-/// Checks that a metadata object is what its name says.
-pub(super) fn verify(object: &ObjectId, bytes: &[u8]) -> Result<()> {
-    let actual = Checksum::of(bytes);
-    match actual == object.checksum {
-        true => Ok(()),
-        false => Err(Error::ChecksumMismatch {
-            expected: *object,
-            actual,
-        }),
     }
 }
 
