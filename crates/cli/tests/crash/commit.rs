@@ -3,13 +3,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
-use oxtree_testkit::{Compare, Dice, Output, Repo, Tool, kill};
+use oxtree_testkit::{Compare, Dice, Output, Repo, Tool};
 
 use crate::look::{Look, names};
-use crate::rig::{OXTREE, Place, tree};
+use crate::rig::{OXTREE, Place, kill_after, tree};
 
 /// Where commits are killed: a repository a round, and two trees that are committed one after the
 /// other.
@@ -68,15 +68,7 @@ impl Workshop {
 
     /// Kills a commit. Says whether it was there to be killed.
     fn kill(&self, repo: &Repo, number: usize, after: Duration) -> bool {
-        let mut command = self.commit(repo, number);
-        let begun = Instant::now();
-        let mut child = command.stdout(Stdio::null()).spawn().expect("start it");
-        std::thread::sleep(after.saturating_sub(begun.elapsed()));
-        let running = child.try_wait().expect("ask after it").is_none();
-        kill(child.id());
-        let status = child.wait().expect("its end");
-        assert!(running || status.success(), "{status}");
-        running
+        kill_after(&mut self.commit(repo, number), after, 0)
     }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Pushes and commits that are killed at random instants, with the real `ostree fsck` as the
+//! Pushes, commits and what tends a repository, killed at random instants, with the real `ostree fsck` as the
 //! referee of what they leave.
 
 mod commit;
@@ -7,3 +7,4 @@ mod look;
 mod push;
 mod restart;
 mod rig;
+mod upkeep;

@@ -5,10 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use oxtree_testkit::trees::{self, Noise};
-use oxtree_testkit::{BinDir, Output, Repo, Sshd, Tmpfs, Tool, is_root, temp_dir};
+use oxtree_testkit::{BinDir, Output, Repo, Sshd, Tmpfs, Tool, is_root, kill, temp_dir};
 use serde_json::Value;
 
 use crate::look::{Look, names, objects, quarantines};
@@ -107,6 +108,23 @@ impl Version {
         let bytes = missing.clone().map(|(_, size)| size).sum();
         (missing.map(|(path, _)| path.as_str()).collect(), bytes)
     }
+}
+
+/// Starts a command and kills it after so long. Says whether it was there to be killed; if not, its
+/// exit code is `code`.
+pub(crate) fn kill_after(command: &mut Command, after: Duration, code: i32) -> bool {
+    let begun = Instant::now();
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("start it");
+    std::thread::sleep(after.saturating_sub(begun.elapsed()));
+    let running = child.try_wait().expect("ask after it").is_none();
+    kill(child.id());
+    let status = child.wait().expect("its end");
+    assert!(running || status.code() == Some(code), "{status}");
+    running
 }
 
 /// A copy of a directory.
