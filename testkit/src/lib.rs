@@ -9,6 +9,7 @@
 mod bins;
 mod chance;
 mod compare;
+mod gpg;
 mod measure;
 mod process;
 mod repo;
@@ -23,6 +24,7 @@ mod wiretap;
 pub use bins::BinDir;
 pub use chance::Dice;
 pub use compare::{Compare, compare_trees};
+pub use gpg::GpgHome;
 pub use measure::{Meter, peak_rss};
 pub use process::{descendants, is_running, kill, wait_for_end};
 pub use repo::Repo;

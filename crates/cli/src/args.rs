@@ -29,6 +29,8 @@ Environment:
   OSTREE_SYSROOT     The root whose ostree/repo is used where there is no other [default: /]
   OSTREE_BOOTID      Takes the place of the kernel's boot id: transactions that were interrupted
                      are taken up again only within one
+  OSTREE_GPG_HOME    A directory of GPG keyrings (*.gpg) that are trusted, instead of
+                     /usr/share/ostree/trusted.gpg.d
   SOURCE_DATE_EPOCH  The time of new commits, in seconds since 1970
 
 Linked as `ostree`, it prints and exits as libostree's command does; linked as `ostree-push` and
@@ -192,7 +194,8 @@ fn version(face: Face) -> String {
         Face::Oxtree => format!("oxtree {version}\n"),
         // Scripts and libostree's own tests read this as YAML, and look for features.
         Face::Ostree => format!(
-            "libostree:\n Version: '2022.7'\n Oxtree: '{version}'\n Features:\n  - libarchive\n"
+            "libostree:\n Version: '2022.7'\n Oxtree: '{version}'\n Features:\n  - libarchive\n  \
+             - gpgme\n  - sign-ed25519\n  - sign-spki\n"
         ),
     }
 }

@@ -9,6 +9,7 @@ mod error;
 mod names;
 mod output;
 mod progress;
+mod signing;
 mod text;
 
 use std::process::ExitCode;

@@ -71,6 +71,17 @@ pub(crate) fn local_time(seconds: u64) -> String {
     }
 }
 
+/// Seconds since 1970 as C's `%c` has it: `Tue Sep 10 02:29:42 2013`, in the local time zone.
+pub(crate) fn c_time(seconds: u64) -> String {
+    match Timestamp::from_second(seconds.cast_signed()) {
+        Ok(time) => {
+            let local = time.to_zoned(TimeZone::system());
+            local.strftime("%a %b %e %H:%M:%S %Y").to_string()
+        }
+        Err(_) => "invalid".to_owned(),
+    }
+}
+
 /// A value as GVariant text. Objects keep numbers in big-endian order, so libostree swaps all that
 /// it prints, unless told not to, even numbers that users put into metadata.
 pub(crate) fn variant(value: Variant<'_>, swap: bool) -> Result<String> {

@@ -150,6 +150,9 @@ pub enum Error {
     /// What was to be written somewhere else than to a repository could not be.
     #[error("writing: {0}")]
     Output(#[source] io::Error),
+    /// A signature could not be made, or is not good.
+    #[error("{0}")]
+    Signature(#[source] crate::sign::SignError),
     /// The bytes of something other than an object are not in order.
     #[error("{path}: {reason}")]
     Format {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
+use oxtree_format::detached::NewDetached;
 use oxtree_format::gvariant::OwnedVariant;
 use oxtree_format::refs::{RefName, Refspec};
 use oxtree_format::summary::{Info, NewRef, NewSummary, keys};
@@ -17,6 +18,7 @@ use rustix::io::Errno;
 use crate::commit::CommitBuilder;
 use crate::mtree::MutableTree;
 use crate::refs::RefUpdate;
+use crate::sign::{self, Signer};
 use crate::{Error, Expected, LockKind, Repo, Result, Transaction, fs};
 
 /// The largest summary that is read, in bytes: tens of thousands of refs fit.
@@ -51,9 +53,25 @@ impl Repo {
             .map_err(Error::io("reading", self.path().join(SUMMARY)))
     }
 
+    /// The bytes of the summary's signatures (`a{sv}`), which are not checked; [`None`] if there
+    /// are none.
+    pub fn read_summary_signatures(&self) -> Result<Option<Vec<u8>>> {
+        fs::read_file(self.dir(), SIGNATURES, MAX_SUMMARY)
+            .map_err(Error::io("reading", self.path().join(SIGNATURES)))
+    }
+
     /// Writes the summary anew, and removes the signatures of the old one. Updates wait for each
     /// other, and each sees the refs that there are when it is its turn.
     pub fn update_summary(&self, update: &SummaryUpdate) -> Result<()> {
+        self.update_signed_summary(update, &[])
+    }
+
+    /// [`Repo::update_summary`], and signs it.
+    pub fn update_signed_summary(
+        &self,
+        update: &SummaryUpdate,
+        signers: &[&dyn Signer],
+    ) -> Result<()> {
         let lock = self.lock(LockKind::Shared)?;
         let turn = self.take_lock(SUMMARY_LOCK, LockKind::Exclusive)?;
         let now = SystemTime::now()
@@ -87,16 +105,38 @@ impl Repo {
         let metadata = info.metadata().map_err(wrong)?;
         let bytes = NewSummary { refs, metadata }.to_bytes().map_err(wrong)?;
         Summary::parse(&bytes).map_err(wrong)?;
+        let mut signatures = NewDetached::new();
+        sign::add_signatures(signers, &bytes, &mut signatures).map_err(Error::Signature)?;
         self.write_file(SUMMARY, &bytes)
             .map_err(Error::io("writing", self.path().join(SUMMARY)))?;
-        match rustix::fs::unlinkat(self.dir(), SIGNATURES, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => {
-                return Err(Error::io("deleting", self.path().join(SIGNATURES))(error));
-            }
-        }
+        self.replace_summary_signatures(&signatures)?;
         drop((turn, lock));
         Ok(())
+    }
+
+    /// Puts the signatures of a summary that was just written beside it, with its time of change,
+    /// as libostree does: caches on the way see by it that the two belong together.
+    fn replace_summary_signatures(&self, signatures: &NewDetached) -> Result<()> {
+        let path = || self.path().join(SIGNATURES);
+        if signatures.is_empty() {
+            return match rustix::fs::unlinkat(self.dir(), SIGNATURES, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => Ok(()),
+                Err(error) => Err(Error::io("deleting", path())(error)),
+            };
+        }
+        self.write_file(SIGNATURES, &signatures.to_bytes())
+            .map_err(Error::io("writing", path()))?;
+        let io = || Error::io("setting the time of", path());
+        let time = |stat: &rustix::fs::Stat| rustix::fs::Timespec {
+            tv_sec: stat.st_mtime,
+            tv_nsec: stat.st_mtime_nsec as _,
+        };
+        let stat = rustix::fs::statat(self.dir(), SUMMARY, AtFlags::empty()).map_err(io())?;
+        let times = rustix::fs::Timestamps {
+            last_access: time(&stat),
+            last_modification: time(&stat),
+        };
+        rustix::fs::utimensat(self.dir(), SIGNATURES, &times, AtFlags::empty()).map_err(io())
     }
 
     fn other_collections(&self) -> Result<BTreeMap<CollectionId, BTreeMap<RefName, NewRef>>> {

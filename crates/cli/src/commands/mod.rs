@@ -11,6 +11,7 @@ mod export;
 mod external;
 mod fsck;
 mod generate;
+mod gpg_sign;
 mod init;
 mod log;
 mod ls;
@@ -23,6 +24,7 @@ mod remote;
 mod reset;
 mod rev_parse;
 mod show;
+mod sign;
 mod summary;
 
 use std::ffi::OsString;
@@ -80,6 +82,10 @@ pub(crate) enum Command {
     Fsck(fsck::Args),
     /// Delete what nobody needs
     Prune(Box<prune::Args>),
+    /// Sign a commit with gpg
+    GpgSign(gpg_sign::Args),
+    /// Sign a commit with a plain key, or verify that it is signed
+    Sign(sign::Args),
     /// Write or print the summary, which clients read first
     Summary(summary::Args),
     /// A program on PATH
@@ -113,6 +119,8 @@ impl Command {
             Self::Completions(args) => generate::completions(&args, context),
             Self::Fsck(args) => fsck::run(&args, context),
             Self::Prune(args) => prune::run(&args, context),
+            Self::GpgSign(args) => gpg_sign::run(&args, context),
+            Self::Sign(args) => sign::run(&args, context),
             Self::Summary(args) => summary::run(&args, context),
             Self::External(words) => external::run(&words, context),
         }

@@ -3,17 +3,20 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use oxtree_format::commit::keys;
-use oxtree_format::detached::Detached;
+use oxtree_format::detached::{Detached, keys as detached_keys};
 use oxtree_format::gvariant::{Dict, Entry, Variant, text};
 use oxtree_format::{
     Checksum, Commit, CommitId, FileId, MAX_METADATA_SIZE, ObjectId, ObjectKind, sizes,
 };
 use oxtree_repo::{Error, Repo};
+use oxtree_sign::gpg;
 
 use crate::context::Context;
+use crate::signing;
 use crate::text::{self as words, Dump};
 
 /// Options of `show`.
@@ -59,6 +62,12 @@ pub(crate) struct Args {
     /// Print numbers as they are stored
     #[arg(long, short = 'B')]
     no_byteswap: bool,
+    /// Check GPG signatures also against the keyrings in this directory
+    #[arg(long, value_name = "HOMEDIR")]
+    gpg_homedir: Option<PathBuf>,
+    /// Check GPG signatures against the keys of this remote only
+    #[arg(long, value_name = "REMOTE")]
+    gpg_verify_remote: Option<String>,
     /// What to show
     #[arg(value_name = "OBJECT")]
     object: String,
@@ -87,7 +96,12 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     } else if args.print_sizes {
         print_sizes(&repo, args)?
     } else {
-        print_object(&repo, args)?
+        let (text, commit) = print_object(&repo, args)?;
+        if let Some(commit) = commit {
+            context.out.text(&text)?;
+            return context.out.text(&signatures(&repo, commit, args, context)?);
+        }
+        text
     };
     context.out.text(&text)
 }
@@ -202,22 +216,59 @@ impl Total {
     }
 }
 
-fn print_object(repo: &Repo, args: &Args) -> Result<String> {
+/// The object, and which commit it is, if it is one.
+fn print_object(repo: &Repo, args: &Args) -> Result<(String, Option<CommitId>)> {
     let dump = Dump {
         raw: args.raw,
         unswapped: args.no_byteswap,
     };
     let Some(checksum) = Checksum::from_hex(args.object.as_bytes()) else {
         let (id, bytes) = load(repo, args)?;
-        return words::commit(id, &bytes, dump);
+        return Ok((words::commit(id, &bytes, dump)?, Some(id)));
     };
     for kind in [ObjectKind::Commit, ObjectKind::DirMeta, ObjectKind::DirTree] {
         let id = ObjectId::new(kind, checksum);
         if repo.has_object(&id)? {
-            return words::object(&id, &repo.load_metadata(&id)?, dump);
+            let text = words::object(&id, &repo.load_metadata(&id)?, dump)?;
+            let commit = (kind == ObjectKind::Commit).then_some(CommitId(checksum));
+            return Ok((text, commit));
         }
     }
-    print_file(repo, FileId(checksum))
+    Ok((print_file(repo, FileId(checksum))?, None))
+}
+
+/// What there is to say about a commit's GPG signatures.
+fn signatures(repo: &Repo, commit: CommitId, args: &Args, context: &Context<'_>) -> Result<String> {
+    let detached = repo.load_detached_metadata(commit)?.unwrap_or_default();
+    // Whoever wants to know what is wrong with it asks `fsck`.
+    let signatures = Detached::parse(&detached)
+        .and_then(|detached| detached.signatures(detached_keys::GPG))
+        .unwrap_or_default();
+    if signatures.is_empty() {
+        return Ok(String::new());
+    }
+    let trust = signing::trust(context);
+    let keyring = match &args.gpg_verify_remote {
+        Some(remote) => trust.remote_keyring(repo, &remote.parse()?)?,
+        None => {
+            let mut keyring = trust.any_keyring(repo)?;
+            if let Some(homedir) = &args.gpg_homedir {
+                keyring.add_dir(homedir)?;
+            }
+            keyring
+        }
+    };
+    let data = repo.load_commit(commit)?;
+    let reports = gpg::verify(keyring.certificates(), &data, &signatures, trust.now)?;
+    let mut text = match reports.len() {
+        1 => "Found 1 signature:\n".to_owned(),
+        count => format!("Found {count} signatures:\n"),
+    };
+    for report in &reports {
+        text.push('\n');
+        text += &gpg::describe(report, "  ", trust.now, trust.show_time);
+    }
+    Ok(words::harmless(&text).into_owned())
 }
 
 fn print_file(repo: &Repo, id: FileId) -> Result<String> {

@@ -7,10 +7,12 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use oxtree_format::Summary;
 use oxtree_format::gvariant::{Dict, Entry, OwnedVariant, Variant, text};
 use oxtree_format::summary::{Refs, keys};
+use oxtree_repo::sign::Signer;
 use oxtree_repo::{Repo, SummaryUpdate};
 
 use crate::context::Context;
 use crate::error::Usage;
+use crate::signing;
 use crate::text as human;
 
 /// Options of `summary`.
@@ -43,6 +45,8 @@ pub(crate) struct Args {
     /// Put this into the metadata; VALUE in GVariant's text format
     #[arg(long, short = 'm', value_name = "KEY=VALUE")]
     add_metadata: Vec<String>,
+    #[command(flatten)]
+    signing: signing::Options,
     /// Say on standard error what is being done (here without the short form -v)
     #[arg(long)]
     verbose: bool,
@@ -59,7 +63,9 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
                 .collect::<Result<_>>()?,
             metadata_commit: true,
         };
-        return Ok(repo.update_summary(&update)?);
+        let signers = args.signing.signers(context)?;
+        let signers: Vec<&dyn Signer> = signers.iter().map(|signer| &**signer).collect();
+        return Ok(repo.update_signed_summary(&update, &signers)?);
     }
     let look = args.view || args.raw || args.list_metadata_keys;
     if !look && args.print_metadata_key.is_none() {

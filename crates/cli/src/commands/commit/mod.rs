@@ -13,12 +13,14 @@ use jiff::Zoned;
 use oxtree_format::commit::content_checksum;
 use oxtree_format::{Commit, CommitId, DirId, RefName, Refspec};
 use oxtree_repo::commit::CommitBuilder;
+use oxtree_repo::sign::Signer;
 use oxtree_repo::{Error, RefUpdate, Repo, Stats, Transaction};
 
 use crate::args::boolean;
 use crate::context::Context;
 use crate::dates;
 use crate::error::Usage;
+use crate::signing;
 
 /// Options of `commit`.
 #[derive(Debug, clap::Args)]
@@ -61,6 +63,8 @@ pub(crate) struct Args {
     /// The time of the commit, as date(1) reads it [default: $SOURCE_DATE_EPOCH, else now]
     #[arg(long, value_name = "TIMESTAMP")]
     timestamp: Option<String>,
+    #[command(flatten)]
+    signing: signing::Options,
     /// The directory to commit
     #[arg(value_name = "PATH")]
     path: Option<PathBuf>,
@@ -93,6 +97,9 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     )?;
     (builder.subject, builder.body) = args.message.read(args.branch.as_deref(), context)?;
 
+    let signers = args.signing.signers(context)?;
+    let signers: Vec<&dyn Signer> = signers.iter().map(|signer| &**signer).collect();
+
     let transaction = Transaction::begin(&repo)?;
     let root = args
         .trees
@@ -105,6 +112,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
         return args.print(context, parent, Stats::default());
     }
     let commit = builder.write(root, &transaction)?;
+    transaction.sign_commit(commit, &signers)?;
     let refs = match &args.branch {
         Some(branch) => vec![RefUpdate::set(parse_branch(branch)?, commit)],
         None => Vec::new(),

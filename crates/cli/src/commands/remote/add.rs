@@ -5,6 +5,7 @@ use anyhow::{Result, bail};
 use oxtree_format::refs::RemoteName;
 use oxtree_repo::remotes::{IfRemoteExists, Setting, Settings};
 
+use super::gpg_import::import_file;
 use crate::context::Context;
 use crate::error::Usage;
 
@@ -33,6 +34,9 @@ pub(crate) struct Args {
     /// Replace a remote that is there already
     #[arg(long)]
     force: bool,
+    /// Trust the keys in this file (- is standard input)
+    #[arg(long, value_name = "FILE")]
+    gpg_import: Vec<String>,
     /// What is there is not fetched by OSTree, but by this program
     #[arg(long, value_name = "NAME")]
     custom_backend: Option<String>,
@@ -72,7 +76,13 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     let name: RemoteName = name.parse()?;
     let settings = settings(args)?;
     let repo = context.open_repo()?;
-    repo.add_remote(&name, &settings, if_exists)?;
+    let added = repo.add_remote(&name, &settings, if_exists)?;
+    if added && !args.gpg_import.is_empty() {
+        // The remote is in the file, but not yet in what was read of it.
+        for file in &args.gpg_import {
+            context.out.line(&import_file(&repo, &name, file)?)?;
+        }
+    }
     Ok(())
 }
 

@@ -3,6 +3,8 @@
 
 mod add;
 mod delete;
+mod gpg_import;
+mod gpg_list_keys;
 mod list;
 mod show_url;
 
@@ -38,6 +40,10 @@ enum Command {
     ShowUrl(show_url::Args),
     /// List the remotes
     List(list::Args),
+    /// Add keys by which a remote's commits may be signed
+    GpgImport(gpg_import::Args),
+    /// List the keys by which a remote's commits may be signed
+    GpgListKeys(gpg_list_keys::Args),
     /// What is no command
     #[command(external_subcommand)]
     Unknown(Vec<OsString>),
@@ -49,6 +55,8 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
         Some(Command::Delete(args)) => delete::run(args, context),
         Some(Command::ShowUrl(args)) => show_url::run(args, context),
         Some(Command::List(args)) => list::run(args, context),
+        Some(Command::GpgImport(args)) => gpg_import::run(args, context),
+        Some(Command::GpgListKeys(args)) => gpg_list_keys::run(args, context),
         Some(Command::Unknown(words)) => unknown(words.first(), context),
         None => unknown(None, context),
     }
