@@ -99,6 +99,8 @@ impl PrunePlan<'_> {
         let marks = &self.marks;
         self.objects
             .retain(|doomed| !marks.is_marked(&doomed.object));
+        let gone = self.options.delete_commit;
+        self.deltas = self.repo.deltas_to_nowhere(&self.objects, gone)?;
         Ok(Some(deleting))
     }
 }
