@@ -52,6 +52,7 @@ impl<'a> Context<'a> {
                 .var("OSTREE_BOOTID")
                 .and_then(OsStr::to_str)
                 .map(str::to_owned),
+            fail_before_commit: self.var("OSTREE_REPO_TEST_ERROR") == Some("pre-commit".as_ref()),
         }
     }
 

@@ -26,6 +26,9 @@ pub struct Environment {
     /// Identifies the time since the machine was started; [`None`] reads it from the kernel.
     /// (libostree: `$OSTREE_BOOTID`.)
     pub boot_id: Option<String>,
+    /// Lets each transaction fail before its objects are published, for tests of what uses them.
+    /// (libostree: `$OSTREE_REPO_TEST_ERROR=pre-commit`.)
+    pub fail_before_commit: bool,
 }
 
 /// A repository on disk.
@@ -38,6 +41,7 @@ pub struct Repo {
     config: Config,
     parent: Option<Box<Repo>>,
     boot_id: String,
+    fail_before_commit: bool,
 }
 
 impl Repo {
@@ -84,6 +88,7 @@ impl Repo {
             config,
             parent,
             boot_id,
+            fail_before_commit: environment.fail_before_commit,
         })
     }
 
@@ -245,6 +250,7 @@ impl Repo {
             config: self.config.clone(),
             parent: None,
             boot_id: self.boot_id.clone(),
+            fail_before_commit: self.fail_before_commit,
         })
     }
 
@@ -259,6 +265,16 @@ impl Repo {
     /// `tmp/`; only of use after [`Repo::check_writable`].
     pub(crate) fn tmp(&self) -> BorrowedFd<'_> {
         self.tmp.as_ref().unwrap_or(&self.dir).as_fd()
+    }
+
+    /// See [`Environment::fail_before_commit`].
+    pub(crate) fn check_may_commit(&self) -> Result<()> {
+        match self.fail_before_commit {
+            true => Err(Error::Invalid(
+                "OSTREE_REPO_TEST_ERROR_PRE_COMMIT specified".to_owned(),
+            )),
+            false => Ok(()),
+        }
     }
 
     pub(crate) fn boot_id(&self) -> &str {

@@ -21,6 +21,7 @@ const MODES: [Mode; 4] = [
 fn open(path: &Path, boot: &str) -> Repo {
     let environment = Environment {
         boot_id: Some(boot.to_owned()),
+        ..Environment::default()
     };
     Repo::open_in(path, &environment).expect("open the repository")
 }

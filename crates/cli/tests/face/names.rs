@@ -160,3 +160,31 @@ fn a_full_disk_under_the_output_is_an_error() {
         "error: writing to standard output: No space left on device\n"
     );
 }
+
+/// libostree's own tests ask for a commit that fails at the last moment.
+#[test]
+fn a_commit_that_is_told_to_fail() {
+    let side = Side::new();
+    side.real(&["config", "--repo=repo", "set", "core.fsync", "true"])
+        .expect_ok();
+    let words = ["commit", "--repo=repo", "--tree=dir=tree", "-b", "main"];
+    let told = |tool: oxtree_testkit::Tool| {
+        tool.dir(side.path(""))
+            .env("OSTREE_REPO_TEST_ERROR", "pre-commit")
+            .env("OSTREE_BOOTID", "a-boot-of-its-own")
+    };
+    let error = told(ours("ostree")).fails(words);
+    assert!(
+        error.contains("OSTREE_REPO_TEST_ERROR_PRE_COMMIT"),
+        "{error}"
+    );
+    assert_eq!(side.ours(&["refs", "--repo=repo"]).expect_ok().stdout(), "");
+    // What was written stays, and is known by the boot.
+    let left = side.repo().join("tmp").read_dir().unwrap();
+    let names = left.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let staging = names.filter(|name| name.starts_with("staging-a-boot-of-its-own-"));
+    assert_eq!(staging.filter(|name| !name.ends_with("-lock")).count(), 1);
+    told(ours("ostree"))
+        .env("OSTREE_REPO_TEST_ERROR", "invalid-cache")
+        .ok(words);
+}

@@ -182,6 +182,13 @@ impl<'r> Transaction<'r> {
     /// noted before the refs are set.
     pub fn commit_complete(mut self, refs: &[RefUpdate], complete: &[CommitId]) -> Result<Stats> {
         let stats = self.stats();
+        if let Err(told_to) = self.repo.check_may_commit() {
+            // As if the machine had stopped here.
+            if let Some(staging) = &mut self.staging {
+                staging.keep = true;
+            }
+            return Err(told_to);
+        }
         let publishing = self.repo.lock_publishing()?;
         self.check_nothing_pruned(&self.prune_stamp, refs)?;
         self.publish_objects()?;
