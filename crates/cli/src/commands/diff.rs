@@ -2,7 +2,7 @@
 //! `diff`: what is different between two commits or directories.
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 use oxtree_repo::diff::{Diff, Source, count_objects, diff};
@@ -120,6 +120,6 @@ fn print(diff: &Diff, (a, b): (&Source<'_>, &Source<'_>), context: &Context<'_>)
     Ok(())
 }
 
-fn line(letter: u8, before: &[u8], path: &PathBuf) -> Vec<u8> {
+fn line(letter: u8, before: &[u8], path: &Path) -> Vec<u8> {
     [&[letter], before, path.as_os_str().as_bytes(), b"\n"].concat()
 }
