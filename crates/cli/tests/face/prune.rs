@@ -337,3 +337,22 @@ fn leftovers_of_a_prune_that_was_cut_off_go() {
     pruned(&side, &[]);
     assert!(!meta.exists() && !marker.exists());
 }
+
+#[test]
+fn summaries_of_remotes_that_are_gone_go() {
+    let side = store("archive");
+    let add = ["remote", "add", "--repo=repo", "kept", "http://example.org"];
+    side.real(&add).expect_ok();
+    let cache = side.path("repo/tmp/cache/summaries");
+    fs::create_dir_all(&cache).unwrap();
+    for name in ["kept", "kept.sig", "gone", "gone.sig"] {
+        fs::write(cache.join(name), "").unwrap();
+    }
+    pruned(&side, &["--no-prune"]);
+    assert_eq!(files(&cache).len(), 4);
+    pruned(&side, &[]);
+    assert_eq!(
+        files(&cache).into_iter().collect::<Vec<_>>(),
+        ["kept", "kept.sig"]
+    );
+}

@@ -66,6 +66,7 @@ impl PrunePlan<'_> {
         progress.finish();
         if matches!(self.locks, Locks::Exclusive { .. }) {
             repo.delete_widows()?;
+            repo.delete_foreign_summaries()?;
         }
         let pruned = Pruned {
             objects: self.objects.len() as u64,
@@ -166,6 +167,21 @@ impl Repo {
         for commit in self.partial_commits()? {
             if is_widow(commit)? {
                 self.set_commit_state(commit, CommitState::Normal)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes summaries that are kept of remotes that there are no more.
+    fn delete_foreign_summaries(&self) -> Result<()> {
+        const CACHE: &str = "tmp/cache/summaries";
+        let remotes = self.remotes();
+        for name in self.names_in(CACHE)? {
+            let remote = name.strip_suffix(".sig").unwrap_or(&name);
+            if !remotes.iter().any(|known| known.as_str() == remote) {
+                let path = format!("{CACHE}/{name}");
+                fs::remove_all(self.dir(), path.as_bytes())
+                    .map_err(Error::io("deleting", self.path().join(&path)))?;
             }
         }
         Ok(())
