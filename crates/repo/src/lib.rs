@@ -65,6 +65,7 @@ pub mod refs;
 pub mod remotes;
 mod repo;
 mod rev;
+pub mod selinux;
 pub mod sign;
 mod summary;
 pub mod transaction;

@@ -257,19 +257,26 @@ impl<'o, O: Objects> Walk<'o, O> {
         bases: &[CommitId],
         visit: &mut impl Visit,
     ) -> Result<()> {
+        let bases = bases.iter();
+        let bases: Vec<DirId> = bases
+            .filter_map(|base| root(self.objects, *base).ok())
+            .collect();
+        self.tree(root(self.objects, commit)?, &bases, visit)?;
+        self.tell(commit.object(), &Place::default(), "", visit)?;
+        Ok(())
+    }
+
+    /// The same for a tree, with trees for bases.
+    pub fn tree(&mut self, dir: DirId, bases: &[DirId], visit: &mut impl Visit) -> Result<()> {
         let mut stack = vec![Pending {
-            dir: root(self.objects, commit)?,
-            bases: bases
-                .iter()
-                .filter_map(|base| root(self.objects, *base).ok())
-                .collect(),
+            dir,
+            bases: bases.to_vec(),
             place: Place::default(),
             depth: 0,
         }];
         while let Some(pending) = stack.pop() {
             self.folder(&pending, &mut stack, visit)?;
         }
-        self.tell(commit.object(), &Place::default(), "", visit)?;
         Ok(())
     }
 

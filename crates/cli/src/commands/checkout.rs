@@ -5,10 +5,12 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use oxtree_format::CommitId;
 use oxtree_repo::checkout::{self, Links, Options, Union};
+use oxtree_repo::selinux::SePolicy;
 use oxtree_repo::{Error, Repo};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -159,7 +161,10 @@ impl Args {
     }
 
     fn options(&self, fsync: bool) -> Result<Options> {
-        let links = match (self.require_hardlinks, self.copies_by_policy()?) {
+        let sepolicy = self.policy()?;
+        // Where labels are asked for, files are copied even if there turns out to be no policy.
+        let copy = self.force_copy || self.selinux_policy.is_some();
+        let links = match (self.require_hardlinks, copy) {
             (true, true) => bail!(Usage(
                 "Cannot specify both --require-hardlinks and --force-copy".to_owned()
             )),
@@ -190,6 +195,8 @@ impl Args {
             plain_dirs: self.bareuseronly_dirs,
             fsync,
             skip,
+            sepolicy,
+            sepolicy_prefix: self.selinux_prefix.clone().unwrap_or_default(),
             cache: is_simple && is_plain,
         })
     }
@@ -210,27 +217,16 @@ impl Args {
         }
     }
 
-    /// A policy implies --force-copy, and a root directory without one changes nothing else.
-    fn copies_by_policy(&self) -> Result<bool> {
-        let Some(root) = &self.selinux_policy else {
-            return match self.selinux_prefix {
-                Some(_) => Err(Usage(
-                    "Cannot specify --selinux-prefix without --selinux-policy".to_owned(),
-                )
-                .into()),
-                None => Ok(self.force_copy),
-            };
-        };
-        std::fs::read_dir(root).with_context(|| format!("selinux-policy: {}", root.display()))?;
-        for config in ["etc/selinux/config", "usr/etc/selinux/config"] {
-            if root.join(config).exists() {
-                bail!(
-                    "{}: labelling by an SELinux policy is not supported",
-                    root.join(config).display()
-                );
-            }
+    /// The policy to label by, if there is one in the root that the user names.
+    fn policy(&self) -> Result<Option<Arc<SePolicy>>> {
+        match (&self.selinux_policy, &self.selinux_prefix) {
+            (None, Some(_)) => Err(Usage(
+                "Cannot specify --selinux-prefix without --selinux-policy".to_owned(),
+            )
+            .into()),
+            (None, None) => Ok(None),
+            (Some(root), _) => Ok(SePolicy::from_dir(root)?.map(Arc::new)),
         }
-        Ok(true)
     }
 }
 

@@ -140,6 +140,16 @@ fn standard_input() {
     pair.tree("tree", |path| trees::small(path, 1));
     tar(&pair, &["-czf", "tree.tgz", "-C", "tree", "."]);
     let expected = pair.same(&["--orphan", "--tree=tar=tree.tgz"]);
+    for (name, packed) in [("tree.txz", "-cJf"), ("tree.tzst", "--zstd -cf")] {
+        let mut args: Vec<&str> = packed.split(' ').collect();
+        args.extend([name, "-C", "tree", "."]);
+        tar(&pair, &args);
+        let again = pair.same(&["--orphan", &format!("--tree=tar={name}")]);
+        assert_eq!(again, expected);
+    }
+    let find = "cd tree && find . | cpio --quiet -o -H newc >../tree.cpio";
+    Tool::new("/bin/sh").dir(pair.path("")).ok(["-c", find]);
+    assert_eq!(pair.same(&["--orphan", "--tree=tar=tree.cpio"]), expected);
     let script = format!(
         "exec {} commit --repo={} --orphan --timestamp=@1700000000 --tree=tar=- <{}",
         env!("CARGO_BIN_EXE_oxtree"),
@@ -201,4 +211,68 @@ fn bad_archives() {
         pair.both_fail(&["-b", "main", "--tar-autocreate-parents", &tree], message);
         assert_eq!(pair.ours.refs(), [""; 0]);
     }
+}
+
+#[test]
+fn names_are_filtered() {
+    let pair = Pair::new("archive");
+    pair.tree("tree", |path| {
+        trees::small(path, 1);
+        for dir in ["boot/x", "etc", "usr/bin"] {
+            std::fs::create_dir_all(path.join(dir)).unwrap();
+        }
+        trees::file(&path.join("boot/kernel"), b"k\n", 0o644);
+        trees::file(&path.join("etc/conf"), b"c\n", 0o644);
+        std::fs::hard_link(path.join("boot/kernel"), path.join("usr/hard")).unwrap();
+        std::os::unix::fs::symlink("conf", path.join("etc/link")).unwrap();
+    });
+    tar(&pair, &["-cf", "dot.tar", "-C", "tree", "."]);
+    tar(
+        &pair,
+        &["-cf", "plain.tar", "-C", "tree", "boot", "etc", "usr"],
+    );
+    tar(
+        &pair,
+        &[
+            "-Pcf",
+            "absolute.tar",
+            "--transform=s,^,//,S",
+            "-C",
+            "tree",
+            "boot",
+            "etc",
+        ],
+    );
+    for archive in ["dot.tar", "plain.tar", "absolute.tar"] {
+        for filter in [
+            r"^boot(.*),usr/lib/ostree-boot\1",
+            r"^etc/(.*),/usr/./etc//\1/",
+            r"(k|conf),\U\1\Ez\x41",
+            r"(?P<c>conf),\u\g<c>\g<1>\0",
+            r"a,\9b",
+            "a*,-",
+            "e,",
+        ] {
+            let tree = format!("--tree=tar={archive}");
+            let filter = format!("--tar-pathname-filter={filter}");
+            let parents = "--tar-autocreate-parents";
+            pair.same(&["--orphan", &tree, &filter, parents]);
+        }
+    }
+    let tree = "--tree=tar=dot.tar";
+    pair.same_failure(&["--orphan", tree, "--tar-pathname-filter=nocomma"]);
+    for (filter, text) in [
+        ("(,x", "unclosed group"),
+        ("(?=a),x", "look-around"),
+        (r"^etc(.*),../etc\1", "Invalid uplink '..' in path ../etc"),
+    ] {
+        let filter = format!("--tar-pathname-filter={filter}");
+        let parents = "--tar-autocreate-parents";
+        let out = pair
+            .ours
+            .run("commit", ["--orphan", tree, &filter, parents]);
+        let message = out.expect_failure().stderr();
+        assert!(message.contains(text), "{filter}: {message}");
+    }
+    pair.fsck();
 }

@@ -29,7 +29,7 @@ impl Checkout<'_> {
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
                 let new = rustix::fs::openat(&dir.fd, name, flags, Perm::from_raw_mode(0o600))
                     .map_err(step(format!("openat({name})")))?;
-                self.write_regular(&File::from(new), id, file)?;
+                self.write_regular(&File::from(new), dir, name, id, file)?;
                 Ok(true)
             }
         }
@@ -73,12 +73,11 @@ impl Checkout<'_> {
             let nofollow = AtFlags::SYMLINK_NOFOLLOW;
             rustix::fs::chownat(&dir.fd, name, Some(uid), Some(gid), nofollow)
                 .map_err(step("fchownat"))?;
-            if !self.repo.config().disable_xattrs {
-                let path = self.full_path(dir, name);
-                xattr::set_link(dir.fd.as_fd(), name.as_bytes(), &path, &header.xattrs)
-                    .map_err(step(path.display().to_string()))?;
-            }
         }
+        let xattrs = self.xattrs(&header.xattrs, &dir.inside(name), header.mode)?;
+        let path = self.full_path(dir, name);
+        xattr::set_link(dir.fd.as_fd(), name.as_bytes(), &path, &xattrs)
+            .map_err(step(path.display().to_string()))?;
         Ok(true)
     }
 
@@ -103,7 +102,7 @@ impl Checkout<'_> {
             }
         }
         let tmp = TmpFile::new(dir.fd.as_fd()).map_err(step("open(O_TMPFILE)"))?;
-        self.write_regular(tmp.file(), id, file)?;
+        self.write_regular(tmp.file(), dir, name, id, file)?;
         let if_exists = match self.options.union {
             Union::Files => {
                 self.make_way(dir, name)?;
@@ -121,7 +120,14 @@ impl Checkout<'_> {
     }
 
     /// Content, owner, attributes and mode, in the order that keeps what depends on the owner.
-    fn write_regular(&self, to: &File, id: FileId, file: FileObject) -> Result<()> {
+    fn write_regular(
+        &self,
+        to: &File,
+        dir: &Dir,
+        name: &str,
+        id: FileId,
+        file: FileObject,
+    ) -> Result<()> {
         let FileObject {
             header,
             size,
@@ -137,10 +143,9 @@ impl Checkout<'_> {
         } else {
             let (uid, gid) = (Uid::from_raw(header.uid), Gid::from_raw(header.gid));
             rustix::fs::fchown(to, Some(uid), Some(gid)).map_err(step("fchown"))?;
-            if !self.repo.config().disable_xattrs {
-                xattr::set_fd(to, &header.xattrs).map_err(step("fsetxattr"))?;
-            }
         }
+        let xattrs = self.xattrs(&header.xattrs, &dir.inside(name), header.mode)?;
+        xattr::set_fd(to, &xattrs).map_err(step("fsetxattr"))?;
         rustix::fs::fchmod(to, Perm::from_raw_mode(mode)).map_err(step("fchmod"))?;
         match self.options.fsync {
             true => rustix::fs::fsync(to).map_err(step("fsync")),

@@ -11,7 +11,7 @@ use crate::{Error, Result};
 impl Checkout<'_> {
     /// Puts one file or symbolic link into a directory.
     pub(super) fn file(&self, dir: &Dir, name: &str, id: FileId) -> Result<()> {
-        if self.skips(|| format!("{}{name}", dir.path)) || self.whiteout(dir, name, id)? {
+        if self.skips(|| dir.inside(name)) || self.whiteout(dir, name, id)? {
             return Ok(());
         }
         if self.options.links != Links::Never

@@ -9,6 +9,7 @@
 //! Everything happens relative to open directories, and no symbolic link below the destination is
 //! ever followed: neither one of the commit's nor, when joining trees, one that was there before.
 
+mod attributes;
 mod cache;
 mod copy;
 mod file;
@@ -19,10 +20,12 @@ mod whiteout;
 use std::collections::HashSet;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::CWD;
 
+use crate::selinux::SePolicy;
 use crate::tree::Entry;
 use crate::{Error, Repo, Result};
 
@@ -74,6 +77,11 @@ pub struct Options {
     /// Paths to leave out, relative to what is checked out, but with a slash at the beginning, and
     /// one at the end for directories.
     pub skip: HashSet<String>,
+    /// Everything gets the label that this has for it, in place of the commit's. Links to objects
+    /// cannot have labels of their own, so it goes with [`Links::Never`] only.
+    pub sepolicy: Option<Arc<SePolicy>>,
+    /// What is put before paths to look up their labels.
+    pub sepolicy_prefix: String,
     /// In user mode from an archive repository, keep the inflated files in the repository's
     /// `uncompressed-objects-cache`, and link to them.
     pub cache: bool,
@@ -138,6 +146,10 @@ pub fn checkout_at(
 ) -> Result<Stats> {
     if options.union == Union::Identical && options.links != Links::Require {
         let reason = "--union-identical requires --require-hardlinks";
+        return Err(Error::Invalid(reason.to_owned()));
+    }
+    if options.sepolicy.is_some() && options.links != Links::Never {
+        let reason = "labels by a policy need copies instead of hard links";
         return Err(Error::Invalid(reason.to_owned()));
     }
     let checkout = walk::Checkout::new(repo, destination, options)?;

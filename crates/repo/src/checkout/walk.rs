@@ -54,6 +54,13 @@ pub(super) struct Dir {
     parent: Option<Arc<Dir>>,
 }
 
+impl Dir {
+    /// The path of something in it, in what is checked out.
+    pub(super) fn inside(&self, name: &str) -> String {
+        format!("{}{name}", self.path)
+    }
+}
+
 impl<'a> Checkout<'a> {
     pub(super) fn new(repo: &'a Repo, destination: &'a Path, options: &'a Options) -> Result<Self> {
         let user = options.user || repo.mode() == Mode::BareUserOnly;
@@ -277,11 +284,10 @@ impl<'a> Checkout<'a> {
             if !self.user {
                 let (uid, gid) = (Uid::from_raw(dir.meta.uid), Gid::from_raw(dir.meta.gid));
                 rustix::fs::fchown(&dir.fd, Some(uid), Some(gid)).map_err(step("fchown"))?;
-                if !self.repo.config().disable_xattrs {
-                    xattr::set_fd(&dir.fd, &dir.meta.xattrs)
-                        .map_err(Error::io("checking out", self.full_path(dir, "")))?;
-                }
             }
+            let xattrs = self.xattrs(&dir.meta.xattrs, &dir.path, dir.meta.mode)?;
+            xattr::set_fd(&dir.fd, &xattrs)
+                .map_err(Error::io("checking out", self.full_path(dir, "")))?;
             rustix::fs::fchmod(&dir.fd, Perm::from_raw_mode(mode)).map_err(step("fchmod"))?;
             if self.options.links != Links::Never {
                 rustix::fs::futimens(&dir.fd, &beginning_of_time())

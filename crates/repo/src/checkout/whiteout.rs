@@ -83,13 +83,12 @@ impl Checkout<'_> {
             },
             made => made.map_err(making())?,
         }
+        let path = self.full_path(dir, name);
+        let xattrs = self.xattrs(&header.xattrs, &dir.inside(name), header.mode)?;
+        xattr::set_link(dir.fd.as_fd(), name.as_bytes(), &path, &xattrs)
+            .map_err(Error::io("setting attributes of whiteout", &path))?;
         if self.user {
             return Ok(true);
-        }
-        let path = self.full_path(dir, name);
-        if !self.repo.config().disable_xattrs {
-            xattr::set_link(dir.fd.as_fd(), name.as_bytes(), &path, &header.xattrs)
-                .map_err(Error::io("setting attributes of whiteout", &path))?;
         }
         let (uid, gid) = (Uid::from_raw(header.uid), Gid::from_raw(header.gid));
         rustix::fs::chownat(

@@ -6,6 +6,8 @@
 //! name and id once it is stored.
 
 use std::fs::File;
+use std::io::Seek;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use oxtree_format::{FileHeader, FileId, Xattrs};
@@ -16,6 +18,7 @@ use super::modifier::{Attributes, CommitModifier, Verdict, from_disk};
 use super::walk::{Batch, Node, OpenDir, Walk, escaped};
 use crate::fs::{self, xattr};
 use crate::mtree::MutableTree;
+use crate::object::adopt::Given;
 use crate::{Error, Result, Transaction};
 
 /// Stores all that is in the directory `path`, links not followed, and returns it as a tree. The
@@ -109,7 +112,8 @@ impl Importer<'_> {
         }
         let mut object = self.transaction.repo().open_file(id)?;
         let before = attributes_of(&object.header);
-        let Some(header) = self.header(source, before.clone(), object.header.symlink.take()) else {
+        let Some(header) = self.header(source, before.clone(), object.header.symlink.take())?
+        else {
             return Ok(None);
         };
         if attributes_of(&header) == before {
@@ -132,7 +136,7 @@ impl Importer<'_> {
             true => xattr::of_fd(&file).map_err(io("reading extended attributes of"))?,
             false => Xattrs::NONE,
         };
-        match self.header(source, attributes_on_disk(&stat, xattrs), None) {
+        match self.header(source, attributes_on_disk(&stat, xattrs), None)? {
             Some(header) => self
                 .store_content(source, &header, &mut file, &stat)
                 .map(Some),
@@ -147,6 +151,19 @@ impl Importer<'_> {
         file: &mut File,
         stat: &Stat,
     ) -> Result<FileId> {
+        if self.modifier.consume {
+            let mut given = Given {
+                dir: source.dir.fd.as_fd(),
+                name: source.name,
+                file,
+                stat,
+                path: &source.path,
+            };
+            if let Some(id) = self.transaction.adopt(header, &mut given)? {
+                return Ok(id);
+            }
+            file.rewind().map_err(Error::io("reading", &source.path))?;
+        }
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         self.transaction
             .write_file_from(header, file, size, &source.path)
@@ -164,7 +181,6 @@ impl Importer<'_> {
         })?;
         let xattrs = match self.reads_xattrs() {
             true => {
-                use std::os::fd::AsFd;
                 let dir = source.dir.fd.as_fd();
                 xattr::of_link(dir, source.name.as_bytes(), &source.path)
                     .map_err(io("reading extended attributes of"))?
@@ -172,7 +188,7 @@ impl Importer<'_> {
             false => Xattrs::NONE,
         };
         let attributes = attributes_on_disk(&source.stat, xattrs);
-        match self.header(source, attributes, Some(target)) {
+        match self.header(source, attributes, Some(target))? {
             Some(header) => self
                 .transaction
                 .write_file_bytes(&header, &[], None)
@@ -192,13 +208,13 @@ impl Importer<'_> {
         source: &Source<'_>,
         mut attributes: Attributes,
         symlink: Option<String>,
-    ) -> Option<FileHeader> {
+    ) -> Result<Option<FileHeader>> {
         let path = source.dir.inside(source.name);
         let mode = self.transaction.repo().mode();
-        match self.modifier.apply(&path, &mut attributes, mode) {
+        Ok(match self.modifier.apply(&path, &mut attributes, mode)? {
             Verdict::Take => Some(attributes.into_header(symlink)),
             Verdict::Skip => None,
-        }
+        })
     }
 }
 

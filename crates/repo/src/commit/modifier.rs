@@ -8,6 +8,7 @@ use oxtree_format::Xattrs;
 use oxtree_format::dirmeta::{S_IFDIR, S_IFMT, S_IFREG};
 
 use super::devino::DevInoCache;
+use crate::selinux::{self, SePolicy};
 use crate::{Error, Mode, Result};
 
 /// Owner, mode and extended attributes of something that is about to be committed.
@@ -21,6 +22,10 @@ pub struct Attributes {
     pub mode: u32,
     /// The extended attributes.
     pub xattrs: Xattrs,
+}
+
+fn is_etc(path: &str) -> bool {
+    path == "/etc" || path.starts_with("/etc/")
 }
 
 /// Attributes as they were read from a disk, for a commit: libostree leaves out those that have no
@@ -67,6 +72,14 @@ pub struct CommitModifier {
     /// A file found in [`CommitModifier::devino`] is taken as it is in the repository, whatever
     /// the other rules say.
     pub devino_canonical: bool,
+    /// Files on disk are not needed any more: where that can be, they become objects without being
+    /// copied, with the owner and mode of such.
+    pub consume: bool,
+    /// Everything gets the label that this has for it. Not in a `bare-user-only` repository, which
+    /// cannot hold labels.
+    pub sepolicy: Option<SePolicy>,
+    /// Below `/usr/etc`, labels are those of `/etc`.
+    pub label_usr_etc_as_etc: bool,
 }
 
 impl CommitModifier {
@@ -80,6 +93,7 @@ impl CommitModifier {
         self.owner_uid.is_none()
             && self.owner_gid.is_none()
             && !self.skips_xattrs(mode)
+            && self.sepolicy.is_none()
             && !self.read_only_executables
             && self.stat_overrides.is_empty()
             && self.skip_list.0.is_empty()
@@ -98,15 +112,31 @@ impl CommitModifier {
         path: &str,
         attributes: &mut Attributes,
         mode: Mode,
-    ) -> Verdict {
-        if path != "/" && self.apply(path, &mut attributes.clone(), mode) == Verdict::Skip {
-            return Verdict::Skip;
+    ) -> Result<Verdict> {
+        if path != "/" && self.change(path, &mut attributes.clone(), mode) == Verdict::Skip {
+            return Ok(Verdict::Skip);
         }
         self.apply(path, attributes, mode)
     }
 
     /// Applies the rules to what is at `path` (absolute, the committed directory being `/`).
-    pub fn apply(&self, path: &str, attributes: &mut Attributes, mode: Mode) -> Verdict {
+    pub fn apply(&self, path: &str, attributes: &mut Attributes, mode: Mode) -> Result<Verdict> {
+        let verdict = self.change(path, attributes, mode);
+        if let (Some(policy), Verdict::Take) = (&self.sepolicy, verdict)
+            && mode != Mode::BareUserOnly
+        {
+            let labelled_as = match path.strip_prefix("/usr") {
+                Some(etc) if self.label_usr_etc_as_etc && is_etc(etc) => etc,
+                _ => path,
+            };
+            if let Some(label) = policy.label(labelled_as, attributes.mode)? {
+                attributes.xattrs = selinux::labelled(&attributes.xattrs, label);
+            }
+        }
+        Ok(verdict)
+    }
+
+    fn change(&self, path: &str, attributes: &mut Attributes, mode: Mode) -> Verdict {
         if let Some(uid) = self.owner_uid {
             attributes.uid = uid;
         }
@@ -255,7 +285,9 @@ mod tests {
     fn mode_after(modifier: &CommitModifier, path: &str, mode: u32) -> u32 {
         let mut attributes = attributes(mode);
         assert_eq!(
-            modifier.apply(path, &mut attributes, Mode::Archive),
+            modifier
+                .apply(path, &mut attributes, Mode::Archive)
+                .unwrap(),
             Verdict::Take
         );
         attributes.mode
@@ -284,7 +316,7 @@ mod tests {
             ..Default::default()
         };
         let skipped = modifier.apply("/a", &mut attributes(0o100_644), Mode::Archive);
-        assert_eq!(skipped, Verdict::Skip);
+        assert_eq!(skipped.unwrap(), Verdict::Skip);
         assert_eq!(modifier.skip_list.unmatched(), ["/b c"]);
     }
 
@@ -298,7 +330,8 @@ mod tests {
             (0o100_640, 0o100_640),
         ] {
             let mut attributes = attributes(before);
-            modifier.apply("/x", &mut attributes, Mode::BareUserOnly);
+            let taken = modifier.apply("/x", &mut attributes, Mode::BareUserOnly);
+            assert_eq!(taken.unwrap(), Verdict::Take);
             assert_eq!(
                 (attributes.uid, attributes.gid, attributes.mode),
                 (0, 0, after)

@@ -54,7 +54,10 @@ impl Rewriter<'_> {
             xattrs,
         };
         let repo_mode = self.transaction.repo().mode();
-        if self.modifier.apply_to_dir(path, &mut attributes, repo_mode) == Verdict::Skip {
+        let verdict = self
+            .modifier
+            .apply_to_dir(path, &mut attributes, repo_mode)?;
+        if verdict == Verdict::Skip {
             return Ok(None);
         }
         if depth > MAX_DEPTH {
@@ -92,7 +95,7 @@ impl Rewriter<'_> {
         let before = attributes_of(&object.header);
         let mut after = before.clone();
         let mode = self.transaction.repo().mode();
-        if self.modifier.apply(path, &mut after, mode) == Verdict::Skip {
+        if self.modifier.apply(path, &mut after, mode)? == Verdict::Skip {
             return Ok(None);
         }
         if after == before {

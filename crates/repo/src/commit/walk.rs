@@ -178,7 +178,7 @@ impl<'a> Walk<'a> {
         };
         match self
             .modifier
-            .apply_to_dir(&dir.inside, &mut attributes, mode)
+            .apply_to_dir(&dir.inside, &mut attributes, mode)?
         {
             Verdict::Skip => Ok(None),
             Verdict::Take => self.store_dirmeta(attributes.into()).map(Some),

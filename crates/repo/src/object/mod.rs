@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Objects as files: how each mode stores them, reading and writing.
 
+pub(crate) mod adopt;
 mod copy;
 pub(crate) mod deflate;
 mod filez;

@@ -209,7 +209,7 @@ impl Transaction<'_> {
     }
 
     /// The permissions of a regular file.
-    fn disk_mode(&self, form: Form<'_>) -> u32 {
+    pub(super) fn disk_mode(&self, form: Form<'_>) -> u32 {
         let header = match form {
             Form::Plain => return PLAIN_MODE,
             Form::Bare(header) => header,
@@ -223,7 +223,7 @@ impl Transaction<'_> {
 
     /// Gives a file what it has besides its content; asks first what it has already, which is
     /// cheaper than to set it.
-    fn dress(&self, file: &File, form: Form<'_>, object: &ObjectId) -> Result<()> {
+    pub(super) fn dress(&self, file: &File, form: Form<'_>, object: &ObjectId) -> Result<()> {
         let io = |error: rustix::io::Errno| self.file_io("writing", object)(error);
         let mode = self.disk_mode(form);
         let stat = rustix::fs::fstat(file).map_err(io)?;

@@ -159,6 +159,13 @@ impl<'r> Transaction<'r> {
         self.repo.open_file(id)
     }
 
+    /// A view of what is in this transaction only, as if that were a repository.
+    pub(crate) fn staged(&self) -> Result<Repo> {
+        self.repo
+            .with_objects_in(self.staging_dir())
+            .map_err(Error::io("opening", self.staging_path()))
+    }
+
     /// What was written so far.
     pub fn stats(&self) -> Stats {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

@@ -72,25 +72,30 @@ impl Options {
         strings(&self.add_detached_metadata_string)
     }
 
+    /// Checks the names of the refs that are to be bound.
+    pub(super) fn check_refs(&self) -> Result<()> {
+        let names = self.bind_ref.iter().filter(|_| !self.no_bindings);
+        for name in names {
+            parse_ref(name)?;
+        }
+        Ok(())
+    }
+
     /// Adds the bindings.
     pub(super) fn bind(
         &self,
         builder: &mut CommitBuilder,
         branch: Option<&str>,
         collection: Option<&CollectionId>,
-    ) -> Result<()> {
+    ) {
         if self.no_bindings {
-            return Ok(());
-        }
-        for name in &self.bind_ref {
-            parse_ref(name)?;
+            return;
         }
         let refs: Vec<&str> = branch
             .into_iter()
             .chain(self.bind_ref.iter().map(String::as_str))
             .collect();
         builder.bind(&refs, collection);
-        Ok(())
     }
 }
 

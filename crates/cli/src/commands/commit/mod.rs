@@ -10,9 +10,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use jiff::Zoned;
-use oxtree_format::commit::content_checksum;
+use oxtree_format::commit::{content_checksum, keys};
 use oxtree_format::{Commit, CommitId, DirId, RefName, Refspec};
-use oxtree_repo::commit::CommitBuilder;
+use oxtree_repo::commit::{CommitBuilder, sizes_of};
 use oxtree_repo::sign::Signer;
 use oxtree_repo::{Error, RefUpdate, Repo, Stats, Transaction};
 
@@ -48,6 +48,12 @@ pub(crate) struct Args {
     metadata: metadata::Options,
     #[command(flatten)]
     trees: trees::Options,
+    /// Say in the commit that it can be booted, and which kernel is in it
+    #[arg(long)]
+    bootable: bool,
+    /// Say in the commit how large all its objects are (in an archive repository only)
+    #[arg(long)]
+    generate_sizes: bool,
     /// Do nothing if the branch's commit has the same content
     #[arg(long)]
     skip_if_unchanged: bool,
@@ -90,11 +96,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
         detached: args.metadata.detached()?,
         ..CommitBuilder::default()
     };
-    args.metadata.bind(
-        &mut builder,
-        args.branch.as_deref(),
-        repo.config().collection_id.as_ref(),
-    )?;
+    args.metadata.check_refs()?;
     (builder.subject, builder.body) = args.message.read(args.branch.as_deref(), context)?;
 
     let signers = args.signing.signers(context)?;
@@ -111,6 +113,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
         transaction.abort()?;
         return args.print(context, parent, Stats::default());
     }
+    args.complete_metadata(&mut builder, root, &transaction)?;
     let commit = builder.write(root, &transaction)?;
     transaction.sign_commit(commit, &signers)?;
     let refs = match &args.branch {
@@ -123,6 +126,27 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
 }
 
 impl Args {
+    /// Adds the metadata that the tool makes, in libostree's order.
+    fn complete_metadata(
+        &self,
+        builder: &mut CommitBuilder,
+        root: DirId,
+        transaction: &Transaction<'_>,
+    ) -> Result<()> {
+        let repo = transaction.repo();
+        let collection = repo.config().collection_id.as_ref();
+        self.metadata
+            .bind(builder, self.branch.as_deref(), collection);
+        if self.bootable {
+            builder.mark_bootable(root, transaction)?;
+        }
+        if self.generate_sizes && repo.mode().is_archive() {
+            let sizes = sizes_of(root, transaction)?;
+            builder.metadata.push((keys::SIZES.to_owned(), sizes));
+        }
+        Ok(())
+    }
+
     fn fsync(&self) -> Result<bool> {
         if self.disable_fsync {
             return Ok(false);

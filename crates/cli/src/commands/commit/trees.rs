@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use oxtree_format::DirId;
 use oxtree_repo::commit::{
-    CommitModifier, DevInoCache, PathSet, StatOverrides, TarOptions, add_tar, tree_from_commit,
-    tree_from_dir,
+    CommitModifier, DevInoCache, PathFilter, PathSet, StatOverrides, TarOptions, add_tar,
+    tree_from_commit, tree_from_dir,
 };
-use oxtree_repo::{MutableTree, Transaction};
+use oxtree_repo::selinux::SePolicy;
+use oxtree_repo::{MutableTree, Repo, Transaction};
 
 use crate::context::Context;
 use crate::error::Usage;
@@ -41,6 +42,15 @@ pub(super) struct Options {
     /// Leave out extended attributes
     #[arg(long)]
     no_xattrs: bool,
+    /// Label everything by the SELinux policy in this root directory
+    #[arg(long, value_name = "PATH")]
+    selinux_policy: Option<PathBuf>,
+    /// Label by the policy in --base, else in the first --tree
+    #[arg(long, short = 'P')]
+    selinux_policy_from_base: bool,
+    /// 1: label what is below /usr/etc as if it were below /etc
+    #[arg(long, value_name = "EPOCH", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1))]
+    selinux_labeling_epoch: u32,
     /// Recognise hard links into the repository, and do not read them
     #[arg(long)]
     link_checkout_speedup: bool,
@@ -50,13 +60,18 @@ pub(super) struct Options {
     /// Make the directories that members of a tar file need and that it does not hold
     #[arg(long)]
     tar_autocreate_parents: bool,
+    /// Rewrite names in tar files: each match of the regular expression by the replacement, in which
+    /// \\1 is what the first group has matched
+    #[arg(long, value_name = "REGEX,REPLACEMENT")]
+    tar_pathname_filter: Option<String>,
     /// A file of lines MODE PATH (bits to be added) or =MODE PATH, MODE in decimal
     #[arg(long, value_name = "PATH")]
     statoverride: Option<PathBuf>,
     /// A file of paths to be left out, one a line
     #[arg(long, value_name = "PATH")]
     skip_list: Option<PathBuf>,
-    /// Delete the directories once they are committed
+    /// Delete the directories once they are committed; their files become objects without being
+    /// copied where that is possible
     #[arg(long)]
     consume: bool,
 }
@@ -90,8 +105,17 @@ impl Options {
             no_xattrs: self.no_xattrs,
             read_only_executables: self.mode_ro_executables,
             devino_canonical: self.devino_canonical,
+            consume: self.consume,
+            label_usr_etc_as_etc: self.selinux_labeling_epoch == 1,
             ..CommitModifier::default()
         };
+        if self.selinux_policy.is_some() && self.selinux_policy_from_base {
+            let both = "Cannot specify both --selinux-policy and --selinux-policy-from-base";
+            return Err(Usage(both.to_owned()).into());
+        }
+        if let Some(root) = &self.selinux_policy {
+            modifier.sepolicy = SePolicy::from_dir(root)?;
+        }
         if let Some(path) = &self.statoverride {
             modifier.stat_overrides = StatOverrides::parse(&read(path)?)?;
         }
@@ -120,7 +144,11 @@ impl Options {
             }
             None => MutableTree::new(),
         };
-        for source in self.sources(path)? {
+        let sources = self.sources(path)?;
+        if self.selinux_policy_from_base {
+            modifier.sepolicy = self.policy_from_base(&sources, repo)?;
+        }
+        for source in sources {
             let over = match source {
                 Source::Tar(path) => {
                     self.add_tar(path, &modifier, &mut tree, transaction)?;
@@ -137,6 +165,20 @@ impl Options {
         Ok(tree.write(transaction)?)
     }
 
+    /// The policy in what everything else is laid over.
+    fn policy_from_base(&self, sources: &[Source<'_>], repo: &Repo) -> Result<Option<SePolicy>> {
+        let rev = match (&self.base, sources.first()) {
+            (Some(rev), _) => rev,
+            (None, Some(Source::Commit(rev))) => *rev,
+            (None, Some(Source::Dir(path))) => return Ok(SePolicy::from_dir(path)?),
+            (None, _) => {
+                let tar = "Cannot use --selinux-policy-from-base with tar";
+                return Err(Usage(tar.to_owned()).into());
+            }
+        };
+        Ok(SePolicy::from_commit(repo, repo.resolve_rev(rev)?)?)
+    }
+
     fn add_tar(
         &self,
         path: &Path,
@@ -144,8 +186,10 @@ impl Options {
         tree: &mut MutableTree,
         transaction: &Transaction<'_>,
     ) -> Result<()> {
+        let filter = self.tar_pathname_filter.as_deref();
         let options = TarOptions {
             autocreate_parents: self.tar_autocreate_parents,
+            filter: filter.map(PathFilter::parse).transpose()?,
         };
         let mut stream: Box<dyn Read> = match path == Path::new("-") {
             true => Box::new(std::io::stdin()),
@@ -156,7 +200,7 @@ impl Options {
         Ok(add_tar(
             &mut stream,
             path,
-            options,
+            &options,
             modifier,
             tree,
             transaction,

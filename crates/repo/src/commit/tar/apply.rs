@@ -13,7 +13,7 @@ use crate::{Error, Result, Transaction};
 pub(super) fn apply(
     steps: Vec<Step>,
     stored: &[FileId],
-    options: TarOptions,
+    options: &TarOptions,
     tree: &mut MutableTree,
     transaction: &Transaction<'_>,
 ) -> Result<()> {

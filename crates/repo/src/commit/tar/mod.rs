@@ -8,16 +8,18 @@
 
 mod apply;
 mod budget;
+mod cpio;
 mod entry;
+mod rename;
 mod sparse;
 mod stream;
+mod unpack;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufReader, Cursor, Read};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use flate2::bufread::MultiGzDecoder;
 use oxtree_format::{DirMetaId, FileHeader, FileId};
 use rayon::Scope;
 
@@ -33,37 +35,33 @@ use crate::{Error, Result, Transaction};
 /// Bytes of files that are in memory at a time.
 const IN_FLIGHT: u64 = 16 << 20;
 
+pub use self::rename::PathFilter;
+
 /// How a tar stream is read.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct TarOptions {
     /// Directories that a member needs and that are not there are made, with the member's owner
     /// and mode 0755. libostree also gives this to those on the way that are there already.
     pub autocreate_parents: bool,
+    /// Names of members, and what hard links lead to, are rewritten by this before anything else
+    /// is done with them.
+    pub filter: Option<PathFilter>,
 }
 
-/// Lays the tar `stream` (deflated by gzip or not) over `tree`. `path` is what messages call it.
+/// Lays the tar `stream` (or cpio; plain, or packed by gzip, xz or zstd) over `tree`. `path` is what messages call it.
 pub fn add_tar(
     stream: &mut dyn Read,
     path: &Path,
-    options: TarOptions,
+    options: &TarOptions,
     modifier: &CommitModifier,
     tree: &mut MutableTree,
     transaction: &Transaction<'_>,
 ) -> Result<()> {
-    let mut stream = BufReader::with_capacity(128 << 10, stream);
-    let start = stream.fill_buf().map_err(Error::io("reading", path))?;
-    let compression = compression(start).map_err(|name| {
-        Error::Invalid(format!(
-            "{}: compressed by {name}; only gzip is read, decompress it first",
-            path.display()
-        ))
-    })?;
-    let stream: Box<dyn Read + '_> = match compression {
-        Compression::Gzip => Box::new(MultiGzDecoder::new(stream)),
-        Compression::None => Box::new(stream),
-    };
+    let stream = BufReader::with_capacity(128 << 10, stream);
+    let stream = unpack::unpack(stream).map_err(Error::io("reading", path))?;
     let importer = Importer {
         path,
+        filter: options.filter.as_ref(),
         modifier,
         transaction,
         budget: Budget::new(IN_FLIGHT),
@@ -78,22 +76,6 @@ pub fn add_tar(
     // Each has its outcome once the scope has ended.
     let stored: Vec<FileId> = stored.into_iter().flatten().collect::<Result<_>>()?;
     apply::apply(steps, &stored, options, tree, transaction)
-}
-
-enum Compression {
-    None,
-    Gzip,
-}
-
-/// How a stream is compressed that begins so; the name of a way that is not known.
-fn compression(start: &[u8]) -> std::result::Result<Compression, &'static str> {
-    match start {
-        [0x1f, 0x8b, ..] => Ok(Compression::Gzip),
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Err("xz"),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Err("zstd"),
-        [b'B', b'Z', b'h', ..] => Err("bzip2"),
-        _ => Ok(Compression::None),
-    }
 }
 
 /// What a member does to the tree.
@@ -114,6 +96,7 @@ enum What {
 
 struct Importer<'a> {
     path: &'a Path,
+    filter: Option<&'a PathFilter>,
     modifier: &'a CommitModifier,
     transaction: &'a Transaction<'a>,
     budget: Budget,
@@ -126,11 +109,22 @@ struct Importer<'a> {
 impl Importer<'_> {
     /// Reads the whole stream.
     fn read<'s>(&'s self, stream: Box<dyn Read + '_>, scope: &Scope<'s>) -> Result<Vec<Step>> {
-        let mut stream = Stream::new(stream);
+        let mut stream = stream;
+        let mut start = Vec::new();
+        (&mut stream)
+            .take(cpio::MAGIC as u64)
+            .read_to_end(&mut start)
+            .map_err(Error::io("reading", self.path))?;
+        let is_cpio = cpio::is_cpio(&start);
+        let stream = Cursor::new(start).chain(stream);
+        let mut stream = match is_cpio {
+            true => Stream::cpio(stream),
+            false => Stream::new(stream),
+        };
         let mut steps = Vec::new();
         while let Some(raw) = stream.next().map_err(Error::io("reading", self.path))? {
             let size = raw.size;
-            let member = Member::new(raw).map_err(|reason| self.bad(reason))?;
+            let member = Member::new(raw, self.filter).map_err(|reason| self.bad(reason))?;
             steps.extend(self.step(member, &mut stream.content(size), scope)?);
             if self.failed.load(Ordering::Relaxed) {
                 break;
@@ -154,7 +148,7 @@ impl Importer<'_> {
         let owner = (attributes.uid, attributes.gid);
         let inside = format!("/{}", path.join("/"));
         let mode = self.transaction.repo().mode();
-        if self.modifier.apply(&inside, &mut attributes, mode) == Verdict::Skip {
+        if self.modifier.apply(&inside, &mut attributes, mode)? == Verdict::Skip {
             return Ok(None);
         }
         let what = match kind {

@@ -10,6 +10,8 @@ use std::io::{self, Read};
 
 use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
 
+use super::cpio::Links;
+
 /// Extended headers of a member larger than this are refused. Linux limits the extended
 /// attributes of a file to about this much on most file systems.
 const MAX_EXTENDED: u64 = 1 << 20;
@@ -18,12 +20,15 @@ const BLOCK: usize = 512;
 
 /// Reads members one after the other.
 pub(super) struct Stream<R> {
-    from: R,
+    pub(super) from: R,
     /// Bytes until the next header.
-    skip: u64,
+    pub(super) skip: u64,
+    /// In a cpio archive.
+    links: Option<Links>,
 }
 
 /// A member as its headers have it.
+#[derive(Debug)]
 pub(super) struct RawMember {
     pub(super) header: Header,
     pub(super) name: Vec<u8>,
@@ -48,11 +53,28 @@ struct Extended {
 
 impl<R: Read> Stream<R> {
     pub(super) fn new(from: R) -> Self {
-        Self { from, skip: 0 }
+        Self {
+            from,
+            skip: 0,
+            links: None,
+        }
+    }
+
+    /// The members of a cpio archive.
+    pub(super) fn cpio(from: R) -> Self {
+        Self {
+            links: Some(Links::default()),
+            ..Self::new(from)
+        }
     }
 
     /// The next member; what was not read of the last one's content is passed over.
     pub(super) fn next(&mut self) -> io::Result<Option<RawMember>> {
+        if let Some(mut links) = self.links.take() {
+            let member = self.next_cpio(&mut links);
+            self.links = Some(links);
+            return member;
+        }
         let mut extended = Extended::default();
         loop {
             let Some(header) = self.header()? else {
@@ -80,12 +102,18 @@ impl<R: Read> Stream<R> {
         }
     }
 
-    fn header(&mut self) -> io::Result<Option<Header>> {
+    /// Passes over what is not wanted.
+    pub(super) fn pass(&mut self) -> io::Result<()> {
         let skipped = io::copy(&mut (&mut self.from).take(self.skip), &mut io::sink())?;
         if skipped != self.skip {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.skip = 0;
+        Ok(())
+    }
+
+    fn header(&mut self) -> io::Result<Option<Header>> {
+        self.pass()?;
         let mut header = Header::new_old();
         let block = header.as_mut_bytes();
         match self.from.read(&mut block[..1])? {
@@ -227,7 +255,7 @@ fn padded(size: u64) -> io::Result<u64> {
         .ok_or_else(|| invalid("a size that makes no sense"))
 }
 
-fn invalid(text: &str) -> io::Error {
+pub(super) fn invalid(text: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
