@@ -17,5 +17,6 @@ mod refs;
 mod rev_parse;
 mod show;
 mod side;
+mod signatures;
 mod summary;
 mod times;
