@@ -16,7 +16,9 @@ fuzz_target!(|data: &[u8]| {
         for engine in [Engine::Ed25519, Engine::Spki] {
             let mut public = PublicKeys::new(engine, false).expect("not the dummy");
             if public.add(&key).is_ok() {
-                public.verify(b"data", &[&[0; 64]]).expect_err("nobody has signed");
+                public
+                    .verify(b"data", &[&[0; 64]])
+                    .expect_err("nobody has signed");
             }
             if let Ok(secret) = SecretKey::parse(engine, &key, false) {
                 // Odd RSA keys cannot sign, which is no crash.
