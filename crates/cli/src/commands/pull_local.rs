@@ -7,10 +7,13 @@ use anyhow::{Context as _, Result, bail};
 use oxtree_format::refs::RemoteName;
 use oxtree_repo::Repo;
 use oxtree_repo::object::import::ImportOptions;
+use oxtree_sign::{Wanted, commit_verifier, summary_verifier};
 use oxtree_transfer::pull_local::{Options, Report, pull_local};
 
+use crate::args::boolean;
 use crate::context::Context;
 use crate::error::Usage;
+use crate::signing::trust;
 use crate::text;
 
 /// Options of `pull-local`.
@@ -49,6 +52,12 @@ pub(crate) struct Args {
     /// Do not use static deltas (they never are)
     #[arg(long)]
     disable_static_deltas: bool,
+    /// Take only commits with a good GPG signature by a key of the remote's
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    gpg_verify: Option<String>,
+    /// Take only refs that are in a summary with a good GPG signature by a key of the remote's
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    gpg_verify_summary: Option<String>,
     /// Do not check that commits are bound to the refs that they come with
     #[arg(long)]
     disable_verify_bindings: bool,
@@ -75,16 +84,33 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     config.fsync &= !args.disable_fsync;
     config.per_object_fsync |= args.per_object_fsync;
     let source = Repo::open_in(path, &context.environment()).context("opening repo")?;
-    let report = pull_local(&repo, &source, &args.options()?, context.progress())?;
+    let options = args.options(&repo, context)?;
+    let report = pull_local(&repo, &source, &options, context.progress())?;
     context.out.line(&describe(&report))
 }
 
 impl Args {
-    fn options(&self) -> Result<Options> {
+    fn options(&self, repo: &Repo, context: &Context<'_>) -> Result<Options> {
         let remote: Option<RemoteName> = self.remote.as_deref().map(str::parse).transpose()?;
+        let wanted = |option: &Option<String>| -> Result<Option<&RemoteName>> {
+            match option.as_deref().map(boolean).transpose()? {
+                Some(true) => Ok(Some(remote.as_ref().context(NO_REMOTE)?)),
+                _ => Ok(None),
+            }
+        };
+        let commit_verifier = match wanted(&self.gpg_verify)? {
+            Some(remote) => commit_verifier(repo, remote, &trust(context), GPG)?,
+            None => None,
+        };
+        let summary_verifier = match wanted(&self.gpg_verify_summary)? {
+            Some(remote) => summary_verifier(repo, remote, &trust(context), GPG)?,
+            None => None,
+        };
         Ok(Options {
+            commit_verifier,
+            summary_verifier,
             revs: self.revs.clone(),
-            remote,
+            remote: remote.clone(),
             depth: depth(&self.depth)?,
             commit_metadata_only: self.commit_metadata_only,
             import: ImportOptions {
@@ -95,6 +121,14 @@ impl Args {
         })
     }
 }
+
+const NO_REMOTE: &str = "Must specify remote name to enable gpg verification";
+
+/// Only GPG signatures can be asked for.
+const GPG: Wanted = Wanted {
+    gpg: Some(true),
+    sign: Some(false),
+};
 
 /// Parents to follow; [`None`] for all.
 fn depth(text: &str) -> Result<Option<u64>> {

@@ -73,7 +73,7 @@ impl Workshop {
 }
 
 /// Lets everything in `tmp/` look as if it had been there for two days.
-fn grow_old(repo: &Path) {
+pub(crate) fn grow_old(repo: &Path) {
     let then = SystemTime::now() - Duration::from_secs(2 * 24 * 3600);
     for name in names(&repo.join("tmp")) {
         let left = fs::File::open(repo.join("tmp").join(name)).expect("open what is left");

@@ -4,6 +4,7 @@
 
 mod commit;
 mod look;
+mod pull_local;
 mod push;
 mod restart;
 mod rig;

@@ -130,6 +130,10 @@ impl Line {
             Self::Pair { key, .. } => Some(key),
         }
     }
+
+    fn is_blank(&self) -> bool {
+        matches!(self, Self::Comment(text) if text.is_empty())
+    }
 }
 
 impl Group {
@@ -239,9 +243,20 @@ impl KeyFile {
             return false;
         };
         let mut gone = self.groups.remove(at);
-        let tail = gone.lines.split_off(gone.body_len());
+        let mut tail = gone.lines.split_off(gone.body_len());
         match at.checked_sub(1) {
-            Some(before) => self.groups[before].lines.extend(tail),
+            Some(before) => {
+                // One blank line is enough between those who are neighbours now, and none is needed
+                // at the end.
+                let is_last = at == self.groups.len();
+                let lines = &mut self.groups[before].lines;
+                if lines.last().is_some_and(Line::is_blank)
+                    && tail.first().map_or(is_last, Line::is_blank)
+                {
+                    lines.pop();
+                }
+                lines.append(&mut tail);
+            }
             None => self
                 .head
                 .extend(tail.into_iter().filter_map(|line| match line {

@@ -33,8 +33,8 @@ pub(super) struct History<'a> {
     seen: HashMap<CommitId, Option<u64>>,
 }
 
-/// Is told of each commit, and can refuse it.
-type Check<'c> = dyn Fn(CommitId, &Commit<'_>) -> Result<()> + 'c;
+/// Is told of each commit with its bytes, and can refuse it.
+type Check<'c> = dyn Fn(CommitId, &[u8], &Commit<'_>) -> Result<()> + 'c;
 
 impl<'a> History<'a> {
     pub(super) fn new(repo: &'a Repo, both: &'a Both<'a>, depth: Option<u64>) -> Self {
@@ -59,7 +59,7 @@ impl<'a> History<'a> {
             self.both.verify(&id.object(), &bytes)?;
             let commit =
                 Commit::parse(&bytes).map_err(|error| oxtree_repo::Error::corrupt(id, error))?;
-            check(id, &commit)?;
+            check(id, &bytes, &commit)?;
             let seen = self.seen.get(&id).copied();
             if seen.is_some_and(|before| reaches(before, left)) {
                 break;

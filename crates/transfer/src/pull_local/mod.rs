@@ -12,8 +12,9 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use oxtree_format::refs::{RefName, Refspec, RemoteName};
-use oxtree_format::{Checksum, Commit, CommitId, ObjectId, ObjectKind};
+use oxtree_format::{Checksum, Commit, CommitId, ObjectId, ObjectKind, Summary};
 use oxtree_repo::object::import::{Buffer, ImportOptions, Importer, links_files};
+use oxtree_repo::sign::{Subject, Verifier};
 use oxtree_repo::traverse::{self, Found, Objects, Walk};
 use oxtree_repo::{CommitState, Expected, Mode, Progress, RefUpdate, Repo, Transaction, bindings};
 use rayon::prelude::*;
@@ -22,7 +23,7 @@ use self::history::{History, Step};
 use crate::{Error, Result};
 
 /// How to pull.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Options {
     /// Refs and checksums of commits; none for all local refs of the source.
     pub revs: Vec<String>,
@@ -36,6 +37,10 @@ pub struct Options {
     pub import: ImportOptions,
     /// Commits have to be bound to the refs (and to the source's collection) that they come with.
     pub verify_bindings: bool,
+    /// Has to be content with each commit's signatures.
+    pub commit_verifier: Option<Box<dyn Verifier>>,
+    /// Has to be content with the signatures of the source's summary, which says then where refs are.
+    pub summary_verifier: Option<Box<dyn Verifier>>,
 }
 
 impl Default for Options {
@@ -47,6 +52,8 @@ impl Default for Options {
             commit_metadata_only: false,
             import: ImportOptions::default(),
             verify_bindings: true,
+            commit_verifier: None,
+            summary_verifier: None,
         }
     }
 }
@@ -79,7 +86,10 @@ pub fn pull_local(
         let reason = "Not allowed due to repo mode: bare-split-xattrs is read only";
         return Err(invalid(reason));
     }
-    let wanted = wanted(source, &options.revs)?;
+    let mut wanted = wanted(source, &options.revs)?;
+    if let Some(verifier) = &options.summary_verifier {
+        look_up(&mut wanted, &verified_summary(source, verifier.as_ref())?)?;
+    }
     let transaction = match links_files(source, repo)? || options.commit_metadata_only {
         true => Transaction::begin(repo)?,
         false => Transaction::quarantine(repo)?,
@@ -140,6 +150,35 @@ fn wanted(source: &Repo, revs: &[String]) -> Result<Vec<Wanted>> {
             })
         })
         .collect()
+}
+
+/// The source's summary, whose signatures are as they have to be.
+fn verified_summary(source: &Repo, verifier: &dyn Verifier) -> Result<Vec<u8>> {
+    let Some(summary) = source.read_summary()? else {
+        return Err(invalid(
+            "GPG verification enabled, but no summary found \
+             (use gpg-verify-summary=false in remote config to disable)",
+        ));
+    };
+    let signatures = source.read_summary_signatures()?;
+    verifier
+        .verify(Subject::Summary, &summary, signatures.as_deref())
+        .map_err(|error| invalid(error.to_string()))?;
+    Ok(summary)
+}
+
+/// Takes the commits of refs from a summary.
+fn look_up(wanted: &mut [Wanted], summary: &[u8]) -> Result<()> {
+    let summary = Summary::parse(summary).map_err(oxtree_repo::Error::invalid)?;
+    for Wanted { name, commit } in wanted {
+        let Some(name) = name else { continue };
+        *commit = summary
+            .refs
+            .get(name.as_str())
+            .map(|entry| entry.commit)
+            .ok_or_else(|| invalid(format!("No such branch '{name}' in repository summary")))?;
+    }
+    Ok(())
 }
 
 /// Makes public what was staged: objects, then the notes on what is complete, then the refs.
@@ -207,9 +246,10 @@ impl Pull<'_> {
         let mut history = History::new(self.repo, &both, self.options.depth);
         let mut steps = Vec::new();
         for Wanted { name, commit } in wanted {
-            let check = |id: CommitId, parsed: &Commit<'_>| {
+            let check = |id: CommitId, bytes: &[u8], parsed: &Commit<'_>| {
+                self.check_signatures(id, bytes)?;
                 let name = name.as_ref().filter(|_| id == *commit);
-                self.check(id, parsed, name)
+                self.check_bindings(id, parsed, name)
             };
             let new = history.follow(*commit, &check)?;
             let old = name.as_ref().map_or(Ok(None), |name| self.present(name))?;
@@ -243,8 +283,31 @@ impl Pull<'_> {
         }
     }
 
-    /// May this commit come in?
-    fn check(&self, id: CommitId, commit: &Commit<'_>, name: Option<&RefName>) -> Result<()> {
+    fn check_signatures(&self, id: CommitId, bytes: &[u8]) -> Result<()> {
+        let Some(verifier) = &self.options.commit_verifier else {
+            return Ok(());
+        };
+        // What is signed is what the name says, not what happens to be in the file.
+        let object = id.object();
+        if Checksum::of(bytes) != object.checksum {
+            return Err(oxtree_repo::Error::ChecksumMismatch {
+                expected: object,
+                actual: Checksum::of(bytes),
+            }
+            .into());
+        }
+        let detached = self.source.load_detached_metadata(id)?;
+        verifier
+            .verify(Subject::Commit(id), bytes, detached.as_deref())
+            .map_err(|error| invalid(error.to_string()))
+    }
+
+    fn check_bindings(
+        &self,
+        id: CommitId,
+        commit: &Commit<'_>,
+        name: Option<&RefName>,
+    ) -> Result<()> {
         if !self.options.verify_bindings {
             return Ok(());
         }
