@@ -43,6 +43,7 @@ install: build ## install under $(DESTDIR)$(PREFIX); WITH_OSTREE_LINK=1 also ans
 	install -D -m 755 $(TARGET)/release/oxtree $(DESTDIR)$(BINDIR)/oxtree
 	ln -sf oxtree $(DESTDIR)$(BINDIR)/ostree-push
 	ln -sf oxtree $(DESTDIR)$(BINDIR)/ostree-receive
+	ln -sf oxtree $(DESTDIR)$(BINDIR)/rofiles-fuse
 	$(TARGET)/release/oxtree man $(DESTDIR)$(PREFIX)/share/man/man1
 	mkdir -p $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	$(TARGET)/release/oxtree completions bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/oxtree

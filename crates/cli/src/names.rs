@@ -40,6 +40,7 @@ pub(crate) fn from_argv(argv: impl Iterator<Item = OsString>) -> (Face, Vec<OsSt
         Some("ostree") => (Face::Ostree, None),
         Some("ostree-push") => (Face::Oxtree, Some("push")),
         Some("ostree-receive") => (Face::Oxtree, Some("receive")),
+        Some("rofiles-fuse") => (Face::Oxtree, Some("rofiles-fuse")),
         _ => (Face::Oxtree, None),
     };
     let words = [face.name()].into_iter().chain(command).map(OsString::from);

@@ -23,6 +23,7 @@ mod refs;
 mod remote;
 mod reset;
 mod rev_parse;
+mod rofiles_fuse;
 mod show;
 mod sign;
 mod summary;
@@ -72,6 +73,8 @@ pub(crate) enum Command {
     Export(export::Args),
     /// Print the checksum that a file would have as an object
     Checksum(checksum::Args),
+    /// Mount a directory so that hard-linked files in it cannot be written to
+    RofilesFuse(rofiles_fuse::Args),
     /// Write the manual pages
     #[command(hide = true)]
     Man(generate::Man),
@@ -115,6 +118,7 @@ impl Command {
             Self::Diff(args) => diff::run(&args, context),
             Self::Export(args) => export::run(&args, context),
             Self::Checksum(args) => checksum::run(&args, context),
+            Self::RofilesFuse(args) => rofiles_fuse::run(&args, context),
             Self::Man(args) => generate::man(&args, context),
             Self::Completions(args) => generate::completions(&args, context),
             Self::Fsck(args) => fsck::run(&args, context),
