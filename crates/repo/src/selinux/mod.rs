@@ -71,8 +71,8 @@ impl SePolicy {
         };
         let config = String::from_utf8_lossy(&config);
         let value = |key: &str| {
-            let values = config.lines().filter_map(|line| line.strip_prefix(key));
-            values.last().map(str::trim)
+            let mut values = config.lines().filter_map(|line| line.strip_prefix(key));
+            values.next_back().map(str::trim)
         };
         let enabled = value("SELINUX=").is_some_and(|value| {
             let value = value.to_ascii_lowercase();
