@@ -38,6 +38,10 @@ pub(crate) fn age(text: &str, now: &Zoned) -> Result<Duration, BadDate> {
     if let Some(age) = short_duration(text.trim()) {
         return Ok(age);
     }
+    // As a date, nothing would be the beginning of the day.
+    if text.trim().is_empty() {
+        return Err(BadDate(text.to_owned()));
+    }
     let distance = parse(text, now)?.duration_since(now.timestamp());
     Ok(distance.unsigned_abs())
 }

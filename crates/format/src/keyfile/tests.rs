@@ -57,7 +57,7 @@ fn changes_leave_the_rest_alone() {
     assert!(file.remove_group("remote \"origin\""));
     assert!(!file.remove_group("remote \"origin\""));
     assert!(file.remove_group("core"));
-    assert_eq!(file.to_string(), "# made by hand\n\n\n\n# the end\n");
+    assert_eq!(file.to_string(), "# made by hand\n\n\n# the end\n");
 }
 
 #[test]

@@ -41,6 +41,8 @@ pub struct Fsck<'r> {
     buffer: Vec<u8>,
     /// Commits to be checked.
     commits: Vec<CommitId>,
+    /// Those that an earlier check has found damaged, if what is damaged is to be deleted.
+    unfinished: Vec<CommitId>,
     objects: Vec<ObjectId>,
     counts: Counts,
     /// So that nobody prunes meanwhile.
@@ -76,6 +78,7 @@ impl<'r> Fsck<'r> {
             options,
             buffer: vec![0; BUFFER],
             commits: Vec::new(),
+            unfinished: Vec::new(),
             objects: Vec::new(),
             counts: Counts::default(),
             _lock: lock,
@@ -170,6 +173,9 @@ impl<'r> Fsck<'r> {
                 CommitState::Damaged => {
                     self.counts.partial += 1;
                     self.counts.damaged += 1;
+                    if self.options.delete {
+                        self.unfinished.push(commit);
+                    }
                 }
             }
             // Those that cannot be read are found in the next step.

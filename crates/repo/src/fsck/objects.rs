@@ -11,7 +11,7 @@ use super::problem::MAX_PATHS;
 use super::{Damage, Fsck, Problem};
 use crate::object::verify::BUFFER;
 use crate::traverse::{Found, Visit, Walk, ancestors};
-use crate::{CommitState, Error, Progress, Result};
+use crate::{CommitState, Error, Progress, Repo, Result};
 
 /// Objects are handed to threads in pieces of this many: enough of them that a large file here or
 /// there evens out.
@@ -37,10 +37,32 @@ impl Fsck<'_> {
             }
         }
         self.objects = all.0;
+        self.objects.extend(self.left_of_unfinished(&mut walk)?);
         // In the order of the directories they are in.
         self.objects.sort_unstable();
         self.counts.objects = self.objects.len();
         Ok(problems)
+    }
+
+    /// What is there of commits that an earlier check has marked: it may have been cut off before it
+    /// had deleted all that is damaged of them.
+    fn left_of_unfinished(&self, walk: &mut Walk<'_, Repo>) -> Result<Vec<ObjectId>> {
+        let mut left = Collect(Vec::new());
+        for commit in &self.unfinished {
+            match walk.commit(*commit, &[], &mut left) {
+                Err(error @ Error::Io { .. }) => return Err(error),
+                Ok(()) | Err(_) => left.0.push(commit.object()),
+            }
+        }
+        left.0.sort_unstable();
+        left.0.dedup();
+        let mut there = Vec::new();
+        for object in left.0 {
+            if self.repo.has_object(&object)? {
+                there.push(object);
+            }
+        }
+        Ok(there)
     }
 
     /// Verifies the objects found, on all processors.
@@ -90,7 +112,7 @@ impl Fsck<'_> {
         if found.is_empty() {
             return Ok(());
         }
-        for commit in &self.commits {
+        for commit in self.commits.iter().chain(&self.unfinished) {
             let mut owner = Owner {
                 commit: *commit,
                 found,
