@@ -12,6 +12,7 @@ mod copy_up;
 mod filesystem;
 mod lower;
 mod nodes;
+mod requests;
 
 use std::io;
 use std::num::NonZero;
