@@ -16,7 +16,7 @@ fn versions() {
     // Scripts look for features in what `ostree --version` prints.
     let yaml = ours("ostree").ok(["--version"]);
     assert!(
-        yaml.starts_with("libostree:\n Version: '2022.7'\n"),
+        yaml.starts_with("libostree:\n Version: '2026.4'\n"),
         "{yaml}"
     );
     assert!(yaml.contains(" Features:\n  - "), "{yaml}");
