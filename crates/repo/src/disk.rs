@@ -97,7 +97,11 @@ fn link_target(dir: BorrowedFd<'_>, name: &[u8], path: &Path) -> Result<String> 
     })
 }
 
-fn checksum_content(header: &FileHeader, content: &mut impl Read) -> std::io::Result<Checksum> {
+/// The name of a file with this header and all that can be read.
+pub(crate) fn checksum_content(
+    header: &FileHeader,
+    content: &mut impl Read,
+) -> std::io::Result<Checksum> {
     let mut hasher = header.hasher();
     let mut buffer = vec![0; BUFFER];
     loop {

@@ -7,8 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use oxtree_format::{Checksum, DirId, DirMetaId, DirTree, DirTreeId, FileId, ObjectKind, dirtree};
+use oxtree_format::{DirId, DirMetaId, DirTree, DirTreeId, FileId, ObjectKind, dirtree};
 
+use crate::object::verify::check_checksum;
 use crate::{Error, Result, Transaction};
 
 /// Directories nested deeper than this are refused. No path of that depth fits into Linux's
@@ -187,7 +188,8 @@ fn check_name(name: &str) -> Result<()> {
 
 fn read_entries(id: DirTreeId, objects: &Transaction<'_>) -> Result<BTreeMap<String, Entry>> {
     let bytes = objects.load_metadata(&id.object())?;
-    verify(id, &bytes)?;
+    // A damaged dirtree must not become part of a new commit under another name.
+    check_checksum(&id.object(), &bytes)?;
     let tree = DirTree::parse(&bytes).map_err(|error| Error::corrupt(id, error))?;
     let files = tree
         .files()
@@ -196,16 +198,4 @@ fn read_entries(id: DirTreeId, objects: &Transaction<'_>) -> Result<BTreeMap<Str
         .dirs()
         .map(|(name, id)| (name.to_owned(), Entry::Dir(MutableTree::stored(id))));
     Ok(files.chain(dirs).collect())
-}
-
-/// A damaged dirtree must not become part of a new commit under another name.
-fn verify(id: DirTreeId, bytes: &[u8]) -> Result<()> {
-    let actual = Checksum::of(bytes);
-    match actual == id.0 {
-        true => Ok(()),
-        false => Err(Error::ChecksumMismatch {
-            expected: id.object(),
-            actual,
-        }),
-    }
 }

@@ -3,7 +3,7 @@
 
 use oxtree_format::{Commit, CommitId, DirId, DirTree, DirTreeId, FileId};
 
-use crate::object::metadata::verify_metadata;
+use crate::object::verify::check_checksum;
 use crate::{Error, FileObject, Repo, Result};
 
 /// So many links in a row are followed, as Linux does.
@@ -88,7 +88,7 @@ impl Repo {
     pub fn tree(&self, commit: CommitId) -> Result<Tree<'_>> {
         let bytes = self.load_commit(commit)?;
         let parsed = Commit::parse(&bytes).map_err(|error| Error::corrupt(commit, error))?;
-        verify_metadata(&commit.object(), &bytes)?;
+        check_checksum(&commit.object(), &bytes)?;
         Ok(Tree::new(self, parsed.root))
     }
 
@@ -97,7 +97,7 @@ impl Repo {
     pub fn list_dir(&self, id: DirTreeId) -> Result<Listing> {
         let bytes = self.load_dirtree(id)?;
         let tree = DirTree::parse(&bytes).map_err(|error| Error::corrupt(id, error))?;
-        verify_metadata(&id.object(), &bytes)?;
+        check_checksum(&id.object(), &bytes)?;
         Ok(Listing {
             files: tree
                 .files()

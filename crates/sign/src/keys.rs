@@ -7,6 +7,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use oxtree_format::detached::{Detached, NewDetached};
+use oxtree_format::gvariant::OwnedVariant;
+use oxtree_repo::sign::SignError;
+
 use crate::encoding::{self, hex};
 use crate::schemes::{ed25519, spki};
 use crate::{Engine, Error, Result};
@@ -180,12 +184,7 @@ impl PublicKeys {
                 if self.revoked.contains(bytes) {
                     continue;
                 }
-                let good = match key {
-                    Key::Ed25519(key) => key.verify(data, signature),
-                    Key::Spki(key) => key.verify(data, signature),
-                    Key::Dummy => bytes == signature,
-                };
-                if good {
+                if key.has_made(bytes, data, signature) {
                     return Ok(match key {
                         Key::Dummy => "dummy: Signature verified".to_owned(),
                         _ => format!(
@@ -208,6 +207,41 @@ impl PublicKeys {
             }
             _ => format!("Signature couldn't be verified with: {}", tried.join("; ")),
         }))
+    }
+}
+
+impl PublicKeys {
+    /// Deletes the signatures of `data` that one of the keys has made. Returns how many.
+    pub fn delete_signatures(
+        &self,
+        data: &[u8],
+        detached: &mut NewDetached,
+    ) -> Result<usize, SignError> {
+        let name = self.engine.metadata_key();
+        let bytes = detached.to_bytes();
+        let old = Detached::parse(&bytes)?.signatures(name)?;
+        let is_ours = |signature: &&[u8]| {
+            let mut keys = self.trusted.iter();
+            keys.any(|(bytes, key)| key.has_made(bytes, data, signature))
+        };
+        let (gone, kept): (Vec<&[u8]>, Vec<&[u8]>) = old.into_iter().partition(is_ours);
+        match (gone.is_empty(), kept.is_empty()) {
+            (true, _) => {}
+            (false, true) => drop(detached.remove(name)),
+            (false, false) => detached.set(name, OwnedVariant::of(&kept))?,
+        }
+        Ok(gone.len())
+    }
+}
+
+impl Key {
+    /// Whether the key, which is written as `bytes`, has made this signature of `data`.
+    fn has_made(&self, bytes: &[u8], data: &[u8], signature: &[u8]) -> bool {
+        match self {
+            Self::Ed25519(key) => key.verify(data, signature),
+            Self::Spki(key) => key.verify(data, signature),
+            Self::Dummy => bytes == signature,
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `sign`: signatures with plain keys, made and verified.
+//! `sign`: signatures with plain keys, made, verified and deleted.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ use crate::signing;
 /// Options of `sign`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-A KEY-ID is a key itself: a secret one to sign with, or with --verify a public one. For ed25519 a
+A KEY-ID is a key itself: a secret one to sign with, or with --verify or --delete a public one. For ed25519 a
 secret key is the base64 of 64 bytes (the seed and the public key), a public one that of 32; for
 spki they are the base64 of PKCS #8 and of SubjectPublicKeyInfo, as `openssl genpkey` and
 `openssl pkey -pubout` write them. Everybody on the machine can see what is on a command line:
@@ -26,12 +26,14 @@ secret keys belong into a file.
 Without KEY-ID and --keys-file, --verify trusts the keys in trusted.TYPE and trusted.TYPE.d/ of
 /etc/ostree and /usr/share/ostree, unless they are in revoked.TYPE or revoked.TYPE.d/ there.
 
+libostree takes --delete, too, and signs.
+
 Examples:
   oxtree sign --keys-file=secret.ed25519 main
   oxtree sign --verify --keys-file=trusted.ed25519 main
   oxtree sign --sign-type=spki --keys-file=key.pem main")]
 pub(crate) struct Args {
-    /// Accepted for libostree's sake, and does nothing
+    /// Delete the signatures that one of the keys has made
     #[arg(long, short)]
     delete: bool,
     /// Verify instead of signing: succeed if one of the keys has signed
@@ -70,7 +72,11 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
         return context.out.line(&message);
     }
     if args.delete {
-        return Ok(());
+        let keys = args.public_keys(engine, dummy)?;
+        let count = repo.edit_detached_metadata(commit, |data, detached| {
+            keys.delete_signatures(data, detached)
+        })?;
+        return context.out.line(&format!("Signatures deleted: {count}"));
     }
     let mut secrets = Vec::new();
     for key in &args.keys {
@@ -84,6 +90,18 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
 }
 
 impl Args {
+    /// The keys that were named.
+    fn public_keys(&self, engine: Engine, dummy: bool) -> Result<PublicKeys> {
+        let mut keys = PublicKeys::new(engine, dummy)?;
+        for key in &self.keys {
+            keys.add(key)?;
+        }
+        if let Some(file) = &self.keys_file {
+            keys.add_file(file)?;
+        }
+        Ok(keys)
+    }
+
     /// What to tell the user, if one of the keys has signed.
     fn verify(&self, repo: &Repo, commit: CommitId, engine: Engine, dummy: bool) -> Result<String> {
         let data = repo.load_commit(commit)?;

@@ -379,6 +379,15 @@ fn plain_keys() {
     verify(&[id, &public]).expect_ok();
     side.real(&print).expect_ok();
 
+    // Only what the key has made is deleted, and that once.
+    let delete = ["sign", "--repo=repo", "--delete", id, &public];
+    for count in [1, 0] {
+        let said = side.ours(&delete).expect_ok().stdout();
+        assert_eq!(said, format!("Signatures deleted: {count}\n"));
+    }
+    verify(&[id, &public]).expect_failure();
+    verify(&["-s", "spki", "--keys-file=public.pem", id]).expect_ok();
+
     // Secret keys are in no message.
     for args in [
         &["sign", "--repo=repo", id, &secret[2..]][..],

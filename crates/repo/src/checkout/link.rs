@@ -4,12 +4,13 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use oxtree_format::dirmeta::{S_IFLNK, S_IFMT, S_IFREG};
-use oxtree_format::{FileHeader, FileId, Hasher, Xattrs};
+use oxtree_format::{FileHeader, FileId, Xattrs};
 use rustix::fs::{AtFlags, FileType, Stat};
 use rustix::io::Errno;
 
 use super::walk::{Checkout, Dir};
 use super::{Links, Union, step};
+use crate::disk::checksum_content;
 use crate::fs::{self, xattr};
 use crate::object::stored::{self, OSTREEMETA};
 use crate::{Error, Mode, Repo, Result};
@@ -242,9 +243,7 @@ impl<'a> Checkout<'a> {
                 if with_xattrs {
                     header.xattrs = xattr::of_fd(&file).map_err(io())?;
                 }
-                let mut hasher = header.hasher();
-                hash(&mut file, &mut hasher).map_err(io())?;
-                Ok(FileId(hasher.finish()) == id)
+                Ok(checksum_content(&header, &mut file).map_err(io())? == id.0)
             }
             _ => Ok(false),
         }
@@ -253,19 +252,6 @@ impl<'a> Checkout<'a> {
 
 fn hardlinking(source: &Source<'_>, name: &str, error: Errno) -> Error {
     step(format!("Hardlinking {} to {name}", source.path))(error)
-}
-
-fn hash(file: &mut std::fs::File, hasher: &mut Hasher) -> std::io::Result<()> {
-    use std::io::Read;
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(len) => hasher.update(&buffer[..len]),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 /// Whether the owner can read a file of this mode. In user mode one that he cannot is copied and

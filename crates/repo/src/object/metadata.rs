@@ -36,18 +36,6 @@ pub fn check_metadata(object: &ObjectId, bytes: &[u8]) -> Result<()> {
     checked.map_err(|error| Error::corrupt(*object, error))
 }
 
-/// Checks that a metadata object is what its name says.
-pub(crate) fn verify_metadata(object: &ObjectId, bytes: &[u8]) -> Result<()> {
-    let actual = Checksum::of(bytes);
-    match actual == object.checksum {
-        true => Ok(()),
-        false => Err(Error::ChecksumMismatch {
-            expected: *object,
-            actual,
-        }),
-    }
-}
-
 impl Transaction<'_> {
     /// Writes a commit, dirtree or dirmeta, which is checked to be one. With `expected`, its
     /// checksum has to be that.

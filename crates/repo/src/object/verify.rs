@@ -88,9 +88,17 @@ impl Repo {
 /// Whether these are the bytes of a metadata object.
 pub(super) fn verify_metadata(object: &ObjectId, bytes: &[u8]) -> Result<()> {
     if object.kind.is_content_addressed() {
-        compare(object, Checksum::of(bytes))?;
+        check_checksum(object, bytes)?;
     }
     check_metadata(object, bytes)
+}
+
+/// Checks that a metadata object is what its name says.
+///
+/// # Errors
+/// [`Error::ChecksumMismatch`] with both checksums.
+pub fn check_checksum(object: &ObjectId, bytes: &[u8]) -> Result<()> {
+    compare(object, Checksum::of(bytes))
 }
 
 fn compare(expected: &ObjectId, actual: Checksum) -> Result<()> {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use oxtree_format::{Commit, CommitId, DirId};
 
-use crate::object::metadata::verify_metadata;
+use crate::object::verify::check_checksum;
 use crate::{Error, Repo, Result};
 
 /// How much of the history of a ref stays. The commit that the ref points at always does, and of
@@ -163,7 +163,7 @@ fn load(repo: &Repo, id: CommitId) -> Result<Option<Kept>> {
         Err(error) if error.is_missing_object() => return Ok(None),
         bytes => bytes?,
     };
-    verify_metadata(&id.object(), &bytes)?;
+    check_checksum(&id.object(), &bytes)?;
     let commit = Commit::parse(&bytes).map_err(|error| Error::corrupt(id, error))?;
     Ok(Some(Kept {
         root: commit.root,

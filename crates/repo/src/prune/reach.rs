@@ -13,7 +13,7 @@ use rayon::Scope;
 
 use super::history::Kept;
 use super::marks::Marks;
-use crate::object::metadata::verify_metadata;
+use crate::object::verify::check_checksum;
 use crate::traverse::MAX_DEPTH;
 use crate::{CommitState, Error, Repo, Result};
 
@@ -112,7 +112,7 @@ impl<'a> Reach<'a> {
             Err(error) if partial && error.is_missing_object() => return Ok(()),
             bytes => bytes?,
         };
-        verify_metadata(&id.object(), &bytes)?;
+        check_checksum(&id.object(), &bytes)?;
         let tree = DirTree::parse(&bytes).map_err(|error| Error::corrupt(id, error))?;
         for (_, file) in tree.files() {
             self.marks.mark(&file.object());

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use oxtree_format::refs::{RefName, Refspec, RemoteName};
 use oxtree_format::{Checksum, Commit, CommitId, ObjectId, ObjectKind, Summary};
 use oxtree_repo::object::import::{Buffer, ImportOptions, Importer, links_files};
+use oxtree_repo::object::verify::check_checksum;
 use oxtree_repo::sign::{Subject, Verifier};
 use oxtree_repo::traverse::{self, Found, Objects, Walk};
 use oxtree_repo::{CommitState, Expected, Mode, Progress, RefUpdate, Repo, Transaction, bindings};
@@ -288,14 +289,7 @@ impl Pull<'_> {
             return Ok(());
         };
         // What is signed is what the name says, not what happens to be in the file.
-        let object = id.object();
-        if Checksum::of(bytes) != object.checksum {
-            return Err(oxtree_repo::Error::ChecksumMismatch {
-                expected: object,
-                actual: Checksum::of(bytes),
-            }
-            .into());
-        }
+        check_checksum(&id.object(), bytes)?;
         let detached = self.source.load_detached_metadata(id)?;
         verifier
             .verify(Subject::Commit(id), bytes, detached.as_deref())
@@ -416,16 +410,9 @@ struct Both<'a> {
 impl Both<'_> {
     /// Whether these are the bytes of the object, unless the source is believed.
     fn verify(&self, object: &ObjectId, bytes: &[u8]) -> oxtree_repo::Result<()> {
-        if !self.verify {
-            return Ok(());
-        }
-        let actual = Checksum::of(bytes);
-        match actual == object.checksum {
-            true => Ok(()),
-            false => Err(oxtree_repo::Error::ChecksumMismatch {
-                expected: *object,
-                actual,
-            }),
+        match self.verify {
+            true => check_checksum(object, bytes),
+            false => Ok(()),
         }
     }
 }

@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use oxtree_format::refs::RefName;
-use oxtree_format::{Checksum, Commit, CommitId, ObjectId, ObjectKind};
+use oxtree_format::{Commit, CommitId, ObjectId, ObjectKind};
+use oxtree_repo::object::verify::check_checksum;
 use oxtree_repo::{CommitState, Repo, traverse};
 use rayon::prelude::*;
 
@@ -185,14 +186,8 @@ struct Verified<'r>(&'r Repo);
 impl traverse::Objects for Verified<'_> {
     fn load(&self, object: &ObjectId) -> oxtree_repo::Result<Vec<u8>> {
         let bytes = self.0.load_metadata(object)?;
-        let actual = Checksum::of(&bytes);
-        match actual == object.checksum {
-            true => Ok(bytes),
-            false => Err(oxtree_repo::Error::ChecksumMismatch {
-                expected: *object,
-                actual,
-            }),
-        }
+        check_checksum(object, &bytes)?;
+        Ok(bytes)
     }
 
     fn has(&self, object: &ObjectId) -> oxtree_repo::Result<bool> {
