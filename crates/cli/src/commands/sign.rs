@@ -17,10 +17,10 @@ use crate::signing;
 /// Options of `sign`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-A KEY-ID is a key itself: a secret one to sign with, or with --verify or --delete a public one. For ed25519 a
-secret key is the base64 of 64 bytes (the seed and the public key), a public one that of 32; for
-spki they are the base64 of PKCS #8 and of SubjectPublicKeyInfo, as `openssl genpkey` and
-`openssl pkey -pubout` write them. Everybody on the machine can see what is on a command line:
+A KEY-ID is a key itself: a secret one to sign with, or with --verify or --delete a public one.
+For ed25519 a secret key is the base64 of 64 bytes (the seed and the public key), a public one that
+of 32; for spki they are the base64 of PKCS #8 and of SubjectPublicKeyInfo, as `openssl genpkey`
+and `openssl pkey -pubout` write them. Everybody on the machine can see what is on a command line:
 secret keys belong into a file.
 
 Without KEY-ID and --keys-file, --verify trusts the keys in trusted.TYPE and trusted.TYPE.d/ of
