@@ -9,10 +9,12 @@ use std::io::Read;
 use oxtree_format::refs::RefName;
 use oxtree_format::{CommitId, FileId, ObjectId};
 use oxtree_repo::RefUpdate;
+use oxtree_repo::sign::Signer;
 
 use crate::Result;
 use crate::protocol::message::{Limits, UnfinishedPush};
 use crate::protocol::stream::Record;
+use crate::receive::policy::Policy;
 
 /// A store of commits.
 pub trait Destination: Sync {
@@ -36,6 +38,9 @@ pub trait Destination: Sync {
     /// The rules that its owner has set.
     fn rules(&self) -> Result<Rules>;
 
+    /// What else its owner asks of a push.
+    fn policy(&self) -> &Policy;
+
     /// How much it takes.
     fn limits(&self) -> Result<Limits>;
 
@@ -49,8 +54,9 @@ pub trait Destination: Sync {
     /// again: that can take long.
     fn quarantine(&self) -> Result<Self::Quarantine<'_>>;
 
-    /// Brings up to date what is computed from the refs. Can fail and be done again.
-    fn derive(&self) -> Result<()>;
+    /// Brings up to date what is computed from refs, now that these have changed. Can fail and be
+    /// done again.
+    fn derive(&self, changed: &[RefName]) -> Result<()>;
 }
 
 /// Objects that are not public yet. Used by many threads at once. Dropped, it keeps its verified
@@ -84,6 +90,17 @@ pub trait Quarantine: Send + Sync {
 
     /// Whether the object is public already.
     fn is_public(&self, object: &ObjectId) -> Result<bool>;
+
+    /// Writes a commit for the ref `name` with the content of `source`, after `parent`.
+    fn copy_commit(
+        &self,
+        source: CommitId,
+        name: &RefName,
+        parent: Option<CommitId>,
+    ) -> Result<CommitId>;
+
+    /// Adds signatures to a commit's detached metadata.
+    fn sign(&self, commit: CommitId, signers: &[&dyn Signer]) -> Result<()>;
 
     /// Makes the objects public, and then changes the refs: all of them or none. Of commits only
     /// those in `commits`, which are known to be complete: an interrupted push may have left others.

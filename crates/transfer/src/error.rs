@@ -74,6 +74,9 @@ pub enum Error {
     /// The pusher gave up and said why.
     #[error("the pusher has given up: {0}")]
     Aborted(String),
+    /// A program of the receiver's owner could not be run.
+    #[error("{0}")]
+    Hook(String),
     /// The far side gave up and said why.
     #[error("{0}")]
     Remote(String),

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use oxtree_format::file::{PREFIX_LEN, header_len};
 use oxtree_format::refs::RefName;
 use oxtree_format::{CommitId, FileHeader, FileId, ObjectId, ObjectKind};
+use oxtree_repo::sign::Signer;
 use oxtree_repo::{CommitState, RefUpdate, Repo, SummaryUpdate, Transaction, Unfinished, traverse};
 use rayon::prelude::*;
 
@@ -20,18 +21,25 @@ use crate::protocol::message::{Limits, UnfinishedPush};
 use crate::protocol::patch::{self, Patched};
 use crate::protocol::stream::{Form, Record};
 use crate::push::{self, Audience, Options, Report};
+use crate::receive::policy::{Derive, Policy};
 use crate::{Error, Result, receive};
 
 /// A repository on this machine.
 #[derive(Debug)]
 pub struct LocalDestination {
     repo: Repo,
+    policy: Policy,
 }
 
 impl LocalDestination {
-    /// The repository as a destination.
+    /// The repository as a destination that asks for nothing but what its config says.
     pub fn new(repo: Repo) -> Self {
-        Self { repo }
+        Self::with_policy(repo, Policy::default())
+    }
+
+    /// The repository as a destination.
+    pub fn with_policy(repo: Repo, policy: Policy) -> Self {
+        Self { repo, policy }
     }
 
     fn bad_config(&self, reason: String) -> Error {
@@ -71,6 +79,10 @@ impl Destination for LocalDestination {
         })
     }
 
+    fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     fn limits(&self) -> Result<Limits> {
         limits::from_config(&self.repo.config().file).map_err(|reason| self.bad_config(reason))
     }
@@ -92,8 +104,16 @@ impl Destination for LocalDestination {
         })
     }
 
-    fn derive(&self) -> Result<()> {
-        Ok(self.repo.update_summary(&SummaryUpdate::default())?)
+    fn derive(&self, changed: &[RefName]) -> Result<()> {
+        match &self.policy.derive {
+            Derive::Nothing => Ok(()),
+            Derive::Summary => {
+                let signers = self.policy.signers();
+                let update = SummaryUpdate::default();
+                Ok(self.repo.update_signed_summary(&update, &signers)?)
+            }
+            Derive::By(deriver) => deriver(&self.repo, changed).map_err(Error::Hook),
+        }
     }
 }
 
@@ -168,6 +188,19 @@ impl Quarantine for LocalQuarantine<'_> {
 
     fn is_public(&self, object: &ObjectId) -> Result<bool> {
         Ok(self.transaction.repo().has_own_object(object)?)
+    }
+
+    fn copy_commit(
+        &self,
+        source: CommitId,
+        name: &RefName,
+        parent: Option<CommitId>,
+    ) -> Result<CommitId> {
+        Ok(self.transaction.copy_commit(source, name, parent)?)
+    }
+
+    fn sign(&self, commit: CommitId, signers: &[&dyn Signer]) -> Result<()> {
+        Ok(self.transaction.sign_commit(commit, signers)?)
     }
 
     fn publish(self, refs: &[RefUpdate], commits: &HashSet<CommitId>) -> Result<()> {

@@ -4,6 +4,7 @@
 
 mod bootable;
 mod builder;
+mod copy;
 mod devino;
 mod dict_order;
 mod dir;
@@ -14,6 +15,7 @@ mod tar;
 mod walk;
 
 pub use builder::CommitBuilder;
+pub use copy::is_flatpak_ref;
 pub use devino::DevInoCache;
 pub use dir::tree_from_dir;
 pub use modifier::{Attributes, CommitModifier, PathSet, StatOverrides, Verdict};

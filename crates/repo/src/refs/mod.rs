@@ -29,6 +29,7 @@
 
 mod journal;
 mod list;
+pub mod pattern;
 mod write;
 
 use oxtree_format::CommitId;

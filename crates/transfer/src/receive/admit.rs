@@ -6,8 +6,11 @@
 use std::collections::{BTreeMap, HashSet};
 
 use oxtree_format::refs::RefName;
-use oxtree_format::{Commit, CommitId, ObjectId};
+use oxtree_format::{Commit, CommitId, DirId, ObjectId, ObjectKind};
+use oxtree_repo::sign::Subject;
 
+use super::hook::is_change;
+use super::policy::{Policy, Stale, is_generated};
 use crate::destination::{Destination, Quarantine, Rules};
 use crate::protocol::message::{RefOutcome, Status, WireUpdate};
 use crate::{Error, Result};
@@ -32,21 +35,32 @@ pub fn refuse_rest(verdict: &mut Verdict) {
 }
 
 /// The first verdict, before any object is there.
-pub fn before<D: Destination>(destination: &D, updates: &[WireUpdate]) -> Result<Verdict> {
-    let refs = destination.refs()?;
+pub fn before<D: Destination>(
+    destination: &D,
+    updates: &[WireUpdate],
+    dry_run: bool,
+) -> Result<Verdict> {
     let rules = destination.rules()?;
+    let judge = Judge {
+        refs: &destination.refs()?,
+        rules,
+        policy: destination.policy(),
+        dry_run,
+    };
     let mut verdict = Vec::with_capacity(updates.len());
     for update in updates {
-        let status = by_ref(update, &refs).or_else(|| by_rules(update, rules));
-        let status = match (status, update.old.as_ref()) {
-            (None, Some(old)) => {
-                let old_time = timestamp(&old.0, &|id| destination.load(id))?;
-                let forward = update.fast_forward || update.timestamp > old_time;
-                by_direction(update, forward, rules)
+        let word = match (judge.by_name(update), update.old.as_ref()) {
+            (None, Some(old)) if update.new.is_some() => {
+                let step = Step {
+                    newer: update.timestamp > timestamp(&old.0, &|id| destination.load(id))?,
+                    descends: update.fast_forward,
+                    differs: true,
+                };
+                judge.by_direction(update, step)
             }
-            (status, _) => status,
+            (word, _) => word,
         };
-        verdict.push(outcome(update, status));
+        verdict.push(outcome(update, word));
     }
     Ok(verdict)
 }
@@ -59,49 +73,224 @@ pub fn decide<D: Destination, Q: Quarantine>(
     updates: &[WireUpdate],
     came: &[CommitId],
 ) -> Result<(Verdict, HashSet<CommitId>)> {
-    let refs = destination.refs()?;
     let rules = destination.rules()?;
+    let judge = Judge {
+        refs: &destination.refs()?,
+        rules,
+        policy: destination.policy(),
+        dry_run: false,
+    };
     let partial = destination.partial()?;
-    let mut commits = check_history(quarantine, updates, &refs, came)?;
+    let mut commits = check_history(quarantine, updates, judge.refs, came)?;
     let mut verdict = Vec::with_capacity(updates.len());
     for update in updates {
-        let status = by_ref(update, &refs).or_else(|| by_rules(update, rules));
-        let status = match status {
-            None => by_objects(quarantine, update, rules, &mut commits)?,
-            status => {
+        let new = update.new.as_ref().map(|commit| commit.0);
+        let word = match (judge.by_name(update), new) {
+            (None, Some(new)) => judge.by_objects(quarantine, update, new, &mut commits)?,
+            (word, new) => {
                 // What it lacked may have come.
-                let new = update.new.as_ref().map(|commit| commit.0);
-                if let (Some(Ok(_)), Some(new)) = (&status, new.filter(|id| partial.contains(id))) {
+                if let (Some(Word::Is(_)), Some(new)) =
+                    (&word, new.filter(|id| partial.contains(id)))
+                {
                     quarantine.check_complete(new, None)?;
                     commits.insert(new);
                 }
-                status
+                word
             }
         };
-        verdict.push(outcome(update, status));
+        verdict.push(outcome(update, word));
     }
+    judge.by_signatures(quarantine, &mut verdict, &commits)?;
     Ok((verdict, commits))
 }
 
-type Refusal = Result<Status, String>;
+/// What is said of a ref when it does not simply change.
+enum Word {
+    /// It is this already.
+    Is(Status),
+    /// It changes, but this has to be said.
+    Although(String),
+    /// It stays as it is, and that is no failure.
+    Skip(String),
+    /// The push is refused.
+    Refuse(String),
+}
+
+/// How a new commit compares with the one that is there.
+#[derive(Clone, Copy)]
+struct Step {
+    newer: bool,
+    descends: bool,
+    differs: bool,
+}
+
+/// What counts in a verdict.
+struct Judge<'a> {
+    refs: &'a BTreeMap<RefName, CommitId>,
+    rules: Rules,
+    policy: &'a Policy,
+    dry_run: bool,
+}
+
+impl Judge<'_> {
+    /// What can be said without looking at any commit.
+    fn by_name(&self, update: &WireUpdate) -> Option<Word> {
+        let name = &update.name.0;
+        if self.policy.no_generated_refs && is_generated(name) {
+            let reason = "it is made from the other refs here";
+            return Some(Word::Skip(reason.to_owned()));
+        }
+        let identity = self.policy.identity.as_ref();
+        let refusal = identity.and_then(|identity| identity.refuses(name, self.dry_run));
+        refusal
+            .map(Word::Refuse)
+            .or_else(|| by_ref(update, self.refs))
+            .or_else(|| self.by_rules(update))
+    }
+
+    fn by_rules(&self, update: &WireUpdate) -> Option<Word> {
+        let refusal = "deleting refs is not allowed here (receive.deny-deletes)";
+        (update.new.is_none() && self.rules.deny_deletes).then(|| Word::Refuse(refusal.to_owned()))
+    }
+
+    fn by_direction(&self, update: &WireUpdate, step: Step) -> Option<Word> {
+        let forced = self.policy.forced(update.force);
+        if self.policy.stale == Stale::Skip {
+            let reason = stale(update, step)?;
+            return Some(match forced && !self.rules.deny_non_fast_forward {
+                true => Word::Although(reason),
+                false => Word::Skip(reason),
+            });
+        }
+        if step.newer || step.descends {
+            return None;
+        }
+        if self.rules.deny_non_fast_forward {
+            let reason =
+                "it would move back, which is not allowed here (receive.deny-non-fast-forward)";
+            return Some(Word::Refuse(reason.to_owned()));
+        }
+        let reason = match update.force {
+            true => {
+                "the new commit is neither a descendant of the present one nor newer, and \
+                     --force is not allowed here"
+            }
+            false => {
+                "the new commit is neither a descendant of the present one nor newer; \
+                      push with --force to replace it"
+            }
+        };
+        (!forced).then(|| Word::Refuse(reason.to_owned()))
+    }
+
+    fn by_objects<Q: Quarantine>(
+        &self,
+        quarantine: &Q,
+        update: &WireUpdate,
+        new: CommitId,
+        commits: &mut HashSet<CommitId>,
+    ) -> Result<Option<Word>> {
+        let old = update.old.as_ref().map(|c| c.0);
+        // Also where the commit is public: a ref is about to promise that it is whole.
+        if !commits.contains(&new) {
+            quarantine.check_complete(new, old)?;
+            commits.insert(new);
+        }
+        let load = |id: &ObjectId| quarantine.load(id);
+        let bytes = load(&new.object())?;
+        let commit = parse(new, &bytes)?;
+        let future = self.policy.future.as_ref();
+        if let Some(refusal) = future.and_then(|future| future.refuses(commit.timestamp)) {
+            return Ok(Some(Word::Refuse(refusal)));
+        }
+        let Some(old) = old else { return Ok(None) };
+        let step = Step {
+            newer: commit.timestamp > timestamp(&old, &load)?,
+            descends: is_ancestor(old, new, &load)?,
+            differs: root(&old, &load)? != Some(commit.root),
+        };
+        Ok(self.by_direction(update, step))
+    }
+
+    /// Checks the signatures of all that becomes public.
+    fn by_signatures<Q: Quarantine>(
+        &self,
+        quarantine: &Q,
+        verdict: &mut Verdict,
+        commits: &HashSet<CommitId>,
+    ) -> Result<()> {
+        if self.policy.verifiers.is_empty() || !verdict.iter().any(|r| is_change(r.status)) {
+            return Ok(());
+        }
+        for id in commits {
+            let Some(reason) = self.unsigned(quarantine, *id)? else {
+                continue;
+            };
+            let tip = |r: &RefOutcome| r.new.as_ref().is_some_and(|new| new.0 == *id);
+            let named = verdict.iter().any(tip);
+            for outcome in verdict.iter_mut().filter(|r| is_change(r.status)) {
+                // History that comes along belongs to each ref as much as to the other.
+                if !named || tip(outcome) {
+                    outcome.status = Status::Rejected;
+                    outcome.reason = Some(format!("commit {id}: {reason}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Why a commit is not signed as it has to be, if it is not.
+    fn unsigned<Q: Quarantine>(&self, quarantine: &Q, id: CommitId) -> Result<Option<String>> {
+        let bytes = quarantine.load(&id.object())?;
+        let detached = match quarantine.load(&ObjectId::new(ObjectKind::CommitMeta, id.0)) {
+            Err(Error::Repo(error)) if error.is_missing_object() => None,
+            detached => Some(detached?),
+        };
+        let subject = Subject::Commit(id);
+        let mut verifiers = self.policy.verifiers.iter();
+        let refused = verifiers
+            .find_map(|verifier| verifier.verify(subject, &bytes, detached.as_deref()).err());
+        Ok(refused.map(|error| error.to_string()))
+    }
+}
+
+/// In ostree-push's words, why a commit is no step forward, if it is none.
+fn stale(update: &WireUpdate, step: Step) -> Option<String> {
+    let [old, new] = [&update.old, &update.new].map(|commit| {
+        commit
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string)
+    });
+    let name = &update.name;
+    if !step.newer {
+        return Some(format!(
+            "received {name} commit {new} is not newer than current {name} commit {old}"
+        ));
+    }
+    (!step.differs).then(|| {
+        format!("received {name} commit {new} has the same content as current {name} commit {old}")
+    })
+}
 
 /// Is the ref what the pusher thinks it is?
-fn by_ref(update: &WireUpdate, refs: &BTreeMap<RefName, CommitId>) -> Option<Refusal> {
+fn by_ref(update: &WireUpdate, refs: &BTreeMap<RefName, CommitId>) -> Option<Word> {
     let now = refs.get(&update.name.0).copied();
     let (old, new) = (
         update.old.as_ref().map(|c| c.0),
         update.new.as_ref().map(|c| c.0),
     );
     if now == new {
-        return Some(Ok(Status::Unchanged));
+        return Some(Word::Is(Status::Unchanged));
     }
     if now != old {
         let now = now.map_or_else(|| "gone".to_owned(), |now| format!("at {now}"));
-        return Some(Err(format!(
+        return Some(Word::Refuse(format!(
             "it has changed meanwhile and is now {now}; push again"
         )));
     }
-    in_the_way(update, refs).map(|other| Err(format!("its name is in conflict with {other}")))
+    let other = in_the_way(update, refs)?;
+    let reason = format!("its name is in conflict with {other}");
+    Some(Word::Refuse(reason))
 }
 
 /// A ref that is a folder of the new one, or the other way round.
@@ -114,47 +303,6 @@ fn in_the_way(update: &WireUpdate, refs: &BTreeMap<RefName, CommitId>) -> Option
     refs.keys()
         .find(|r| below(r.as_str(), name) || below(name, r.as_str()))
         .cloned()
-}
-
-fn by_rules(update: &WireUpdate, rules: Rules) -> Option<Refusal> {
-    let refusal = "deleting refs is not allowed here (receive.deny-deletes)";
-    (update.new.is_none() && rules.deny_deletes).then(|| Err(refusal.to_owned()))
-}
-
-fn by_direction(update: &WireUpdate, forward: bool, rules: Rules) -> Option<Refusal> {
-    if update.new.is_none() || forward {
-        return None;
-    }
-    if rules.deny_non_fast_forward {
-        let reason =
-            "it would move back, which is not allowed here (receive.deny-non-fast-forward)";
-        return Some(Err(reason.to_owned()));
-    }
-    let reason = "the new commit is neither a descendant of the present one nor newer; \
-                  push with --force to replace it";
-    (!update.force).then(|| Err(reason.to_owned()))
-}
-
-fn by_objects<Q: Quarantine>(
-    quarantine: &Q,
-    update: &WireUpdate,
-    rules: Rules,
-    commits: &mut HashSet<CommitId>,
-) -> Result<Option<Refusal>> {
-    let Some(new) = update.new.as_ref().map(|c| c.0) else {
-        return Ok(None);
-    };
-    let old = update.old.as_ref().map(|c| c.0);
-    // Also where the commit is public: a ref is about to promise that it is whole.
-    if !commits.contains(&new) {
-        quarantine.check_complete(new, old)?;
-        commits.insert(new);
-    }
-    let Some(old) = old else { return Ok(None) };
-    let load = |id: &ObjectId| quarantine.load(id);
-    let forward =
-        is_ancestor(old, new, &load)? || timestamp(&new, &load)? > timestamp(&old, &load)?;
-    Ok(by_direction(update, forward, rules))
 }
 
 /// Checks that each commit that came along and is not public yet is complete. A parent comes before
@@ -183,15 +331,18 @@ fn check_history<Q: Quarantine>(
     Ok(complete)
 }
 
-fn outcome(update: &WireUpdate, status: Option<Refusal>) -> RefOutcome {
-    let (status, reason) = match status {
-        Some(Ok(status)) => (status, None),
-        Some(Err(reason)) => (Status::Rejected, Some(reason)),
-        None => match (&update.old, &update.new) {
-            (None, _) => (Status::Created, None),
-            (_, None) => (Status::Deleted, None),
-            _ => (Status::Updated, None),
-        },
+fn outcome(update: &WireUpdate, word: Option<Word>) -> RefOutcome {
+    let change = match (&update.old, &update.new) {
+        (None, _) => Status::Created,
+        (_, None) => Status::Deleted,
+        _ => Status::Updated,
+    };
+    let (status, reason) = match word {
+        None => (change, None),
+        Some(Word::Is(status)) => (status, None),
+        Some(Word::Although(reason)) => (change, Some(reason)),
+        Some(Word::Skip(reason)) => (Status::Unchanged, Some(reason)),
+        Some(Word::Refuse(reason)) => (Status::Rejected, Some(reason)),
     };
     let WireUpdate { name, old, new, .. } = update.clone();
     RefOutcome {
@@ -210,6 +361,15 @@ fn timestamp(commit: &CommitId, load: &Load<'_>) -> Result<u64> {
     match load(&commit.object()) {
         Ok(bytes) => Ok(parse(*commit, &bytes)?.timestamp),
         Err(Error::Repo(error)) if error.is_missing_object() => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+/// The root of a commit, if that is there.
+fn root(commit: &CommitId, load: &Load<'_>) -> Result<Option<DirId>> {
+    match load(&commit.object()) {
+        Ok(bytes) => Ok(Some(parse(*commit, &bytes)?.root)),
+        Err(Error::Repo(error)) if error.is_missing_object() => Ok(None),
         Err(error) => Err(error),
     }
 }

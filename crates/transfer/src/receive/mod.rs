@@ -3,8 +3,11 @@
 //! [`publish`], [`mod@derive`].
 
 pub mod admit;
+pub mod audit;
 pub mod derive;
+pub mod hook;
 pub mod ingest;
+pub mod policy;
 mod progress;
 pub mod publish;
 pub mod session;
@@ -158,7 +161,7 @@ fn serve<D: Destination>(
             Event::Continue | Event::Complete => {}
         }
     }
-    let outcome = match negotiate(destination, &mut session, to, limits)? {
+    let mut outcome = match negotiate(destination, &mut session, to, limits)? {
         Negotiated::Over(outcome) => outcome,
         Negotiated::Quarantine(quarantine) => {
             let session = &mut session;
@@ -173,8 +176,22 @@ fn serve<D: Destination>(
             )?
         }
     };
+    if !session.dry_run {
+        record(destination, &mut outcome);
+    }
     conclude(to, &outcome)?;
     Ok(Some(outcome))
+}
+
+/// Notes down how the push has ended.
+fn record<D: Destination>(destination: &D, outcome: &mut Outcome) {
+    let Some(audit) = &destination.policy().audit else {
+        return;
+    };
+    if let Err(error) = audit.record(&outcome.refs) {
+        let warning = format!("the push could not be noted in the audit log: {error}");
+        outcome.warnings.push(warning);
+    }
 }
 
 fn conclude(to: &mut impl Write, outcome: &Outcome) -> Result<()> {
@@ -301,7 +318,7 @@ fn negotiate<'d, D: Destination>(
     to: &mut impl Write,
     limits: Limits,
 ) -> Result<Negotiated<D::Quarantine<'d>>> {
-    let mut verdict = admit::before(destination, &session.updates)?;
+    let mut verdict = admit::before(destination, &session.updates, session.dry_run)?;
     if admit::is_refused(&verdict) {
         admit::refuse_rest(&mut verdict);
         return Ok(Negotiated::Over(Outcome {

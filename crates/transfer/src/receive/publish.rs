@@ -8,9 +8,38 @@ use oxtree_format::refs::Refspec;
 use oxtree_repo::{Expected, RefUpdate};
 
 use super::admit::{Verdict, refuse_rest};
+use super::hook::is_change;
+use super::policy::{Commits, Policy};
 use crate::destination::Quarantine;
 use crate::protocol::message::Status;
 use crate::{Error, Result};
+
+/// Makes of what has come what the refs are set to: copies of the commits if the owner wants that,
+/// and signatures. Returns which commits become public.
+pub fn prepare<Q: Quarantine>(
+    quarantine: &Q,
+    policy: &Policy,
+    verdict: &mut Verdict,
+    commits: HashSet<CommitId>,
+) -> Result<HashSet<CommitId>> {
+    let mut public = match policy.commits {
+        Commits::Keep => commits,
+        Commits::Copy => HashSet::new(),
+    };
+    let signers = policy.signers();
+    for change in verdict.iter_mut().filter(|change| is_change(change.status)) {
+        let Some(new) = change.new.as_mut() else {
+            continue;
+        };
+        if policy.commits == Commits::Copy {
+            let old = change.old.as_ref().map(|old| old.0);
+            new.0 = quarantine.copy_commit(new.0, &change.name.0, old)?;
+            public.insert(new.0);
+        }
+        quarantine.sign(new.0, &signers)?;
+    }
+    Ok(public)
+}
 
 /// Does what the verdict says. A ref that has moved in the last instant becomes a refusal.
 pub fn publish<Q: Quarantine>(
@@ -18,7 +47,7 @@ pub fn publish<Q: Quarantine>(
     verdict: &mut Verdict,
     commits: &HashSet<CommitId>,
 ) -> Result<()> {
-    let changes = verdict.iter().filter(|r| r.status != Status::Unchanged);
+    let changes = verdict.iter().filter(|change| is_change(change.status));
     let updates: Vec<RefUpdate> = changes
         .map(|change| RefUpdate {
             refspec: Refspec::from(change.name.0.clone()),

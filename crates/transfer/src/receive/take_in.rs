@@ -3,13 +3,14 @@
 
 use std::io::{Read, Write};
 
+use super::hook::is_change;
 use super::ingest::Ingest;
 use super::progress::{Meter, busy};
 use super::session::{Event, Session};
 use super::{admit, derive, lost, publish, send};
 use crate::destination::{Destination, Quarantine};
 use crate::protocol::frame;
-use crate::protocol::message::{Limits, Message, Outcome};
+use crate::protocol::message::{Limits, Message, Outcome, Status};
 use crate::protocol::stream::Event as StreamEvent;
 use crate::{Error, Result};
 
@@ -45,12 +46,14 @@ pub(super) fn take_in<D: Destination, Q: Quarantine>(
     if admit::is_refused(&refs) {
         // All of it was verified: the next try need not send it again.
         admit::refuse_rest(&mut refs);
-    } else {
+    } else if ask(destination, &mut refs, to, objects)? {
+        let policy = destination.policy();
         busy(to, objects, || {
+            let commits = publish::prepare(&quarantine, policy, &mut refs, commits)?;
             publish::publish(quarantine, &mut refs, &commits)
         })?;
         if !admit::is_refused(&refs) {
-            warnings = busy(to, objects, || Ok(derive::derive(destination)))?;
+            warnings = busy(to, objects, || Ok(derive::derive(destination, &refs)))?;
         }
     }
     Ok(Outcome {
@@ -58,6 +61,34 @@ pub(super) fn take_in<D: Destination, Q: Quarantine>(
         objects,
         warnings,
     })
+}
+
+/// Asks the owner's hook, if there is one. If it says no, nothing may change.
+fn ask<D: Destination>(
+    destination: &D,
+    refs: &mut admit::Verdict,
+    to: &mut impl Write,
+    objects: u64,
+) -> Result<bool> {
+    let changes = refs.iter().any(|change| is_change(change.status));
+    let Some(hook) = destination.policy().hook.as_ref().filter(|_| changes) else {
+        return Ok(true);
+    };
+    let answer = busy(to, objects, || hook.ask(refs))?;
+    let text = answer.text.trim_end();
+    if !text.is_empty() {
+        let text = text.to_owned();
+        send(to, &Message::Notice { text })?;
+    }
+    if !answer.allowed {
+        for change in refs.iter_mut().filter(|change| is_change(change.status)) {
+            change.status = Status::Rejected;
+            let last = text.lines().last().unwrap_or("it says no more");
+            change.reason = Some(format!("the receiver's hook refuses the push: {last}"));
+        }
+        admit::refuse_rest(refs);
+    }
+    Ok(answer.allowed)
 }
 
 /// Whether what was received is thrown away after this error. Not if the push can be taken up

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The owner's own program, which is asked before anything is published, like git's `pre-receive`.
+
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+
+use crate::protocol::message::{RefOutcome, Status};
+use crate::{Error, Result};
+
+/// So much of what a hook says reaches the pusher.
+const MAX_OUTPUT: u64 = 64 << 10;
+
+/// A program that is asked.
+#[derive(Clone, Debug)]
+pub struct Hook {
+    /// The program and its arguments. No shell is involved.
+    pub command: Vec<String>,
+    /// Environment variables that it has beyond ours.
+    pub env: Vec<(String, OsString)>,
+}
+
+/// What a hook has said.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// It ended with exit status 0.
+    pub allowed: bool,
+    /// What it has printed.
+    pub text: String,
+}
+
+impl Hook {
+    /// Tells it of each ref that is to change, a line each: `OLD NEW REF`, with 64 zeros where there
+    /// is no commit; and waits for its answer.
+    pub fn ask(&self, refs: &[RefOutcome]) -> Result<Answer> {
+        let failed = |error: std::io::Error| {
+            let name = self.command.join(" ");
+            Error::Hook(format!(
+                "the receiver's hook {name} could not be asked: {error}"
+            ))
+        };
+        let (program, arguments) = self
+            .command
+            .split_first()
+            .ok_or_else(|| failed(std::io::Error::other("its name is empty")))?;
+        let (mut output, out) = std::io::pipe().map_err(failed)?;
+        let err = out.try_clone().map_err(failed)?;
+        let mut command = Command::new(program);
+        command.args(arguments).envs(self.env.iter().cloned());
+        command.stdin(Stdio::piped()).stdout(out).stderr(err);
+        let mut child = command.spawn().map_err(failed)?;
+        // Its ends of the pipe would keep us waiting.
+        drop(command);
+        let question = question(refs);
+        let stdin = child.stdin.take();
+        let text = std::thread::scope(|scope| {
+            scope.spawn(move || {
+                // It need not read all of it, or anything.
+                let _ = stdin.map(|mut stdin| stdin.write_all(question.as_bytes()));
+            });
+            let mut text = Vec::new();
+            let read = (&mut output).take(MAX_OUTPUT).read_to_end(&mut text);
+            let rest = std::io::copy(&mut output, &mut std::io::sink());
+            read.and(rest).map(|_| text)
+        });
+        let status = child.wait().map_err(failed)?;
+        Ok(Answer {
+            allowed: status.success(),
+            text: String::from_utf8_lossy(&text.map_err(failed)?).into_owned(),
+        })
+    }
+}
+
+fn question(refs: &[RefOutcome]) -> String {
+    let zeros = || "0".repeat(64);
+    let changes = refs.iter().filter(|change| is_change(change.status));
+    let lines = changes.map(|change| {
+        let [old, new] = [&change.old, &change.new]
+            .map(|commit| commit.as_ref().map_or_else(zeros, ToString::to_string));
+        format!("{old} {new} {}\n", change.name)
+    });
+    lines.collect()
+}
+
+/// Whether a ref changes.
+pub(super) fn is_change(status: Status) -> bool {
+    matches!(status, Status::Created | Status::Updated | Status::Deleted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::message::{WireCommit, WireRef};
+    use oxtree_format::{Checksum, CommitId};
+
+    fn change(status: Status) -> RefOutcome {
+        RefOutcome {
+            name: WireRef("os/main".parse().unwrap()),
+            old: None,
+            new: Some(WireCommit(CommitId(Checksum::of(b"x")))),
+            status,
+            reason: None,
+        }
+    }
+
+    fn ask(script: &str, refs: &[RefOutcome]) -> Answer {
+        let command = ["sh", "-c", script].map(str::to_owned).to_vec();
+        let env = vec![("WHERE".to_owned(), "/srv/repo".into())];
+        Hook { command, env }.ask(refs).unwrap()
+    }
+
+    #[test]
+    fn a_hook_sees_the_changes_and_is_heard() {
+        let refs = [change(Status::Created), change(Status::Unchanged)];
+        let answer = ask("cat; echo $WHERE >&2; exit 3", &refs);
+        assert!(!answer.allowed);
+        let new = Checksum::of(b"x");
+        let expected = format!("{} {new} os/main\n/srv/repo\n", "0".repeat(64));
+        assert_eq!(answer.text, expected);
+        // One that reads nothing and talks for ever is no harm.
+        let refs = vec![change(Status::Created); 5000];
+        let answer = ask("yes | head -c 10000000", &refs);
+        assert!(answer.allowed && answer.text.len() as u64 == MAX_OUTPUT);
+    }
+
+    #[test]
+    fn one_that_is_not_there_is_an_error() {
+        let hook = Hook {
+            command: vec!["/no/such/hook".to_owned()],
+            env: Vec::new(),
+        };
+        let error = hook.ask(&[]).unwrap_err().to_string();
+        assert!(error.contains("/no/such/hook"), "{error}");
+        let command = Vec::new();
+        assert!(
+            Hook {
+                command,
+                env: Vec::new()
+            }
+            .ask(&[])
+            .is_err()
+        );
+    }
+}
