@@ -41,7 +41,7 @@ impl Audit {
         let mut text = Vec::new();
         for outcome in refs {
             let line = Line {
-                time: time.as_ref().map_or(0, |time| time.as_secs()),
+                time: time.as_ref().map_or(0, std::time::Duration::as_secs),
                 identity: self.identity.as_deref(),
                 name: outcome.name.to_string(),
                 old: outcome.old.as_ref().map(ToString::to_string),
