@@ -252,11 +252,13 @@ fn signatures(repo: &Repo, commit: CommitId, args: &Args, context: &Context<'_>)
         }
     };
     let data = repo.load_commit(commit)?;
-    describe_signatures(&keyring, &data, &detached, context)
+    describe_signatures("Found", &keyring, &data, &detached, context)
 }
 
-/// What there is to say about the GPG signatures in detached metadata, or in a `summary.sig`.
+/// What there is to say about the GPG signatures in detached metadata, or in a `summary.sig`. Their
+/// number comes after `found`.
 pub(super) fn describe_signatures(
+    found: &str,
     keyring: &Keyring,
     data: &[u8],
     detached: &[u8],
@@ -272,8 +274,8 @@ pub(super) fn describe_signatures(
     let trust = signing::trust(context);
     let reports = gpg::verify(keyring.certificates(), data, &signatures, trust.now)?;
     let mut text = match reports.len() {
-        1 => "Found 1 signature:\n".to_owned(),
-        count => format!("Found {count} signatures:\n"),
+        1 => format!("{found} 1 signature:\n"),
+        count => format!("{found} {count} signatures:\n"),
     };
     for report in &reports {
         text.push('\n');

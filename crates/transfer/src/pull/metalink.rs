@@ -71,7 +71,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<File, String> {
     }
     let mut file = done.ok_or("No <file name=\"summary\"> found")?;
     if file.sha256.is_none() && file.sha512.is_none() {
-        return Err("No <verification> with a known <hash> found: sha256 or sha512".to_owned());
+        return Err("No <verification> with known <hash>: sha256 or sha512".to_owned());
     }
     if file.urls.is_empty() {
         return Err("No <url> with the method http or https among the elements".to_owned());

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow, bail};
 use oxtree_format::Summary;
-use oxtree_transfer::pull::{CacheOptions, Options, remote_summary};
+use oxtree_format::refs::RemoteName;
+use oxtree_transfer::pull::{CacheOptions, Options, is_url, remote_summary};
 
 use crate::commands::pull::options_for;
 use crate::context::Context;
@@ -36,6 +37,12 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
         return Err(Usage("NAME must be specified".to_owned()).into());
     };
     let repo = context.open_repo()?;
+    if !is_url(name) {
+        let name: RemoteName = name.parse()?;
+        if repo.remote_setting(&name, "metalink")?.is_none() {
+            repo.remote_url(&name)?;
+        }
+    }
     let options = options_for(&repo, name, context)?;
     let options = Options {
         summary_cache: CacheOptions {
