@@ -68,6 +68,7 @@ mod rev;
 pub mod selinux;
 pub mod sign;
 mod summary;
+pub mod summary_cache;
 pub mod transaction;
 pub mod traverse;
 pub mod tree;

@@ -16,6 +16,7 @@ mod init;
 mod log;
 mod ls;
 mod prune;
+mod pull;
 mod pull_local;
 pub(crate) mod push;
 mod receive;
@@ -45,6 +46,8 @@ pub(crate) enum Command {
     Checkout(Box<checkout::Args>),
     /// Publish commits to another repository, over ssh or on this machine
     Push(Box<push::Args>),
+    /// Bring commits from a remote
+    Pull(Box<pull::Args>),
     /// Copy commits from another repository on this machine
     PullLocal(Box<pull_local::Args>),
     /// The far side of a push
@@ -104,6 +107,7 @@ impl Command {
             Self::Commit(args) => commit::run(&args, context),
             Self::Checkout(args) => checkout::run(&args, context),
             Self::Push(args) => push::run(*args, context),
+            Self::Pull(args) => pull::run(&args, context),
             Self::PullLocal(args) => pull_local::run(&args, context),
             Self::Receive(args) => receive::run(&args, context),
             Self::Config(args) => config::run(&args, context),

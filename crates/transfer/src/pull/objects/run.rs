@@ -1,0 +1,518 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The one thread that decides what is fetched next.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use oxtree_format::{Commit, CommitId, DirMetaId, FileId, MAX_METADATA_SIZE, ObjectId, ObjectKind};
+use oxtree_repo::Progress;
+use oxtree_repo::object::verify::check_checksum;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use super::scan::{Scanned, TreeWant};
+use super::stream::{PieceReader, Pieces};
+use super::{CommitWant, Source, path_of};
+use crate::pull::fetch::{Chunk, Download, Fetcher, Mirrors};
+use crate::pull::invalid;
+use crate::pull::policy::Policy;
+use crate::pull::wanted::{Step, Wanted, is_complete, reaches};
+use crate::{Error, Result};
+
+/// Files up to this size, in bytes, are held in memory until they are written.
+const SMALL: usize = 256 << 10;
+
+/// Metadata of more than this is held one at a time.
+const LARGE_METADATA: usize = 1 << 20;
+
+/// So many large files are written at once.
+const STREAMS: usize = 4;
+
+/// Pieces of a large file that wait to be written.
+const PIECES: usize = 8;
+
+/// What has happened.
+enum Event {
+    Commit(CommitWant, Result<NewCommit>),
+    Tree(TreeWant, Result<Held>),
+    Meta(DirMetaId, Result<Held>),
+    File(FileId, Result<Body>),
+    /// The pool is done with something that was fetched.
+    Stored(Result<Scanned>),
+    /// The pool has looked at a folder that was here.
+    Scanned(Result<Scanned>),
+    /// A large file was written.
+    Streamed(Result<()>),
+}
+
+/// What was fetched of a commit.
+struct NewCommit {
+    /// The commit, unless it was here; [`None`] also if there is none, and it is not a tip.
+    bytes: Option<Vec<u8>>,
+    detached: Option<Vec<u8>>,
+}
+
+/// Metadata that was fetched.
+struct Held {
+    bytes: Vec<u8>,
+    /// There is no room for another large one until this one is gone.
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+/// A file that was fetched, or begins to be.
+enum Body {
+    Whole(Vec<u8>),
+    Stream(Vec<u8>, Pieces),
+}
+
+/// A pull as it goes on.
+pub(super) struct Run<'r, 'scope, 'threads, 'env> {
+    source: &'scope Source<'scope>,
+    policy: &'r Policy<'r>,
+    progress: &'r dyn Progress,
+    pool: &'r rayon::Scope<'scope>,
+    threads: &'threads std::thread::Scope<'threads, 'env>,
+    /// Nobody wants what is still under way.
+    over: Arc<AtomicBool>,
+    tasks: JoinSet<()>,
+    events: mpsc::UnboundedSender<Event>,
+    inbox: mpsc::UnboundedReceiver<Event>,
+    room: Arc<Semaphore>,
+    commits: VecDeque<CommitWant>,
+    trees: Vec<TreeWant>,
+    metas: Vec<DirMetaId>,
+    files: VecDeque<FileId>,
+    streams: VecDeque<(FileId, PieceReader)>,
+    streaming: usize,
+    /// What was asked for and is not stored yet.
+    fetching: usize,
+    /// Folders that are looked at.
+    scanning: usize,
+    files_next: bool,
+    /// How far was gone back from each commit.
+    seen: HashMap<CommitId, Option<u64>>,
+    steps: Vec<Step>,
+}
+
+impl<'r, 'scope, 'threads, 'env> Run<'r, 'scope, 'threads, 'env>
+where
+    'scope: 'threads,
+{
+    pub(super) fn new(
+        source: &'scope Source<'scope>,
+        policy: &'r Policy<'r>,
+        progress: &'r dyn Progress,
+        pool: &'r rayon::Scope<'scope>,
+        threads: &'threads std::thread::Scope<'threads, 'env>,
+    ) -> Self {
+        let (events, inbox) = mpsc::unbounded_channel();
+        Self {
+            source,
+            policy,
+            progress,
+            pool,
+            threads,
+            over: Arc::default(),
+            tasks: JoinSet::new(),
+            events,
+            inbox,
+            room: Arc::new(Semaphore::new(1)),
+            commits: VecDeque::new(),
+            trees: Vec::new(),
+            metas: Vec::new(),
+            files: VecDeque::new(),
+            streams: VecDeque::new(),
+            streaming: 0,
+            fetching: 0,
+            scanning: 0,
+            files_next: false,
+            seen: HashMap::new(),
+            steps: Vec::new(),
+        }
+    }
+
+    pub(super) async fn go(mut self, wanted: &[Wanted]) -> Result<Vec<Step>> {
+        for (index, Wanted { commit, .. }) in wanted.iter().enumerate() {
+            self.commits.push_back(CommitWant {
+                id: *commit,
+                depth: self.source.what.depth,
+                tip: Some(index),
+            });
+        }
+        let outcome = self.fetch_all(wanted).await;
+        self.over.store(true, Ordering::Relaxed);
+        outcome.map(|()| self.steps)
+    }
+
+    async fn fetch_all(&mut self, wanted: &[Wanted]) -> Result<()> {
+        loop {
+            while self.fetching < self.source.fetcher.parallel() && self.start_one()? {}
+            while self.tasks.try_join_next().is_some() {}
+            if self.fetching == 0 && self.scanning == 0 {
+                return Ok(());
+            }
+            if let Some(event) = self.inbox.recv().await {
+                self.handle(event, wanted)?;
+            }
+        }
+    }
+
+    /// Asks for one more thing; false if there is nothing to be asked for now.
+    fn start_one(&mut self) -> Result<bool> {
+        if let Some(want) = self.commits.pop_front() {
+            self.start_commit(want)?;
+            return Ok(true);
+        }
+        // Files keep the disk busy, folders say what comes next: by turns.
+        self.files_next = !self.files_next;
+        if self.files_next && self.start_file() {
+            return Ok(true);
+        }
+        if let Some(want) = self.trees.pop() {
+            let object = want.dir.tree.object();
+            self.start_metadata(object, |held| Event::Tree(want, held));
+        } else if let Some(id) = self.metas.pop() {
+            self.start_metadata(id.object(), move |held| Event::Meta(id, held));
+        } else {
+            return Ok(self.start_file());
+        }
+        Ok(true)
+    }
+
+    fn start_commit(&mut self, want: CommitWant) -> Result<()> {
+        let object = want.id.object();
+        let is_here = self.source.is_here(&object)?;
+        let fetcher = self.source.fetcher.clone();
+        let (signatures, objects) = (&self.source.signatures, &self.source.objects);
+        let (signatures, objects) = (signatures.clone(), objects.clone());
+        let tombstones = self.source.what.tombstones;
+        self.start(async move {
+            let (id, is_tip) = (want.id, want.tip.is_some());
+            let detached = async {
+                let path = path_of(&ObjectId::new(ObjectKind::CommitMeta, id.0));
+                fetcher.find(&signatures, &path, MAX_METADATA_SIZE).await
+            };
+            let commit = async {
+                match is_here {
+                    true => Ok(None),
+                    false => get_commit(&fetcher, &objects, id, is_tip, tombstones).await,
+                }
+            };
+            let both = tokio::try_join!(detached, commit);
+            let new = both.map(|(detached, bytes)| NewCommit { bytes, detached });
+            Event::Commit(want, new)
+        });
+        Ok(())
+    }
+
+    fn start_metadata(
+        &mut self,
+        object: ObjectId,
+        event: impl FnOnce(Result<Held>) -> Event + Send + 'static,
+    ) {
+        let download = self.download(&object, MAX_METADATA_SIZE);
+        let room = Arc::clone(&self.room);
+        self.start(async move { event(hold(download, room).await) });
+    }
+
+    fn start_file(&mut self) -> bool {
+        let Some(id) = self.files.pop_front() else {
+            return false;
+        };
+        let mut download = self.download(&id.object(), u64::MAX);
+        let events = self.events.clone();
+        self.fetching += 1;
+        self.tasks.spawn(async move {
+            let (sender, pieces) = mpsc::channel(PIECES);
+            let (first, more) = match begin(&mut download).await {
+                Ok(first) => first,
+                Err(error) => return tell(&events, Event::File(id, Err(error))),
+            };
+            if !more {
+                return tell(&events, Event::File(id, Ok(Body::Whole(first))));
+            }
+            tell(&events, Event::File(id, Ok(Body::Stream(first, pieces))));
+            loop {
+                let piece: Result<Chunk> = match download.chunk().await {
+                    Ok(None) => return,
+                    Ok(Some(piece)) => Ok(piece),
+                    Err(error) => Err(error),
+                };
+                let failed = piece.is_err();
+                // Whoever writes may have seen enough.
+                if sender.send(piece).await.is_err() || failed {
+                    return;
+                }
+            }
+        });
+        true
+    }
+
+    fn download(&self, object: &ObjectId, limit: u64) -> Download {
+        let from = self.source.objects.clone();
+        Download::new(self.source.fetcher.clone(), from, path_of(object), limit)
+    }
+
+    /// Lets a request run.
+    fn start(&mut self, request: impl Future<Output = Event> + Send + 'static) {
+        let events = self.events.clone();
+        self.fetching += 1;
+        self.tasks
+            .spawn(async move { tell(&events, request.await) });
+    }
+
+    fn handle(&mut self, event: Event, wanted: &[Wanted]) -> Result<()> {
+        match event {
+            Event::Commit(want, new) => {
+                self.fetching -= 1;
+                self.commit(&want, new?, wanted)
+            }
+            Event::Tree(want, held) => {
+                let held = held?;
+                self.store(move |source| {
+                    source.store_metadata(&want.dir.tree.object(), &held.bytes)?;
+                    source.scan(&want, &held.bytes)
+                });
+                Ok(())
+            }
+            Event::Meta(id, held) => {
+                let held = held?;
+                self.store(move |source| {
+                    source.store_metadata(&id.object(), &held.bytes)?;
+                    Ok(Scanned::default())
+                });
+                Ok(())
+            }
+            Event::File(id, body) => {
+                match body? {
+                    Body::Whole(bytes) => self.store(move |source| {
+                        source.store_file(id, &mut &bytes[..])?;
+                        Ok(Scanned::default())
+                    }),
+                    Body::Stream(first, pieces) => {
+                        self.streams
+                            .push_back((id, PieceReader::new(first, pieces)));
+                        self.stream();
+                    }
+                }
+                Ok(())
+            }
+            Event::Stored(scanned) => {
+                self.fetching -= 1;
+                self.progress.advance(1);
+                self.found(scanned?);
+                Ok(())
+            }
+            Event::Scanned(scanned) => {
+                self.scanning -= 1;
+                self.found(scanned?);
+                Ok(())
+            }
+            Event::Streamed(written) => {
+                self.fetching -= 1;
+                self.streaming -= 1;
+                self.progress.advance(1);
+                written?;
+                self.stream();
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets the pool do something with what was fetched.
+    fn store(&self, job: impl FnOnce(&Source<'_>) -> Result<Scanned> + Send + 'scope) {
+        self.spawn(job, Event::Stored);
+    }
+
+    fn spawn(
+        &self,
+        job: impl FnOnce(&Source<'_>) -> Result<Scanned> + Send + 'scope,
+        event: fn(Result<Scanned>) -> Event,
+    ) {
+        let (source, events) = (self.source, self.events.clone());
+        let over = Arc::clone(&self.over);
+        self.pool.spawn(move |_| {
+            if !over.load(Ordering::Relaxed) {
+                tell(&events, event(job(source)));
+            }
+        });
+    }
+
+    /// Lets large files be written, a thread each: they wait for the network most of the time.
+    fn stream(&mut self) {
+        while self.streaming < STREAMS {
+            let Some((id, mut reader)) = self.streams.pop_front() else {
+                return;
+            };
+            self.streaming += 1;
+            let (source, events) = (self.source, self.events.clone());
+            self.threads.spawn(move || {
+                let written = source.store_file(id, &mut reader);
+                tell(&events, Event::Streamed(reader.blame(written)));
+            });
+        }
+    }
+
+    fn found(&mut self, scanned: Scanned) {
+        self.files.extend(scanned.files);
+        self.metas.extend(scanned.metas);
+        self.trees.extend(scanned.trees);
+        for want in scanned.here {
+            self.scanning += 1;
+            let look = move |source: &Source<'_>| {
+                let object = want.dir.tree.object();
+                let bytes = source.transaction.load_metadata(&object)?;
+                source.scan(&want, &bytes)
+            };
+            self.spawn(look, Event::Scanned);
+        }
+    }
+
+    /// A commit, which is here or has come.
+    fn commit(&mut self, want: &CommitWant, new: NewCommit, wanted: &[Wanted]) -> Result<()> {
+        let transaction = self.source.transaction;
+        let (id, object) = (want.id, want.id.object());
+        let bytes = match &new.bytes {
+            Some(bytes) => bytes.clone(),
+            None => match transaction.load_metadata(&object) {
+                // Those before it are not at the server.
+                Err(error) if error.is_missing_object() && want.tip.is_none() => return Ok(()),
+                bytes => bytes?,
+            },
+        };
+        check_checksum(&object, &bytes)?;
+        let commit =
+            Commit::parse(&bytes).map_err(|error| oxtree_repo::Error::corrupt(id, error))?;
+        let known = transaction.repo().load_detached_metadata(id)?;
+        let detached = new.detached.as_ref().or(known.as_ref());
+        let wanted = want.tip.map(|index| &wanted[index]);
+        let name = wanted.and_then(|wanted| wanted.name.as_ref());
+        let detached_bytes = detached.map(Vec::as_slice);
+        self.policy
+            .check(id, &bytes, &commit, detached_bytes, name)?;
+        if new.bytes.is_some() {
+            self.source.store_metadata(&object, &bytes)?;
+        }
+        if let Some(theirs) = new.detached.filter(|theirs| known.as_ref() != Some(theirs)) {
+            transaction.write_detached_metadata(id, &theirs)?;
+        }
+        let seen = self.seen.get(&id).copied();
+        if seen.is_some_and(|before| reaches(before, want.depth)) {
+            return Ok(());
+        }
+        self.seen.insert(id, want.depth);
+        if seen.is_none() {
+            let old = match name {
+                Some(name) => self.policy.into.current(transaction.repo(), name)?,
+                None => None,
+            };
+            self.look_into(id, &commit, old)?;
+        }
+        if let (Some(parent), true) = (commit.parent, want.depth != Some(0)) {
+            self.commits.push_back(CommitWant {
+                id: parent,
+                depth: want.depth.map(|left| left - 1),
+                tip: None,
+            });
+        }
+        Ok(())
+    }
+
+    /// Notes what is wanted of a commit. `old` is where its ref is now.
+    fn look_into(
+        &mut self,
+        id: CommitId,
+        commit: &Commit<'_>,
+        old: Option<CommitId>,
+    ) -> Result<()> {
+        let transaction = self.source.transaction;
+        let step = Step::look_at(transaction.repo(), id)?;
+        self.steps.push(step);
+        if step.is_complete || self.source.what.commits_only {
+            return Ok(());
+        }
+        let mut bases = Vec::new();
+        for base in [commit.parent, old].into_iter().flatten() {
+            if base != id && is_complete(transaction.repo(), base)? {
+                bases.push(oxtree_repo::traverse::root(transaction, base)?);
+            }
+        }
+        let mut scanned = Scanned::default();
+        let root = TreeWant {
+            dir: commit.root,
+            bases,
+            part: self.source.what.part.clone(),
+            depth: 0,
+        };
+        self.source.enter(root, &mut scanned)?;
+        self.found(scanned);
+        Ok(())
+    }
+}
+
+/// Nobody listens any more when it is over.
+fn tell(events: &mpsc::UnboundedSender<Event>, event: Event) {
+    drop(events.send(event));
+}
+
+/// A commit; [`None`] if it is not there, and is no tip.
+async fn get_commit(
+    fetcher: &Fetcher,
+    objects: &Mirrors,
+    id: CommitId,
+    is_tip: bool,
+    tombstones: bool,
+) -> Result<Option<Vec<u8>>> {
+    let error = match fetcher
+        .get(objects, &path_of(&id.object()), MAX_METADATA_SIZE)
+        .await
+    {
+        Ok(bytes) => return Ok(Some(bytes)),
+        Err(error) if error.is_missing_file() => error,
+        Err(error) => return Err(error),
+    };
+    if !is_tip {
+        return Ok(None);
+    }
+    if tombstones {
+        let path = path_of(&ObjectId::new(ObjectKind::TombstoneCommit, id.0));
+        if fetcher
+            .find(objects, &path, MAX_METADATA_SIZE)
+            .await?
+            .is_some()
+        {
+            return Err(invalid(format!("Commit {id} was deleted at the server")));
+        }
+    }
+    Err(error)
+}
+
+/// All of a metadata object.
+async fn hold(mut download: Download, room: Arc<Semaphore>) -> Result<Held> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = download.chunk().await? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > LARGE_METADATA {
+            // It is never closed.
+            let permit = room.acquire_owned().await.ok();
+            return Ok(Held {
+                bytes: download.rest(bytes).await?,
+                _room: permit,
+            });
+        }
+    }
+    Ok(Held { bytes, _room: None })
+}
+
+/// The beginning of a file, and whether there may be more.
+async fn begin(download: &mut Download) -> Result<(Vec<u8>, bool), Error> {
+    let mut first = Vec::new();
+    while let Some(chunk) = download.chunk().await? {
+        first.extend_from_slice(&chunk);
+        if first.len() > SMALL {
+            return Ok((first, true));
+        }
+    }
+    Ok((first, false))
+}
