@@ -4,10 +4,13 @@
 //! The keys are those of the group `receive` in the repository's config. Sizes can end with K, M, G
 //! or T (powers of 1024), times with s, m or h.
 
+use std::io::Read;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use oxtree_format::ObjectId;
 use oxtree_format::keyfile::KeyFile;
+use oxtree_format::{FileId, FilezHeader, ObjectId};
+use oxtree_repo::Transaction;
 
 use crate::protocol::frame::MAX_FRAME;
 use crate::protocol::message::Limits;
@@ -186,6 +189,41 @@ impl Budget {
         Self {
             limits,
             unpacked: AtomicU64::new(0),
+        }
+    }
+
+    /// Checks what has come over the wire so far, and how many objects are known of.
+    pub fn check_came(&self, bytes: u64, objects: u64) -> Result<()> {
+        check("a push", bytes, self.limits.bytes, "max-bytes")?;
+        check("a push", objects, self.limits.ids, "max-ids")?;
+        self.limits.check_objects(objects)
+    }
+
+    /// Writes a file that comes as a `.filez` of `came` bytes, if there is room for what it says it
+    /// unpacks to.
+    pub fn write_filez(
+        &self,
+        transaction: &Transaction<'_>,
+        id: FileId,
+        filez: &mut dyn Read,
+        came: u64,
+        max_size: u64,
+    ) -> Result<()> {
+        let over = OnceLock::new();
+        let object = id.object();
+        let check = |header: &FilezHeader| {
+            self.take_up_to(&object, came, header.size, max_size)
+                .map_err(|error| {
+                    let reason = error.to_string();
+                    // Only the first error counts, and there is but one.
+                    let _ = over.set(error);
+                    oxtree_repo::Error::corrupt(object, reason)
+                })
+        };
+        let written = transaction.write_filez(id, filez, &check);
+        match over.into_inner() {
+            Some(error) => Err(error),
+            None => Ok(written?),
         }
     }
 

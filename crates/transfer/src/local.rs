@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::{BufReader, Read};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use oxtree_format::file::{PREFIX_LEN, header_len};
 use oxtree_format::refs::RefName;
@@ -40,6 +40,11 @@ impl LocalDestination {
     /// The repository as a destination.
     pub fn with_policy(repo: Repo, policy: Policy) -> Self {
         Self { repo, policy }
+    }
+
+    /// The repository.
+    pub(crate) fn repo(&self) -> &Repo {
+        &self.repo
     }
 
     fn bad_config(&self, reason: String) -> Error {
@@ -273,24 +278,14 @@ impl LocalQuarantine<'_> {
     }
 
     fn put_filez(&self, record: &Record, bytes: &mut dyn Read, max_size: u64) -> Result<()> {
-        let over = OnceLock::new();
-        let object = record.object;
-        let check = |header: &oxtree_format::FilezHeader| {
-            self.budget
-                .take_up_to(&object, record.len, header.size, max_size)
-                .map_err(|error| {
-                    let reason = error.to_string();
-                    // Only the first error counts, and there is but one.
-                    let _ = over.set(error);
-                    oxtree_repo::Error::corrupt(object, reason)
-                })
-        };
-        let id = FileId(object.checksum);
-        let written = self.transaction.write_filez(id, bytes, &check);
-        match over.into_inner() {
-            Some(error) => Err(error),
-            None => Ok(written?),
-        }
+        let id = FileId(record.object.checksum);
+        self.budget
+            .write_filez(&self.transaction, id, bytes, record.len, max_size)
+    }
+
+    /// The transaction below, and how much may go into it.
+    pub(crate) fn parts(&self) -> (&Transaction<'_>, &Budget) {
+        (&self.transaction, &self.budget)
     }
 
     fn put_plain(&self, record: &Record, bytes: &mut dyn Read, max_size: u64) -> Result<()> {

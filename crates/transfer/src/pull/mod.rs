@@ -18,7 +18,7 @@ pub(crate) mod request;
 pub(crate) mod subpath;
 pub(crate) mod summary;
 pub(crate) mod wanted;
-mod web;
+pub(crate) mod web;
 mod xml;
 
 use std::path::PathBuf;

@@ -25,6 +25,7 @@ use super::policy::Policy;
 use super::subpath::Part;
 use super::wanted::{Step, Wanted};
 use crate::Result;
+use crate::limits::Budget;
 
 /// What of each commit is fetched, and how it is looked at.
 #[derive(Clone, Debug)]
@@ -54,6 +55,7 @@ pub(crate) struct Source<'a> {
     pub(crate) transaction: &'a Transaction<'a>,
     caches: Vec<Cache<'a>>,
     what: What,
+    budget: Option<&'a Budget>,
     counts: Counts,
     seen: Mutex<HashSet<ObjectId>>,
 }
@@ -108,9 +110,18 @@ impl<'a> Source<'a> {
             transaction,
             caches: caches.iter().map(cache).collect::<Result<_>>()?,
             what,
+            budget: None,
             counts: Counts::default(),
             seen: Mutex::default(),
         })
+    }
+
+    /// Takes no more than this allows: the server is not one that we have chosen.
+    pub(crate) fn within(self, budget: &'a Budget) -> Self {
+        Self {
+            budget: Some(budget),
+            ..self
+        }
     }
 
     /// Puts the commits that are wanted into the transaction, with all that is wanted of them. Every
@@ -165,8 +176,19 @@ impl<'a> Source<'a> {
         seen.insert(object)
     }
 
+    /// How many objects were met.
+    fn seen(&self) -> u64 {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.len() as u64
+    }
+
     /// Stores metadata, if it is what its name says.
     fn store_metadata(&self, object: &ObjectId, bytes: &[u8]) -> Result<()> {
+        if let Some(budget) = self.budget {
+            let size = bytes.len() as u64;
+            budget.check_came(self.fetcher.received(), self.seen())?;
+            budget.take(object, size, size)?;
+        }
         self.transaction
             .write_metadata(object.kind, bytes, Some(object.checksum))?;
         self.counts.metadata.fetch_add(1, Ordering::Relaxed);
@@ -175,6 +197,13 @@ impl<'a> Source<'a> {
 
     /// Stores a file, if it is what its name says.
     fn store_file(&self, id: FileId, filez: &mut dyn std::io::Read) -> Result<()> {
+        if let Some(budget) = self.budget {
+            budget.check_came(self.fetcher.received(), self.seen())?;
+            // How much is to come is not known yet, so what it unpacks to is all that counts.
+            budget.write_filez(self.transaction, id, filez, u64::MAX, u64::MAX)?;
+            self.counts.content.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        }
         let check = |header: &FilezHeader| match self.what.bareuseronly_files {
             true => check_mode(&header.file, id),
             false => Ok(()),

@@ -120,7 +120,7 @@ async fn fetch_summary(
     source.fetch(verifier, place.summary).await
 }
 
-fn runtime() -> Result<Runtime> {
+pub(crate) fn runtime() -> Result<Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(2).thread_name("fetch").enable_all();
     let started = builder.build();

@@ -5,6 +5,7 @@
 pub mod admit;
 pub mod audit;
 pub mod derive;
+pub mod from_url;
 pub mod hook;
 pub mod ingest;
 pub mod policy;
@@ -184,7 +185,7 @@ fn serve<D: Destination>(
 }
 
 /// Notes down how the push has ended.
-fn record<D: Destination>(destination: &D, outcome: &mut Outcome) {
+pub(super) fn record<D: Destination>(destination: &D, outcome: &mut Outcome) {
     let Some(audit) = &destination.policy().audit else {
         return;
     };

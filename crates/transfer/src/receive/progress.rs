@@ -15,9 +15,23 @@ const PROGRESS: Duration = Duration::from_millis(500);
 /// The first time it is told earlier: what the link is like is not known yet.
 const FIRST_PROGRESS: Duration = Duration::from_millis(60);
 
+/// Who is told how far we are.
+pub(super) trait Listener {
+    /// Tells it.
+    fn tell(&mut self, message: &Message) -> Result<()>;
+}
+
+/// The pusher, at the other end of a connection.
+impl<W: Write> Listener for W {
+    fn tell(&mut self, message: &Message) -> Result<()> {
+        send(self, message)?;
+        self.flush().map_err(Error::Connection)
+    }
+}
+
 /// Does what takes long, and tells the pusher meanwhile that nobody has died.
 pub(super) fn busy<T: Send>(
-    to: &mut impl Write,
+    to: &mut impl Listener,
     objects: u64,
     work: impl FnOnce() -> Result<T> + Send,
 ) -> Result<T> {
@@ -30,14 +44,11 @@ pub(super) fn busy<T: Send>(
                 Ok(result) => return result,
                 Err(RecvTimeoutError::Timeout) if listens => {
                     // If the pusher has gone, what was begun is finished all the same.
-                    let told = send(
-                        to,
-                        &Message::Progress(Progress {
-                            objects,
-                            ..Progress::default()
-                        }),
-                    );
-                    listens = told.is_ok() && to.flush().is_ok();
+                    let progress = Progress {
+                        objects,
+                        ..Progress::default()
+                    };
+                    listens = to.tell(&Message::Progress(progress)).is_ok();
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {

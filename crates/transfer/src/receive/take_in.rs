@@ -3,17 +3,20 @@
 
 use std::io::{Read, Write};
 
+use oxtree_format::CommitId;
+
 use super::hook::is_change;
 use super::ingest::Ingest;
-use super::progress::{Meter, busy};
+use super::progress::{Listener, Meter, busy};
 use super::session::{Event, Session};
 use super::{admit, derive, lost, publish, send};
 use crate::destination::{Destination, Quarantine};
 use crate::protocol::frame;
-use crate::protocol::message::{Limits, Message, Outcome, Status};
+use crate::protocol::message::{Limits, Message, Outcome, Status, WireUpdate};
 use crate::protocol::stream::Event as StreamEvent;
 use crate::{Error, Result};
 
+/// Takes in the objects that the pusher sends, and does what it wants.
 pub(super) fn take_in<D: Destination, Q: Quarantine>(
     destination: &D,
     quarantine: Q,
@@ -28,8 +31,26 @@ pub(super) fn take_in<D: Destination, Q: Quarantine>(
         false => Ok(0),
     };
     all_is_here();
-    let judged = objects.and_then(|objects| {
-        let decide = || admit::decide(destination, &quarantine, &session.updates, &session.commits);
+    settle(
+        destination,
+        quarantine,
+        &session.updates,
+        objects.map(|objects| (objects, session.commits.clone())),
+        to,
+    )
+}
+
+/// Admits, publishes and derives, whatever door the objects came in by. `came`: how many they were,
+/// and which commits were among them.
+pub(super) fn settle<D: Destination, Q: Quarantine>(
+    destination: &D,
+    quarantine: Q,
+    updates: &[WireUpdate],
+    came: Result<(u64, Vec<CommitId>)>,
+    to: &mut impl Listener,
+) -> Result<Outcome> {
+    let judged = came.and_then(|(objects, commits)| {
+        let decide = || admit::decide(destination, &quarantine, updates, &commits);
         Ok((objects, busy(to, objects, decide)?))
     });
     let (objects, (mut refs, commits)) = match judged {
@@ -67,7 +88,7 @@ pub(super) fn take_in<D: Destination, Q: Quarantine>(
 fn ask<D: Destination>(
     destination: &D,
     refs: &mut admit::Verdict,
-    to: &mut impl Write,
+    to: &mut impl Listener,
     objects: u64,
 ) -> Result<bool> {
     let changes = refs.iter().any(|change| is_change(change.status));
@@ -78,7 +99,7 @@ fn ask<D: Destination>(
     let text = answer.text.trim_end();
     if !text.is_empty() {
         let text = text.to_owned();
-        send(to, &Message::Notice { text })?;
+        to.tell(&Message::Notice { text })?;
     }
     if !answer.allowed {
         for change in refs.iter_mut().filter(|change| is_change(change.status)) {
@@ -95,7 +116,7 @@ fn ask<D: Destination>(
 /// again, and not what other pushes have left, unless it fills the disk.
 fn is_of_no_use(error: &Error, resumed: bool) -> bool {
     match error {
-        Error::Connection(_) | Error::Aborted(_) => false,
+        Error::Connection(_) | Error::Aborted(_) | Error::Fetch { .. } => false,
         Error::Repo(error) if error.is_no_space() => true,
         _ => !resumed,
     }

@@ -29,6 +29,8 @@ pub struct Network {
     pub parallel: Option<usize>,
     /// Proxies of the environment.
     pub proxies: Proxies,
+    /// Go where a server sends us on to.
+    pub redirects: bool,
 }
 
 impl Default for Network {
@@ -41,6 +43,7 @@ impl Default for Network {
             low_speed_time: Duration::from_secs(30),
             parallel: None,
             proxies: Proxies::default(),
+            redirects: true,
         }
     }
 }
@@ -94,7 +97,10 @@ fn configure(
     let mut client = reqwest::Client::builder()
         .user_agent(&network.user_agent)
         .default_headers(headers(&network.headers)?)
-        .redirect(reqwest::redirect::Policy::limited(MAX_REDIRECTS))
+        .redirect(match network.redirects {
+            true => reqwest::redirect::Policy::limited(MAX_REDIRECTS),
+            false => reqwest::redirect::Policy::none(),
+        })
         .retry(reqwest::retry::never())
         .connect_timeout(network.low_speed_time)
         .http2_initial_stream_window_size(1 << 20)

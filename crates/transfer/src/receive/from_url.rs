@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The door of ostree-push 1.2.0: the pusher serves its repository over HTTP, at our end of a tunnel,
+//! and we fetch from it. What is fetched takes the same road as what is sent: quarantine, limits,
+//! policy, publish.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use oxtree_format::CommitId;
+use oxtree_format::refs::RefName;
+use oxtree_repo::{Progress, Repo};
+use reqwest::Url;
+
+use super::admit::{self, Verdict};
+use super::policy::is_generated;
+use super::progress::Listener;
+use super::record;
+use super::take_in::settle;
+use crate::destination::Destination;
+use crate::local::{LocalDestination, LocalQuarantine};
+use crate::protocol::message::{Message, Outcome, Status, WireCommit, WireRef, WireUpdate};
+use crate::pull::fetch::{Cookies, Fetcher, Mirrors, Network, TlsOptions};
+use crate::pull::objects::{Source, What};
+use crate::pull::policy::Policy as PullPolicy;
+use crate::pull::subpath::Part;
+use crate::pull::wanted::{self, Wanted};
+use crate::pull::{invalid, web};
+use crate::{Error, Result};
+
+/// The largest summary that is read, in bytes.
+const MAX_SUMMARY: u64 = 128 << 20;
+
+/// What is fetched, and how.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Where the pusher's repository is.
+    pub url: String,
+    /// The refs that are wanted; none for all.
+    pub refs: Vec<RefName>,
+    /// Refs may go back or sideways, if the owner leaves that to the pusher.
+    pub force: bool,
+    /// Change nothing.
+    pub dry_run: bool,
+    /// Also from other machines than this one, which the pusher could not reach itself.
+    pub any_host: bool,
+    /// How to use the network.
+    pub network: Network,
+}
+
+/// What was found at the pusher's and what has become of it.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The refs there, of those that are wanted.
+    pub remote: BTreeMap<RefName, CommitId>,
+    /// The refs here, before.
+    pub current: BTreeMap<RefName, CommitId>,
+    /// What has become of each ref.
+    pub outcome: Outcome,
+}
+
+/// Receives what is at a URL. `notice` is told what the owner's hook says.
+pub fn receive_from_url(
+    destination: &LocalDestination,
+    request: &Request,
+    progress: &dyn Progress,
+    notice: &mut dyn FnMut(&str),
+) -> Result<Report> {
+    let url = check_url(&request.url, request.any_host)?;
+    let network = Network {
+        redirects: request.any_host,
+        ..request.network.clone()
+    };
+    let fetcher = Fetcher::new(&network, &TlsOptions::default(), Cookies::default())?;
+    let places = Mirrors::new(vec![url]).ok_or_else(|| invalid("a URL is missing"))?;
+    let runtime = web::runtime()?;
+    let summary = runtime.block_on(fetcher.get(&places, "summary", MAX_SUMMARY))?;
+    let remote = wanted_refs(&summary, &request.refs)?;
+    let current = destination.refs()?;
+    let mut report = Report {
+        current: current.clone(),
+        ..Report::default()
+    };
+    let mut door = Door {
+        destination,
+        fetcher,
+        places,
+        runtime,
+        request,
+        progress,
+        ears: Ears(notice),
+    };
+    let limits = destination.limits()?;
+    crate::limits::check("a push", remote.len() as u64, limits.refs, "max-refs")?;
+    report.outcome = door.receive(&remote, &current)?;
+    report.remote = remote;
+    if !request.dry_run {
+        record(destination, &mut report.outcome);
+    }
+    Ok(report)
+}
+
+/// A URL that may be fetched from. Not every machine that we can reach is one that the pusher may see.
+fn check_url(text: &str, any_host: bool) -> Result<Url> {
+    let refused = |reason: &str| invalid(format!("{text}: {reason}"));
+    let url = Url::parse(text).map_err(|error| refused(&error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(refused("only http and https are fetched from"));
+    }
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse();
+    let here = host == "localhost" || address.is_ok_and(|address: IpAddr| address.is_loopback());
+    match here || any_host {
+        true => Ok(url),
+        false => Err(refused(
+            "only what is tunnelled to this machine is fetched from (urls: loopback)",
+        )),
+    }
+}
+
+/// The refs of a summary that are wanted, but for those that are generated. `names`: none for all.
+fn wanted_refs(summary: &[u8], names: &[RefName]) -> Result<BTreeMap<RefName, CommitId>> {
+    let summary = oxtree_format::Summary::parse(summary)
+        .map_err(|error| invalid(format!("Parsing the summary: {error}")))?;
+    let mut found = BTreeMap::new();
+    for entry in summary.refs.iter() {
+        let name: RefName = entry.name.parse().map_err(oxtree_repo::Error::invalid)?;
+        found.insert(name, entry.commit);
+    }
+    let names: BTreeSet<&RefName> = match names {
+        [] => found.keys().collect(),
+        names => names.iter().collect(),
+    };
+    let names = names.into_iter().filter(|name| !is_generated(name));
+    names
+        .map(|name| match found.get(name) {
+            Some(commit) => Ok((name.clone(), *commit)),
+            None => Err(invalid(format!(
+                "Could not find ref {name} in summary file"
+            ))),
+        })
+        .collect()
+}
+
+/// Nobody waits for our progress at the other end; hooks are heard.
+struct Ears<'a>(&'a mut dyn FnMut(&str));
+
+impl Listener for Ears<'_> {
+    fn tell(&mut self, message: &Message) -> Result<()> {
+        if let Message::Notice { text } = message {
+            (self.0)(text);
+        }
+        Ok(())
+    }
+}
+
+struct Door<'a> {
+    destination: &'a LocalDestination,
+    fetcher: Fetcher,
+    places: Mirrors,
+    runtime: tokio::runtime::Runtime,
+    request: &'a Request,
+    progress: &'a dyn Progress,
+    ears: Ears<'a>,
+}
+
+impl Door<'_> {
+    fn receive(
+        &mut self,
+        remote: &BTreeMap<RefName, CommitId>,
+        current: &BTreeMap<RefName, CommitId>,
+    ) -> Result<Outcome> {
+        let forced = self.request.force || self.destination.policy().forced(false);
+        let news = remote
+            .iter()
+            .filter(|(name, commit)| forced || current.get(*name) != Some(*commit));
+        let news: Vec<(&RefName, &CommitId)> = news.collect();
+        if news.is_empty() {
+            return Ok(Outcome::default());
+        }
+        let quarantine = self.destination.quarantine()?;
+        let came = self.judge(&quarantine, &news, current);
+        let (verdict, updates) = match came {
+            Ok(judged) => judged,
+            Err(error) => return give_up(quarantine, error),
+        };
+        if self.request.dry_run || admit::is_refused(&verdict) {
+            let mut refs = verdict;
+            if admit::is_refused(&refs) {
+                admit::refuse_rest(&mut refs);
+            }
+            crate::destination::Quarantine::discard(quarantine)?;
+            return Ok(Outcome {
+                refs,
+                ..Outcome::default()
+            });
+        }
+        let going: Vec<Wanted> = updates
+            .iter()
+            .zip(&verdict)
+            .filter(|(_, outcome)| outcome.status != Status::Unchanged)
+            .filter_map(|(update, _)| update.new.as_ref())
+            .map(|new| Wanted {
+                name: None,
+                commit: new.0,
+            })
+            .collect();
+        let came = self.fill(&quarantine, &going, false);
+        let came = came.map(|commits| {
+            let stats = quarantine.parts().0.stats();
+            (stats.metadata_written + stats.content_written, commits)
+        });
+        settle(self.destination, quarantine, &updates, came, &mut self.ears)
+    }
+
+    /// Fetches the commits alone, and says what would become of the refs.
+    fn judge(
+        &self,
+        quarantine: &LocalQuarantine<'_>,
+        news: &[(&RefName, &CommitId)],
+        current: &BTreeMap<RefName, CommitId>,
+    ) -> Result<(Verdict, Vec<WireUpdate>)> {
+        let wanted: Vec<Wanted> = news
+            .iter()
+            .map(|(_, commit)| Wanted {
+                name: None,
+                commit: **commit,
+            })
+            .collect();
+        self.fill(quarantine, &wanted, true)?;
+        let mut updates = Vec::with_capacity(news.len());
+        for (name, commit) in news {
+            let bytes = quarantine.parts().0.load_metadata(&commit.object())?;
+            let parsed = oxtree_format::Commit::parse(&bytes)
+                .map_err(|error| oxtree_repo::Error::corrupt(**commit, error))?;
+            updates.push(WireUpdate {
+                name: WireRef((*name).clone()),
+                old: current.get(*name).map(|old| WireCommit(*old)),
+                new: Some(WireCommit(**commit)),
+                force: self.request.force,
+                timestamp: parsed.timestamp,
+                fast_forward: false,
+            });
+        }
+        let verdict = admit::before(self.destination, &updates, self.request.dry_run)?;
+        Ok((verdict, updates))
+    }
+
+    /// Fetches commits, with all that is in them or not, and none of their history.
+    fn fill(
+        &self,
+        quarantine: &LocalQuarantine<'_>,
+        wanted: &[Wanted],
+        commits_only: bool,
+    ) -> Result<Vec<CommitId>> {
+        let (transaction, budget) = quarantine.parts();
+        let what = What {
+            depth: Some(0),
+            commits_only,
+            part: Part::All,
+            trusted: false,
+            bareuseronly_files: false,
+            tombstones: false,
+        };
+        let places = || self.places.clone();
+        let fetcher = self.fetcher.clone();
+        let source = Source::new(fetcher, places(), places(), transaction, &[], what)?;
+        let policy = no_policy(self.destination.repo());
+        let source = source.within(budget);
+        let (_, steps) = source.fill(&self.runtime, wanted, &policy, self.progress)?;
+        Ok(steps.iter().map(|step| step.commit).collect())
+    }
+}
+
+/// Whose commits they are is judged when all is here.
+fn no_policy(repo: &Repo) -> PullPolicy<'_> {
+    PullPolicy {
+        repo,
+        into: &wanted::Destination::Heads,
+        verify_bindings: false,
+        collection: None,
+        not_older: None,
+        verifier: None,
+        show_time: |_| String::new(),
+    }
+}
+
+/// What was received is kept for the next try only if it is the network's fault.
+fn give_up(quarantine: LocalQuarantine<'_>, error: Error) -> Result<Outcome> {
+    if !matches!(error, Error::Fetch { .. }) {
+        // The reason says more than what may go wrong with the tidying up.
+        let _ = crate::destination::Quarantine::discard(quarantine);
+    }
+    Err(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_tunnelled_here() {
+        for good in [
+            "http://127.0.0.1:8080",
+            "http://127.9.9.9/",
+            "https://[::1]:1/x",
+            "http://localhost:5/repo",
+        ] {
+            assert!(check_url(good, false).is_ok(), "{good}");
+        }
+        for bad in [
+            "http://10.0.0.1/",
+            "http://127.0.0.1.example.com/",
+            "http://example.com/",
+            "http://[::2]/",
+            "http://0.0.0.0/",
+            "http://localhost.example.com/",
+            "http://127.0.0.1@example.com/",
+        ] {
+            assert!(check_url(bad, false).is_err(), "{bad}");
+            assert!(check_url(bad, true).is_ok(), "{bad}");
+        }
+        for never in [
+            "file:///srv/repo",
+            "ftp://127.0.0.1/",
+            "/srv/repo",
+            "",
+            "http://",
+        ] {
+            for any in [false, true] {
+                assert!(check_url(never, any).is_err(), "{never}");
+            }
+        }
+    }
+}
