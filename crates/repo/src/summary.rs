@@ -202,6 +202,20 @@ impl Repo {
     }
 }
 
+impl Repo {
+    /// A summary of the local refs and of nothing else, which is not written anywhere.
+    pub fn summary_of_refs(&self) -> Result<Vec<u8>> {
+        let summary = NewSummary {
+            refs: refs_of(self, self.local_refs()?)?,
+            metadata: Metadata::new(),
+        };
+        summary.to_bytes().map_err(|error| Error::Format {
+            path: self.path().join(SUMMARY),
+            reason: error.to_string(),
+        })
+    }
+}
+
 /// What a summary says of refs.
 fn refs_of(
     repo: &Repo,

@@ -93,6 +93,9 @@ pub enum Error {
         /// What kind of a reason that is.
         fault: crate::pull::fetch::FetchFault,
     },
+    /// The receiver has no protocol: it fetches from a URL.
+    #[error("the receiver there is ostree-push's, which can be pushed to, but not asked")]
+    WantsUrl,
     /// What the user wants to push is not there.
     #[error("{0}")]
     NothingToPush(String),

@@ -3,6 +3,7 @@
 //! hosts and jump hosts all work.
 
 use std::io::{self, BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -15,7 +16,7 @@ use crate::protocol::message::UnfinishedPush;
 use crate::push::plan::wanted_refs;
 use crate::push::{self, Audience, Options, Report};
 use crate::url::SshUrl;
-use crate::{Error, Result};
+use crate::{Error, Result, tunnel};
 
 /// What ssh is told besides where to go.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +31,30 @@ pub struct SshOptions {
     pub port: Option<u16>,
     /// Prints what ssh and the far side say on standard error as they say it.
     pub verbose: bool,
+}
+
+impl SshOptions {
+    /// The ssh that goes to `url`; what it is to do there is missing yet. Of an option that is given
+    /// twice the first counts, so `first` go before the user's.
+    pub(crate) fn command(&self, url: &SshUrl, first: &[&str]) -> Command {
+        let default = ["ssh".to_owned()];
+        let words = match &self.program[..] {
+            [] => &default[..],
+            words => words,
+        };
+        let mut ssh = Command::new(&words[0]);
+        ssh.args(&words[1..]).args(first);
+        if let Some(port) = self.port.or(url.port) {
+            ssh.arg("-p").arg(port.to_string());
+        }
+        if let Some(identity) = &self.identity {
+            ssh.arg("-i").arg(identity);
+        }
+        for option in &self.options {
+            ssh.arg("-o").arg(option);
+        }
+        ssh
+    }
 }
 
 /// A running ssh.
@@ -58,23 +83,7 @@ impl Ssh {
         command: &str,
         options: &SshOptions,
     ) -> Result<(Self, ChildStdout, ChildStdin)> {
-        let default = vec!["ssh".to_owned()];
-        let program = if options.program.is_empty() {
-            &default
-        } else {
-            &options.program
-        };
-        let mut ssh = Command::new(&program[0]);
-        ssh.args(&program[1..]).arg("-T");
-        if let Some(port) = options.port.or(url.port) {
-            ssh.arg("-p").arg(port.to_string());
-        }
-        if let Some(identity) = &options.identity {
-            ssh.arg("-i").arg(identity);
-        }
-        for option in &options.options {
-            ssh.arg("-o").arg(option);
-        }
+        let mut ssh = options.command(url, &["-T"]);
         // The URL's parser has refused hosts and users that begin with a dash.
         ssh.arg(url.login())
             .arg("--")
@@ -85,7 +94,7 @@ impl Ssh {
         tracing::debug!(?ssh, "connecting");
         let mut child = ssh
             .spawn()
-            .map_err(|error| Error::Ssh(format!("cannot run {}: {error}", program[0])))?;
+            .map_err(|error| Error::Ssh(format!("cannot run ssh: {error}")))?;
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
@@ -130,6 +139,11 @@ impl Ssh {
                 self.host
             )),
             Some(255) => Error::Ssh(explain_ssh(&self.host, &said)),
+            Some(2) if wants_url(&said) => Error::WantsUrl,
+            Some(1) if is_not_allowed(&said) => Error::Ssh(format!(
+                "{NOT_FOUND}`{command}` that the login on {} allows",
+                self.host
+            )),
             Some(127) => Error::Ssh(format!(
                 "{NOT_FOUND}`{command}` on {}: install oxtree there, or say with --command where it is",
                 self.host
@@ -165,8 +179,19 @@ impl Drop for Ssh {
 /// What is run on the far side, in this order until one is there.
 pub const COMMANDS: [&str; 2] = ["oxtree receive", "ostree-receive"];
 
+/// How a push over ssh has ended.
+#[derive(Debug)]
+pub enum Pushed {
+    /// By our protocol.
+    Answered(Box<Report>),
+    /// By a receiver of ostree-push: what it does with each ref it only says in its own words, which
+    /// were passed on.
+    Tunnelled,
+}
+
 /// Pushes to a repository on another machine. `commands` are tried in order until one is there;
-/// none for [`COMMANDS`].
+/// none for [`COMMANDS`]. A receiver of ostree-push is given what it can do. `tmp` is where sockets
+/// can be made.
 pub fn push_ssh(
     repo: &Repo,
     url: &SshUrl,
@@ -174,12 +199,30 @@ pub fn push_ssh(
     ssh: &SshOptions,
     options: &Options,
     audience: Audience<'_>,
-) -> Result<Report> {
+    tmp: &Path,
+) -> Result<Pushed> {
     // What is not there locally is found before anybody is asked for a password.
     wanted_refs(repo, &options.request)?;
-    with_receiver(url, commands, ssh, options, |from, to| {
-        push::push(repo, options, from, to, audience)
-    })
+    let talk = |from, to: Timed<'_, ChildStdin>| push::push(repo, options, from, to, audience);
+    let (command, pushed) = with_receiver(url, commands, ssh, options, talk);
+    match pushed {
+        Ok(report) => Ok(Pushed::Answered(Box::new(report))),
+        Err(Error::WantsUrl) => {
+            if !options.request.deletes.is_empty() {
+                let reason = "the receiver there is ostree-push's, which deletes no refs";
+                return Err(Error::Ssh(reason.to_owned()));
+            }
+            let request = tunnel::Request {
+                refs: options.request.refs.clone(),
+                force: options.request.force,
+                dry_run: options.dry_run,
+            };
+            let hear = audience.notice;
+            tunnel::push_through_tunnel(repo, url, &[command], ssh, &request, tmp, hear)?;
+            Ok(Pushed::Tunnelled)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The pushes to a repository on another machine that are running or were cut off.
@@ -189,44 +232,65 @@ pub fn status_ssh(
     ssh: &SshOptions,
     options: &Options,
 ) -> Result<Vec<UnfinishedPush>> {
-    with_receiver(url, commands, ssh, options, |from, to| {
-        push::status(options, from, to)
-    })
+    let talk = |from, to: Timed<'_, ChildStdin>| push::status(options, from, to);
+    with_receiver(url, commands, ssh, options, talk).1
 }
 
-/// Talks to a receiver on the far side.
+/// Talks to a receiver on the far side. Says, too, which command was the last that was tried.
 fn with_receiver<T>(
     url: &SshUrl,
     commands: &[String],
     ssh: &SshOptions,
     options: &Options,
     mut talk: impl FnMut(ChildStdout, Timed<'_, ChildStdin>) -> Result<T>,
-) -> Result<T> {
+) -> (String, Result<T>) {
     let default = COMMANDS.map(str::to_owned);
-    let commands = if commands.is_empty() {
-        &default
-    } else {
-        commands
+    let commands = match commands {
+        [] => &default[..],
+        commands => commands,
     };
     let mut missing = None;
     for command in commands {
-        let (child, from, to) = Ssh::start(url, command, ssh)?;
-        let patience = Patience::new("--timeout", "--timeout");
-        patience.set(options.idle, None);
-        let talked = Timed::owned(to, &patience).map_err(Error::Connection);
-        let (said, failed) = match talked.and_then(|to| talk(from, to)) {
-            Ok(said) => (Some(said), None),
-            Err(error) => (None, Some(error)),
-        };
-        match (child.finish(command, failed), said) {
-            (Ok(()), Some(said)) => return Ok(said),
-            (Ok(()), None) => return Err(Error::Ssh("the push has not been answered".to_owned())),
+        match talk_to(url, command, ssh, options, &mut talk) {
             // The first name is the one to ask for.
-            (Err(error), _) if error.is_command_not_found() => drop(missing.get_or_insert(error)),
-            (Err(error), _) => return Err(error),
+            Err(error) if error.is_command_not_found() => drop(missing.get_or_insert(error)),
+            talked => return (command.clone(), talked),
         }
     }
-    Err(missing.unwrap_or_else(|| Error::Ssh("no command to run on the far side".to_owned())))
+    let missing =
+        missing.unwrap_or_else(|| Error::Ssh("no command to run on the far side".to_owned()));
+    (String::new(), Err(missing))
+}
+
+fn talk_to<T>(
+    url: &SshUrl,
+    command: &str,
+    ssh: &SshOptions,
+    options: &Options,
+    talk: &mut impl FnMut(ChildStdout, Timed<'_, ChildStdin>) -> Result<T>,
+) -> Result<T> {
+    let (child, from, to) = Ssh::start(url, command, ssh)?;
+    let patience = Patience::new("--timeout", "--timeout");
+    patience.set(options.idle, None);
+    let talked = Timed::owned(to, &patience).map_err(Error::Connection);
+    let (said, failed) = match talked.and_then(|to| talk(from, to)) {
+        Ok(said) => (Some(said), None),
+        Err(error) => (None, Some(error)),
+    };
+    child.finish(command, failed)?;
+    said.ok_or_else(|| Error::Ssh("the push has not been answered".to_owned()))
+}
+
+/// ostree-push's receiver, given a path alone.
+fn wants_url(said: &[String]) -> bool {
+    let required = |line: &String| line.contains("arguments are required") && line.contains("URL");
+    said.iter().any(required)
+}
+
+/// ostree-push's login shell, asked for a command that it does not know.
+fn is_not_allowed(said: &[String]) -> bool {
+    let refused = |line: &String| line.contains(": Executing ") && line.ends_with(" not allowed");
+    said.iter().any(refused)
 }
 
 /// Whether this is what one sees when the other process has ended.
@@ -259,7 +323,7 @@ fn read_line(from: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<usize> {
 }
 
 /// Why ssh did not get there, in a line that says what to do.
-fn explain_ssh(host: &str, said: &[String]) -> String {
+pub(crate) fn explain_ssh(host: &str, said: &[String]) -> String {
     let all = said.join("\n");
     let has = |text: &str| all.contains(text);
     if has("REMOTE HOST IDENTIFICATION HAS CHANGED") {
@@ -289,7 +353,7 @@ fn explain_ssh(host: &str, said: &[String]) -> String {
 }
 
 /// A word for the far side's shell. Plain ones stay plain: a restricted shell need not know quotes.
-fn quote(word: &str) -> String {
+pub(crate) fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@,%".contains(c);
     match word.chars().all(plain) && !word.starts_with('-') && !word.is_empty() {
         true => word.to_owned(),

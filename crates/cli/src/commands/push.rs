@@ -9,7 +9,7 @@ use oxtree_transfer::limits::{parse_seconds, parse_size};
 use oxtree_transfer::local::{push_local, status_local};
 use oxtree_transfer::protocol::message::{RefOutcome, Status, UnfinishedPush, WireCommit};
 use oxtree_transfer::push::Report;
-use oxtree_transfer::ssh::{SshOptions, push_ssh, status_ssh};
+use oxtree_transfer::ssh::{Pushed, SshOptions, push_ssh, status_ssh};
 use oxtree_transfer::{Audience, Compression, History, Options, Packing, Request, Url};
 
 use crate::context::Context;
@@ -171,11 +171,30 @@ pub(crate) fn run(args: Args, context: &Context<'_>) -> Result<()> {
         progress,
         notice: &notice,
     };
-    let report = match &url {
-        Url::Ssh(ssh_url) => push_ssh(&repo, ssh_url, &args.command, &ssh, &options, audience),
-        Url::Local(path) => push_local(&repo, path, &options, audience),
+    let pushed = match &url {
+        Url::Ssh(ssh_url) => {
+            let tmp = std::env::temp_dir();
+            push_ssh(
+                &repo,
+                ssh_url,
+                &args.command,
+                &ssh,
+                &options,
+                audience,
+                &tmp,
+            )
+        }
+        Url::Local(path) => push_local(&repo, path, &options, audience)
+            .map(|report| Pushed::Answered(Box::new(report))),
     };
-    let report = report.with_context(|| format!("pushing to {url}"))?;
+    let report = match pushed.with_context(|| format!("pushing to {url}"))? {
+        Pushed::Answered(report) => report,
+        Pushed::Tunnelled if args.json => {
+            let report = serde_json::json!({"destination": url.to_string(), "tunnelled": true});
+            return context.out.line(&report.to_string());
+        }
+        Pushed::Tunnelled => return Ok(()),
+    };
     if args.json {
         context.out.line(&json(&url, &report, started.elapsed()))?;
     } else if !args.quiet {

@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A repository as an archive on a web server of this machine: what a pull asks for, and nothing
+//! else. Files of other modes are packed as they are asked for. Whoever does not know the path, which
+//! is made by chance, sees nothing.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::Ipv4Addr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use flate2::Compression;
+use flate2::write::DeflateEncoder;
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::header::CONTENT_LENGTH;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use oxtree_format::refs::Refspec;
+use oxtree_format::{CommitId, FileId, FilezHeader, ObjectId, ObjectKind};
+use oxtree_repo::Repo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use crate::pull::web::runtime;
+use crate::{Error, Result};
+
+/// Bytes that are sent in one piece.
+const PIECE: usize = 64 << 10;
+
+/// Pieces that wait to be sent.
+const PIECES: usize = 4;
+
+/// What the receiver unpacks at once need not be small: it packs it anew.
+const LEVEL: Compression = Compression::fast();
+
+/// The server; it ends when it is dropped.
+#[derive(Debug)]
+pub(super) struct Server {
+    port: u16,
+    secret: String,
+    _runtime: Runtime,
+}
+
+impl Server {
+    pub(super) fn start(repo: &Repo) -> Result<Self> {
+        let runtime = runtime()?;
+        let listener = runtime
+            .block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+            .map_err(Error::Connection)?;
+        let port = listener.local_addr().map_err(Error::Connection)?.port();
+        let secret = format!("{:016x}{:016x}", random()?, random()?);
+        let view = Arc::new(View {
+            repo: Repo::open(repo.path())?,
+            summary: repo.summary_of_refs()?,
+            prefix: format!("/{secret}/"),
+        });
+        runtime.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(talk(Arc::clone(&view), stream));
+            }
+        });
+        Ok(Self {
+            port,
+            secret,
+            _runtime: runtime,
+        })
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The URL for somebody to whom we are at `port`.
+    pub(super) fn url(&self, port: u16) -> String {
+        format!("http://127.0.0.1:{port}/{}", self.secret)
+    }
+}
+
+/// A number that nobody can guess.
+pub(super) fn random() -> Result<u64> {
+    let mut bytes = [0; 8];
+    File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(oxtree_repo::Error::io("reading", "/dev/urandom"))?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// What is served.
+#[derive(Debug)]
+struct View {
+    repo: Repo,
+    summary: Vec<u8>,
+    prefix: String,
+}
+
+async fn talk(view: Arc<View>, stream: TcpStream) {
+    let answer = service_fn(move |request: Request<Incoming>| {
+        let view = Arc::clone(&view);
+        async move {
+            let answered = tokio::task::spawn_blocking(move || view.answer(&request)).await;
+            Ok::<_, std::convert::Infallible>(answered.unwrap_or_else(|_| failed()))
+        }
+    });
+    // It may put down the receiver at any time.
+    let connection =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
+    if let Err(error) = connection.await {
+        tracing::debug!("serving the receiver: {error}");
+    }
+}
+
+impl View {
+    fn answer(&self, request: &Request<Incoming>) -> Response<Content> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return status(StatusCode::METHOD_NOT_ALLOWED);
+        }
+        let path = request.uri().path();
+        let Some(path) = path.strip_prefix(&self.prefix) else {
+            return status(StatusCode::NOT_FOUND);
+        };
+        match self.find(path) {
+            Ok(Some(content)) => Response::new(content),
+            Ok(None) => status(StatusCode::NOT_FOUND),
+            Err(error) => {
+                tracing::warn!("{path}: {error}");
+                failed()
+            }
+        }
+    }
+
+    fn find(&self, path: &str) -> Result<Option<Content>> {
+        match path {
+            "summary" => return Ok(Some(Content::whole(self.summary.clone()))),
+            "config" => {
+                let config = b"[core]\nrepo_version=1\nmode=archive-z2\n";
+                return Ok(Some(Content::whole(config.to_vec())));
+            }
+            _ => {}
+        }
+        if let Some(name) = path.strip_prefix("refs/heads/") {
+            let Ok(name) = name.parse() else {
+                return Ok(None);
+            };
+            let commit = self.repo.read_ref(&Refspec { remote: None, name })?;
+            return Ok(commit.map(|commit| Content::whole(format!("{commit}\n").into_bytes())));
+        }
+        let object = path
+            .strip_prefix("objects/")
+            .and_then(|path| path.split_once('/'));
+        let object = object.and_then(|(dir, file)| ObjectId::from_loose(dir, file, true));
+        match object {
+            Some(object) => match self.object(&object) {
+                Err(Error::Repo(error)) if error.is_missing_object() => Ok(None),
+                found => found,
+            },
+            None => Ok(None),
+        }
+    }
+
+    fn object(&self, object: &ObjectId) -> Result<Option<Content>> {
+        match object.kind {
+            ObjectKind::File => self.file(FileId(object.checksum)).map(Some),
+            ObjectKind::CommitMeta => {
+                let found = self
+                    .repo
+                    .load_detached_metadata(CommitId(object.checksum))?;
+                Ok(found.map(Content::whole))
+            }
+            ObjectKind::Commit | ObjectKind::DirTree | ObjectKind::DirMeta => {
+                Ok(Some(Content::whole(self.repo.load_metadata(object)?)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn file(&self, id: FileId) -> Result<Content> {
+        let (pieces, content) = channel(PIECES);
+        if let Some((mut file, size)) = self.repo.open_filez(id)? {
+            tokio::task::spawn_blocking(move || {
+                let mut to = Pieces::new(pieces);
+                let sent = io::copy(&mut file, &mut to).and_then(|_| to.flush());
+                to.end(sent);
+            });
+            return Ok(Content::Stream(content, Some(size)));
+        }
+        let object = self.repo.open_file(id)?;
+        let header = FilezHeader {
+            size: object.size,
+            file: object.header,
+        };
+        let mut stored = object.content;
+        tokio::task::spawn_blocking(move || {
+            let mut to = Pieces::new(pieces);
+            let sent = to.write_all(&header.stored_bytes()).and_then(|()| {
+                if header.file.is_symlink() {
+                    return to.flush();
+                }
+                let mut packer = DeflateEncoder::new(&mut to, LEVEL);
+                io::copy(&mut stored, &mut packer)?;
+                packer.finish()?.flush()
+            });
+            to.end(sent);
+        });
+        Ok(Content::Stream(content, None))
+    }
+}
+
+fn status(code: StatusCode) -> Response<Content> {
+    let mut response = Response::new(Content::whole(Vec::new()));
+    *response.status_mut() = code;
+    let zero = hyper::header::HeaderValue::from_static("0");
+    response.headers_mut().insert(CONTENT_LENGTH, zero);
+    response
+}
+
+fn failed() -> Response<Content> {
+    status(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+enum Content {
+    Whole(Option<Bytes>),
+    /// With its size, if that is known.
+    Stream(Receiver<io::Result<Bytes>>, Option<u64>),
+}
+
+impl Content {
+    fn whole(bytes: Vec<u8>) -> Self {
+        Self::Whole(Some(bytes.into()))
+    }
+}
+
+impl Body for Content {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) => {
+                let bytes = bytes.take().filter(|bytes| !bytes.is_empty());
+                Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
+            }
+            Self::Stream(pieces, _) => pieces
+                .poll_recv(context)
+                .map(|piece| piece.map(|piece| piece.map(Frame::data))),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Stream(_, Some(size)) => SizeHint::with_exact(*size),
+            Self::Stream(_, None) => SizeHint::default(),
+        }
+    }
+}
+
+/// Puts together pieces, and waits until there is room for another.
+#[derive(Debug)]
+struct Pieces {
+    to: Sender<io::Result<Bytes>>,
+    piece: Vec<u8>,
+}
+
+impl Pieces {
+    fn new(to: Sender<io::Result<Bytes>>) -> Self {
+        let piece = Vec::with_capacity(PIECE);
+        Self { to, piece }
+    }
+
+    /// Lets the receiver know if the content is not complete.
+    fn end(self, sent: io::Result<()>) {
+        if let Err(error) = sent {
+            // It may be that it has gone.
+            let _ = self.to.blocking_send(Err(error));
+        }
+    }
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let len = bytes.len().min(PIECE - self.piece.len());
+        self.piece.extend_from_slice(&bytes[..len]);
+        if self.piece.len() == PIECE {
+            self.flush()?;
+        }
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.piece.is_empty() {
+            return Ok(());
+        }
+        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
+        let sent = self.to.blocking_send(Ok(piece.into()));
+        sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
