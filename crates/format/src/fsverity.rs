@@ -121,3 +121,75 @@ fn hash_block(block: &[u8]) -> [u8; 32] {
     hasher.update(&[0; BLOCK][block.len()..]);
     hasher.finalize().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The same, level by level.
+    fn plainly(content: &[u8]) -> Checksum {
+        let mut level = content.to_vec();
+        while level.len() > 32 || level.len() == content.len() && !content.is_empty() {
+            level = level.chunks(BLOCK).flat_map(hash_block).collect();
+        }
+        level.resize(32, 0);
+        let start = [
+            &[1, 1, 12, 0, 0, 0, 0, 0],
+            &(content.len() as u64).to_le_bytes()[..],
+        ];
+        Checksum::of(&[&start.concat(), &level[..], &[0; 208]].concat())
+    }
+
+    #[test]
+    fn digests_are_those_of_the_kernel() {
+        // As the kernel measures them, and, but for no content at all, `composefs-info` 1.0.8.
+        for (content, digest) in [
+            (
+                vec![b'1'],
+                "562a2033a6f212d5b21c2257fea4a3d19f8df6a3a4d670a8f8dd5bf89cf98b40",
+            ),
+            (
+                b"hi\n".to_vec(),
+                "4cc9059d03fc2eef6b7c40268ccc0fbd1da69621708a1561318dddf1539a128f",
+            ),
+            (
+                Vec::new(),
+                "3d248ca542a24fc62d1c43b916eae5016878e2533c88238480b26128a1f1af95",
+            ),
+            (
+                vec![b'x'; 128 * BLOCK + 1],
+                "7321b423e2b765c00796ae1e5b0be1dbba66e2e76f0e06e0d6ea4f14142d8783",
+            ),
+            (
+                vec![b'x'; 128 * 128 * BLOCK + 1],
+                "e38b789f63f2c9405d4fd12465ec8898702d9083c47c8fcff1349de88277945c",
+            ),
+        ] {
+            assert_eq!(
+                FsVerity::of(&content).to_hex(),
+                digest,
+                "{} bytes",
+                content.len()
+            );
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn pieces_do_not_matter(
+            blocks in prop::sample::select(vec![0, 1, 2, 127, 128, 129, 255, 256, 257]),
+            more in 0..3usize,
+            piece in 1..10_000usize,
+        ) {
+            let content = vec![7; (blocks * BLOCK + more).saturating_sub(1)];
+            let mut verity = FsVerity::new();
+            for piece in content.chunks(piece) {
+                verity.update(piece);
+            }
+            prop_assert_eq!(verity.finish(), plainly(&content));
+        }
+    }
+}

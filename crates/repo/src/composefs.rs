@@ -66,8 +66,9 @@ pub fn checkout(
     let failed = || Error::io("writing", destination);
     let tmp = TmpFile::new(dir_fd.as_fd()).map_err(failed())?;
     let digest = write(image, tmp.file())?;
-    if let Some(expected) =
-        expected_digest(&parsed)?.filter(|expected| options.verity && *expected != digest)
+    if options.verity
+        && let Some(expected) = expected_digest(&parsed)?
+        && expected != digest
     {
         return Err(Error::Invalid(format!(
             "Generated composefs image digest ({digest}) doesn't match expected digest ({expected})"

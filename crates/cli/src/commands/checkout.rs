@@ -132,7 +132,7 @@ impl Args {
         fsync: Option<bool>,
     ) -> Result<()> {
         if self.composefs || self.composefs_noverity {
-            return self.write_image(repo, commit, destination, fsync);
+            return self.write_image(repo, commit, subpath, destination, fsync);
         }
         let options = self.options(fsync.unwrap_or(false))?;
         let source = match repo.tree(commit)?.lookup(subpath.unwrap_or("/")) {
@@ -147,9 +147,26 @@ impl Args {
         &self,
         repo: &Repo,
         commit: CommitId,
+        subpath: Option<&str>,
         destination: &Path,
         fsync: Option<bool>,
     ) -> Result<()> {
+        let has_others = subpath.is_some_and(|path| path != "/")
+            || self.disable_cache
+            || self.whiteouts
+            || self.process_passthrough_whiteouts
+            || self.require_hardlinks
+            || self.union_add
+            || self.union_identical
+            || self.force_copy
+            || self.force_copy_zerosized
+            || self.bareuseronly_dirs
+            || self.skip_list.is_some()
+            || self.selinux_policy.is_some()
+            || self.selinux_prefix.is_some();
+        if has_others {
+            bail!("Specified options are incompatible with --composefs");
+        }
         let options = composefs::Options {
             verity: !self.composefs_noverity,
             fsync: fsync.unwrap_or(false),
