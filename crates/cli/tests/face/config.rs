@@ -38,7 +38,7 @@ fn bare_split_xattrs_are_written_only_when_dared() {
     crate::side::ours("ostree")
         .env("OSTREE_EXP_WRITE_BARE_SPLIT_XATTRS", "1")
         .dir(side.path(""))
-        .run(&commit)
+        .run(commit)
         .expect_ok();
     side.ours(&["fsck", "--repo=split"]).expect_failure();
 }

@@ -102,7 +102,7 @@ fn the_same_file_again_is_a_hard_link() {
     let list = Tool::new("tar")
         .env("LC_ALL", "C")
         .dir(side.path(""))
-        .run(&["-tvf", "tar"]);
+        .run(["-tvf", "tar"]);
     let list = list.expect_ok().stdout();
     for line in [
         "p/d/one link to p/again",
