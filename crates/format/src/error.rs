@@ -56,9 +56,9 @@ pub enum Error {
     /// An inode has more extended attributes than a composefs image takes, this one among them.
     #[error("extended attribute {0}: Numerical result out of range")]
     ImageAttribute(String),
-    /// A file, or all of them, are more than a composefs image takes.
-    #[error("too large for a composefs image")]
-    ImageTooLarge,
+    /// A file, a link's target, or all of them are more than a composefs image takes.
+    #[error("{0:?} is too large for a composefs image")]
+    ImageTooLarge(String),
     /// Neither `TO` nor `FROM-TO`.
     #[error("invalid name of a static delta '{0}'")]
     DeltaName(String),

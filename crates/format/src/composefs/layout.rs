@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::attributes::Shared;
-use super::{Image, InodeId, Kind, MAX_FILE_SIZE};
+use super::{Image, InodeId, Kind, MAX_FILE_SIZE, MAX_TARGET};
 use crate::Error;
 
 /// The size of a block, in bytes.
@@ -88,14 +88,14 @@ impl Layout {
             let is_symlink = matches!(layout.image.inode(id).kind, Kind::Symlink { .. });
             at = place.find(at.next_multiple_of(SLOT), head, is_symlink);
             place.number = number as u32;
-            place.slot = u32::try_from(at / SLOT).map_err(|_| Error::ImageTooLarge)?;
+            place.slot = u32::try_from(at / SLOT).map_err(|_| layout.image.too_large(id))?;
             at += head + u64::from(place.tail);
             layout.blocks += u64::from(place.blocks);
             layout.places[id.index()] = place;
         }
         layout.inodes_end = at.next_multiple_of(SLOT);
         match layout.data_start() / BLOCK + layout.blocks > u64::from(u32::MAX) {
-            true => Err(Error::ImageTooLarge),
+            true => Err(layout.image.too_large(InodeId::ROOT)),
             false => Ok(layout),
         }
     }
@@ -123,13 +123,16 @@ impl Layout {
                 }
                 size = place.dir_size();
             }
+            Kind::Symlink { target } if target.len() >= MAX_TARGET => {
+                return Err(self.image.too_large(id));
+            }
             Kind::Symlink { target } => place.tail = target.len() as u32,
-            // The address of the only chunk.
             Kind::File { size: 0, .. } | Kind::Whiteout => {}
+            Kind::File { size: file, .. } if *file > MAX_FILE_SIZE => {
+                return Err(self.image.too_large(id));
+            }
             Kind::File { size: file, .. } => {
-                if *file > MAX_FILE_SIZE {
-                    return Err(Error::ImageTooLarge);
-                }
+                // The address of the only chunk.
                 place.tail = 4;
                 size = *file;
             }

@@ -41,6 +41,12 @@ const S_IFCHR: u32 = 0o020_000;
 /// The most that a file can have, in bytes, to be described by one chunk of EROFS.
 const MAX_FILE_SIZE: u64 = 1 << 43;
 
+/// What a symbolic link's target is shorter than, in bytes.
+const MAX_TARGET: usize = 4096;
+
+/// So many inodes are enough for any system, and not more than memory holds.
+const MAX_INODES: usize = 1 << 24;
+
 /// The longest name of a directory entry, in bytes.
 const MAX_NAME: usize = 255;
 
@@ -144,7 +150,10 @@ impl Image {
         if name.is_empty() || name.len() > MAX_NAME || name.contains(['/', '\0']) {
             return Err(Error::FileName(name));
         }
-        let id = InodeId(u32::try_from(self.nodes.len()).map_err(|_| Error::ImageTooLarge)?);
+        if self.nodes.len() >= MAX_INODES {
+            return Err(Error::ImageTooLarge("/".to_owned()));
+        }
+        let id = InodeId(self.nodes.len() as u32);
         self.nodes[parent.index()].children.push(id);
         self.nodes.push(Node {
             inode,
@@ -200,6 +209,10 @@ impl Image {
 
     fn inode(&self, id: InodeId) -> &Inode {
         &self.nodes[id.index()].inode
+    }
+
+    fn too_large(&self, id: InodeId) -> Error {
+        Error::ImageTooLarge(self.nodes[id.index()].name.clone())
     }
 
     fn ids(&self) -> impl Iterator<Item = InodeId> {

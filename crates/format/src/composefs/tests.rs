@@ -95,6 +95,8 @@ fn what_does_not_fit_is_refused() {
     assert!(with("a", file(0, ""), &[("user.x", &value)]).is_err());
     assert_eq!(with("a", file(MAX_FILE_SIZE, ""), &[]), Ok(()));
     assert!(with("a", file(MAX_FILE_SIZE + 1, ""), &[]).is_err());
+    assert_eq!(with("a", symlink("t".repeat(4095)), &[]), Ok(()));
+    assert!(with("a", symlink("t".repeat(4096)), &[]).is_err());
     for name in ["", "a/b", "a\0", &"a".repeat(256)] {
         assert!(with(name, file(0, ""), &[]).is_err(), "{name:?}");
     }
