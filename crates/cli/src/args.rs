@@ -194,8 +194,8 @@ fn version(face: Face) -> String {
         Face::Oxtree => format!("oxtree {version}\n"),
         // Scripts and libostree's own tests read this as YAML, and look for features.
         Face::Ostree => format!(
-            "libostree:\n Version: '2026.4'\n Oxtree: '{version}'\n Features:\n  - libarchive\n  \
-             - gpgme\n  - sign-ed25519\n  - sign-spki\n"
+            "libostree:\n Version: '2026.4'\n Oxtree: '{version}'\n Features:\n  - composefs\n  \
+             - libarchive\n  - gpgme\n  - sign-ed25519\n  - sign-spki\n"
         ),
     }
 }

@@ -20,6 +20,8 @@ pub mod keys {
     pub const COLLECTION_BINDING: &str = "ostree.collection-binding";
     /// `aay`: the sizes of all objects below the commit.
     pub const SIZES: &str = "ostree.sizes";
+    /// `ay` of 32 bytes: the fs-verity digest of the commit's composefs image.
+    pub const COMPOSEFS_DIGEST: &str = "ostree.composefs.digest.v0";
     /// `s`: why nobody should use this branch any more.
     pub const ENDOFLIFE: &str = "ostree.endoflife";
     /// `s`: the branch to use instead.

@@ -43,6 +43,8 @@ pub struct Config {
     pub auto_update_summary: bool,
     /// `core.no-deltas-in-summary`.
     pub no_deltas_in_summary: bool,
+    /// `ex-integrity.fsverity` (or `ex-fsverity.required`) is `yes`: no object without fs-verity.
+    pub requires_fsverity: bool,
     /// The file as it stands.
     pub file: KeyFile,
 }
@@ -124,6 +126,7 @@ impl Config {
             tombstone_commits: keys.boolean("core", "tombstone-commits", false)?,
             auto_update_summary,
             no_deltas_in_summary: keys.boolean("core", "no-deltas-in-summary", false)?,
+            requires_fsverity: keys.requires_fsverity()?,
             file,
         })
     }
@@ -132,6 +135,14 @@ impl Config {
     pub fn boolean(&self, group: &str, key: &str, default: bool) -> Result<bool, String> {
         Keys(&self.file).boolean(group, key, default)
     }
+}
+
+/// Whether to use something: `maybe` is where it is possible.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tristate {
+    Yes,
+    No,
+    Maybe,
 }
 
 struct Keys<'a>(&'a KeyFile);
@@ -157,6 +168,28 @@ impl Keys<'_> {
             .integer(group, key)
             .map_err(|error| format!("{group}.{key}: {error}"))?;
         Ok(value.unwrap_or(default))
+    }
+
+    fn requires_fsverity(&self) -> Result<bool, String> {
+        // This one says how an image is made when a commit is deployed.
+        self.tristate("ex-integrity", "composefs")?;
+        let old = match self.boolean("ex-fsverity", "required", false)? {
+            true => Tristate::Yes,
+            false => Tristate::No,
+        };
+        self.boolean("ex-fsverity", "opportunistic", false)?;
+        let new = self.tristate("ex-integrity", "fsverity")?;
+        Ok(new.unwrap_or(old) == Tristate::Yes)
+    }
+
+    fn tristate(&self, group: &str, key: &str) -> Result<Option<Tristate>, String> {
+        match self.string(group, key)?.as_deref() {
+            None => Ok(None),
+            Some("yes" | "true" | "1") => Ok(Some(Tristate::Yes)),
+            Some("no" | "false" | "0") => Ok(Some(Tristate::No)),
+            Some("maybe") => Ok(Some(Tristate::Maybe)),
+            Some(other) => Err(format!("Invalid tri-state value: {other}")),
+        }
     }
 
     fn min_free_space(&self) -> Result<MinFreeSpace, String> {
@@ -218,6 +251,31 @@ mod tests {
                 .unwrap_err()
                 .contains('2')
         );
+    }
+
+    #[test]
+    fn fsverity() {
+        let requires = |section: &str| {
+            config(&format!("[core]\nrepo_version=1\n{section}\n"))
+                .map(|config| config.requires_fsverity)
+        };
+        for (section, expected) in [
+            ("", false),
+            ("[ex-integrity]\nfsverity=yes", true),
+            ("[ex-integrity]\nfsverity=maybe", false),
+            ("[ex-fsverity]\nrequired=true", true),
+            (
+                "[ex-fsverity]\nrequired=true\n[ex-integrity]\nfsverity=no",
+                false,
+            ),
+            ("[ex-integrity]\ncomposefs=yes", false),
+        ] {
+            assert_eq!(requires(section), Ok(expected), "{section}");
+        }
+        for key in ["fsverity", "composefs"] {
+            let error = requires(&format!("[ex-integrity]\n{key}=odd")).unwrap_err();
+            assert_eq!(error, "Invalid tri-state value: odd");
+        }
     }
 
     #[test]

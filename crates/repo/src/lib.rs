@@ -47,6 +47,7 @@
 pub mod bindings;
 pub mod checkout;
 pub mod commit;
+pub mod composefs;
 pub mod config;
 mod deltas;
 pub mod diff;

@@ -3,6 +3,7 @@
 //! same errors, same exit code, same files.
 
 mod checkout;
+mod composefs;
 mod config;
 mod diff;
 mod export;

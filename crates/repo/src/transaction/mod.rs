@@ -95,6 +95,11 @@ impl<'r> Transaction<'r> {
 
     fn new(repo: &'r Repo, lock: Option<FileLock>, staging: Option<Staging>) -> Result<Self> {
         repo.check_writable()?;
+        if repo.config().requires_fsverity {
+            let reason = "fsverity required but filesystem does not support it, or oxtree cannot \
+                          turn it on (see ex-integrity.fsverity in the repository's config)";
+            return Err(Error::Invalid(reason.to_owned()));
+        }
         let space = free_space(repo)?.map(AtomicU64::new);
         let fanout = [const { AtomicBool::new(false) }; 256];
         Ok(Self {
