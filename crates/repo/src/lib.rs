@@ -48,7 +48,7 @@ pub mod bindings;
 pub mod checkout;
 pub mod commit;
 pub mod config;
-mod deltas;
+pub mod delta;
 pub mod diff;
 mod disk;
 mod error;
