@@ -67,6 +67,7 @@ mod repo;
 mod rev;
 pub mod selinux;
 pub mod sign;
+pub mod similar;
 mod summary;
 pub mod transaction;
 pub mod traverse;

@@ -76,7 +76,10 @@ impl Transaction<'_> {
         let payload = Payload::unpack(self, &part, packed).map_err(blame)?;
         let recipes = part::recipes(&payload.operations, part.objects, payload.blob_len)
             .map_err(|error| wrong(error.to_string()))?;
-        let needed = recipes.iter().map(size).fold(0, u64::saturating_add);
+        let needed = recipes
+            .iter()
+            .map(|recipe| size(recipe, &payload))
+            .fold(0, u64::saturating_add);
         if needed > part.content_size {
             let promised = part.content_size;
             return Err(wrong(format!(
@@ -143,10 +146,11 @@ impl Transaction<'_> {
     }
 }
 
-/// The size of what a recipe makes, in bytes.
-fn size(recipe: &Recipe<'_>) -> u64 {
+/// The size of the content of what a recipe makes, in bytes. A link has none.
+fn size(recipe: &Recipe<'_>, payload: &Payload<'_>) -> u64 {
     match &recipe.made {
         Made::Metadata(range) => range.end - range.start,
+        Made::Whole { mode, .. } if payload.mode(*mode).is_some_and(is_symlink) => 0,
         Made::Whole { content, .. } => content.end - content.start,
         Made::Pieces { size, .. } => *size,
     }

@@ -7,8 +7,9 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use oxtree_format::delta::{Signed, Superblock};
+use oxtree_format::delta::{Signed, Superblock, part};
 
+use super::payload::Head;
 use super::stored::SUPERBLOCK;
 use crate::{Error, Repo, Result, Stats, Transaction, fs, traverse};
 
@@ -17,6 +18,21 @@ const MAX_SUPERBLOCK: u64 = 1 << 30;
 
 /// Parts that are unpacked at the same time: each needs its dictionary.
 const UNPACKERS: usize = 2;
+
+/// What is in a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartContent {
+    /// How many owners and modes.
+    pub modes: usize,
+    /// How many sets of extended attributes.
+    pub xattrs: usize,
+    /// The length of the blob in bytes.
+    pub blob: u64,
+    /// The length of the operations in bytes.
+    pub operations_len: usize,
+    /// How many operations of each kind, in the order of [`part::count`].
+    pub operations: [u64; 7],
+}
 
 /// The files of a delta. The superblock is in memory, parts of their own are not.
 #[derive(Debug)]
@@ -94,6 +110,28 @@ impl DeltaFiles {
             Some(bytes) => Ok(Box::new(bytes)),
             None => Ok(Box::new(self.open_part(index)?)),
         }
+    }
+
+    /// What is in a part, counted from 0. It is read twice, and its checksum is not looked at.
+    pub fn describe_part(&self, superblock: &Superblock<'_>, index: usize) -> Result<PartContent> {
+        let wrong = |reason: String| Error::Format {
+            path: self.folder.join(index.to_string()),
+            reason,
+        };
+        let part = superblock.part(index);
+        let part = part.ok_or_else(|| wrong("no such part".to_owned()))?;
+        let (mut first, mut second) =
+            (self.part(superblock, index)?, self.part(superblock, index)?);
+        let head = Head::read(&mut first, &mut second);
+        let head = head.map_err(|error| wrong(error.to_string()))?;
+        let operations = part::count(&head.operations, part.objects);
+        Ok(PartContent {
+            modes: head.modes.len(),
+            xattrs: head.xattrs.len(),
+            blob: head.blob,
+            operations_len: head.operations.len(),
+            operations: operations.map_err(|error| wrong(error.to_string()))?,
+        })
     }
 
     /// Makes the commit that the delta leads to, whole. The commit it is made of has to be there.

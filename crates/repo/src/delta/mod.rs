@@ -42,7 +42,8 @@
 mod apply;
 mod content;
 mod files;
+pub mod generate;
 mod payload;
 mod stored;
 
-pub use files::DeltaFiles;
+pub use files::{DeltaFiles, PartContent};

@@ -66,20 +66,7 @@ impl<'t> Payload<'t> {
             hasher: Hasher::new(),
             len: 0,
         };
-        let mut letter = [0];
-        packed.read_exact(&mut letter)?;
-        let most = largest(part);
-        let len = match letter[0] {
-            PLAIN => self.copy(&mut packed, most)?,
-            XZ => {
-                let buffered = BufReader::with_capacity(PIECE, &mut packed);
-                self.copy(
-                    &mut XzReader::new_mem_limit(buffered, false, XZ_MEMORY),
-                    most,
-                )?
-            }
-            letter => return Err(invalid(format!("Invalid compression type '{letter}'"))),
-        };
+        let len = self.copy(&mut unpacked(&mut packed)?, largest(part))?;
         io::copy(&mut packed, &mut io::sink())?;
         if packed.len != part.size {
             return Err(invalid(format!(
@@ -140,6 +127,12 @@ impl<'t> Payload<'t> {
         Ok(())
     }
 
+    /// The type and permissions at this place of the list.
+    pub(super) fn mode(&self, place: u64) -> Option<u32> {
+        let mode = self.modes.get(usize::try_from(place).ok()?)?;
+        Some(mode.mode)
+    }
+
     /// The header of a file, still without a link's target.
     pub(super) fn header(&self, mode: u64, xattrs: u64) -> io::Result<FileHeader> {
         let index = |number| usize::try_from(number).unwrap_or(usize::MAX);
@@ -180,6 +173,71 @@ impl<'t> Payload<'t> {
 impl Drop for Payload<'_> {
     fn drop(&mut self) {
         self.transaction.release(self.reserved);
+    }
+}
+
+/// What is in a part's file, unpacked.
+fn unpacked<'p>(packed: &'p mut dyn Read) -> io::Result<Box<dyn Read + 'p>> {
+    let mut letter = [0];
+    packed.read_exact(&mut letter)?;
+    match letter[0] {
+        PLAIN => Ok(Box::new(packed)),
+        XZ => {
+            let packed = BufReader::with_capacity(PIECE, packed);
+            Ok(Box::new(XzReader::new_mem_limit(packed, false, XZ_MEMORY)))
+        }
+        letter => Err(invalid(format!("Invalid compression type '{letter}'"))),
+    }
+}
+
+/// The members of a payload but the blob, and how long that is.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) modes: Vec<FileMode>,
+    pub(super) xattrs: Vec<Xattrs>,
+    pub(super) blob: u64,
+    pub(super) operations: Vec<u8>,
+}
+
+impl Head {
+    /// Reads a part without keeping it: twice, as where its members are stands at the end.
+    pub(super) fn read(first: &mut dyn Read, second: &mut dyn Read) -> io::Result<Self> {
+        let (mut len, mut tail) = (0, Vec::new());
+        let mut from = unpacked(first)?;
+        let mut buffer = vec![0; PIECE];
+        loop {
+            let count = from.read(&mut buffer)?;
+            if count == 0 {
+                break;
+            }
+            len += count as u64;
+            tail.extend_from_slice(&buffer[count.saturating_sub(TAIL)..count]);
+            tail.drain(..tail.len().saturating_sub(TAIL));
+        }
+        let layout = Layout::parse(len, &tail).map_err(invalid)?;
+        let mut from = unpacked(second)?;
+        let mut member = |range: &std::ops::Range<u64>| {
+            let len = range.end - range.start;
+            if len > MAX_HEAD {
+                return Err(invalid("its lists are larger than any that make sense"));
+            }
+            let mut bytes = Vec::new();
+            (&mut from).take(len).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        let modes = part::modes(&member(&layout.modes)?).map_err(invalid)?;
+        let xattrs = part::xattrs(&member(&layout.xattrs)?).map_err(invalid)?;
+        let blob = layout.blob.end - layout.blob.start;
+        io::copy(&mut (&mut from).take(blob), &mut io::sink())?;
+        let mut operations = Vec::new();
+        let len = layout.operations.end - layout.operations.start;
+        from.take(len.min(MAX_HEAD)).read_to_end(&mut operations)?;
+        Ok(Self {
+            modes,
+            xattrs,
+            blob,
+            operations,
+        })
     }
 }
 
