@@ -4,6 +4,7 @@
 
 mod checkout;
 mod config;
+mod deltas;
 mod diff;
 mod export;
 mod fsck;
