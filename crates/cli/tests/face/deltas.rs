@@ -95,7 +95,9 @@ fn generate(side: &Side, real: bool, options: &[&str]) -> Output {
 fn each_applies_what_the_other_makes() {
     let (side, from, to) = update();
     let wanted = ls(&side, "repo", &to);
-    let cases: [(bool, &[&str], &[(&str, bool)]); 6] = [
+    // Who makes it (the real one or not), how, and who applies it into which mode.
+    type Case<'a> = (bool, &'a [&'a str], &'a [(&'a str, bool)]);
+    let cases: [Case<'_>; 6] = [
         (true, &[], &[("bare-user", false), ("archive", false)]),
         (
             true,
@@ -355,6 +357,32 @@ fn signatures_and_indexes() {
     dummy(false, &sign).expect_ok();
     apply(&["good"]).expect_ok();
     side.real(&["fsck", "--repo=dst"]).expect_ok();
+
+    // A repository on this machine is taken for one far away.
+    side.real(&["init", "--repo=third", "--mode=bare-user"])
+        .expect_ok();
+    let pull = [
+        "pull-local",
+        "--repo=third",
+        "--require-static-deltas",
+        "repo",
+        "main",
+    ];
+    let none = side.ours(&pull);
+    assert!(
+        none.stderr()
+            .contains("Static deltas required, but none found for"),
+        "{none:?}"
+    );
+    side.real(&["summary", "-u", "--repo=repo"]).expect_ok();
+    let pulled = side.ours(&pull).expect_ok().stdout();
+    assert!(
+        pulled.starts_with("1 delta parts, 2 loose fetched; "),
+        "{pulled}"
+    );
+    assert!(pulled.ends_with("; 0 bytes content written\n"), "{pulled}");
+    side.real(&["fsck", "--repo=third"]).expect_ok();
+    fs::remove_dir_all(side.path("repo/delta-indexes")).unwrap();
 
     // The index is the one that a summary comes with.
     dummy(false, &["reindex", "--to=main"]).expect_ok();

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use oxtree_format::delta::{Signed, Superblock, part};
 
@@ -73,6 +73,11 @@ impl DeltaFiles {
     /// The signatures around the superblock; [`None`] if it is not signed.
     pub fn signed(&self) -> Result<Option<Signed<'_>>> {
         Signed::parse(&self.bytes).map_err(|error| self.wrong(error))
+    }
+
+    /// The size of the superblock's file in bytes.
+    pub fn superblock_size(&self) -> u64 {
+        self.bytes.len() as u64
     }
 
     /// The superblock.
@@ -154,12 +159,15 @@ impl DeltaFiles {
         transaction.commit_complete(&[], &[to])
     }
 
-    fn apply_parts(
+    /// Makes the objects of all parts that make something new. Returns how many there were, and the size of their
+    /// files in bytes.
+    pub fn apply_parts(
         &self,
         superblock: &Superblock<'_>,
         transaction: &Transaction<'_>,
-    ) -> Result<()> {
+    ) -> Result<(u64, u64)> {
         let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let (count, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
         let work = || -> Result<()> {
             while !failed.load(Ordering::Relaxed) {
                 let index = next.fetch_add(1, Ordering::Relaxed);
@@ -169,6 +177,8 @@ impl DeltaFiles {
                 let done = transaction.has_delta_part(&part).and_then(|has| match has {
                     true => Ok(()),
                     false => {
+                        count.fetch_add(1, Ordering::Relaxed);
+                        bytes.fetch_add(part.size, Ordering::Relaxed);
                         let mut packed = self.part(superblock, index)?;
                         transaction.apply_delta_part(superblock, index, &mut packed)
                     }
@@ -186,6 +196,7 @@ impl DeltaFiles {
                     |_| Error::Invalid("a thread that applies a delta crashed".to_owned());
                 worker.join().map_err(crashed)?
             })
-        })
+        })?;
+        Ok((count.into_inner(), bytes.into_inner()))
     }
 }

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use oxtree_format::delta::{DeltaName, index};
-use oxtree_format::{Checksum, CommitId, Hasher};
+use oxtree_format::{Checksum, CommitId, Hasher, Summary};
 use rustix::fs::AtFlags;
 
 use super::DeltaFiles;
@@ -14,6 +14,9 @@ use crate::{Error, LockKind, Repo, Result, fs};
 
 const DELTAS: &str = "deltas";
 const INDEXES: &str = "delta-indexes";
+
+/// The largest index that is read, in bytes.
+const MAX_INDEX: u64 = 16 << 20;
 
 /// In the folder of a delta.
 pub(super) const SUPERBLOCK: &str = "superblock";
@@ -56,6 +59,30 @@ impl Repo {
             true => DeltaFiles::open(&self.path().join(name.folder())).map(Some),
             false => Ok(None),
         }
+    }
+
+    /// The static deltas that lead to a commit, as clients of this repository are told of them: by its index or, if
+    /// it has none, by the summary.
+    pub fn announced_deltas(&self, to: CommitId) -> Result<Vec<(DeltaName, Checksum)>> {
+        let path = index::path(to);
+        let wrong = |error: oxtree_format::Error, path: &str| Error::Format {
+            path: self.path().join(path),
+            reason: error.to_string(),
+        };
+        let index = fs::read_file(self.dir(), &*path, MAX_INDEX)
+            .map_err(Error::io("reading", self.path().join(&path)))?;
+        let deltas = match (index, self.read_summary()?) {
+            (Some(index), _) => index::parse(&index).map_err(|error| wrong(error, &path))?,
+            (None, Some(summary)) => Summary::parse(&summary)
+                .and_then(|summary| summary.static_deltas())
+                .map_err(|error| wrong(error, "summary"))?
+                .unwrap_or_default(),
+            (None, None) => Vec::new(),
+        };
+        Ok(deltas
+            .into_iter()
+            .filter(|(name, _)| name.to == to)
+            .collect())
     }
 
     /// Deletes a static delta; false if there is none of this name, whole or not.

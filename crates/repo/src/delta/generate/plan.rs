@@ -47,6 +47,9 @@ pub(super) enum What {
     },
 }
 
+/// A file with its path.
+type Named = (FileId, String);
+
 /// A file that is new.
 struct New {
     id: FileId,
@@ -140,7 +143,7 @@ impl Plan {
 
 /// The objects of the new commit that the old one has not, without the commit: metadata, and files
 /// with the places where they are.
-fn new_objects(repo: &Repo, name: &DeltaName) -> Result<(Vec<Item>, Vec<(FileId, String)>)> {
+fn new_objects(repo: &Repo, name: &DeltaName) -> Result<(Vec<Item>, Vec<Named>)> {
     let old: HashSet<ObjectId> = match name.from {
         Some(from) => traverse::all_objects(repo, from)?.into_iter().collect(),
         None => HashSet::new(),
@@ -167,7 +170,7 @@ fn new_objects(repo: &Repo, name: &DeltaName) -> Result<(Vec<Item>, Vec<(FileId,
 }
 
 /// Finds out about new files, and which old ones they may be like.
-fn look_at(repo: &Repo, name: &DeltaName, files: Vec<(FileId, String)>) -> Result<Vec<New>> {
+fn look_at(repo: &Repo, name: &DeltaName, files: Vec<Named>) -> Result<Vec<New>> {
     let wanted: HashSet<FileId> = files.iter().map(|(id, _)| *id).collect();
     let bases: HashMap<FileId, FileId> = match name.from {
         Some(from) => similar::bases(repo, &[(name.to, from)], &wanted)?,
