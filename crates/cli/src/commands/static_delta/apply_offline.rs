@@ -13,9 +13,9 @@ use crate::error::Usage;
 /// Options of `static-delta apply-offline`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-The commit that the delta is made of has to be there. No ref is written: `oxtree refs --create` or `oxtree reset` does
-that. A delta that is signed has to be signed by one of the keys, if there are any; with
-core.sign-verify-deltas in the repository's config, it has to be signed.
+The commit that the delta is made of has to be there. No ref is written: `oxtree refs --create` or
+`oxtree reset` does that. A delta that is signed has to be signed by one of the keys, if there are
+any; with core.sign-verify-deltas in the repository's config, it has to be signed.
 
 Examples:
   oxtree static-delta apply-offline update.delta

@@ -19,9 +19,10 @@ use crate::{signing, text};
 /// Options of `static-delta generate`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-All cores work on it, each with about 50 MB of memory; two files that are compared are held in memory, too, and
-large ones only one pair at a time (--max-bsdiff-size). Files that have changed are made of the old
-ones where that saves something: from copies of runs that are the same, or by a patch.
+Up to eight cores work on it, each with about 40 MB of memory; an old and a new file that are
+compared are held in memory, too, and large ones only one pair at a time (--max-bsdiff-size). Files
+that have changed are made of the old ones where that saves something: from copies of runs that are
+the same, or by a patch.
 
 Examples:
   oxtree static-delta generate os/stable

@@ -8,8 +8,8 @@ use crate::context::Context;
 /// Options of `static-delta indexes`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-The index of a commit lists the static deltas that lead to it, so that clients need not read about those to
-all other commits in the summary.
+The index of a commit lists the static deltas that lead to it, so that clients need not read about
+those to all other commits in the summary.
 
 Examples:
   oxtree static-delta indexes")]

@@ -23,9 +23,10 @@ use crate::error::Usage;
 /// The commands of `static-delta`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-A static delta has all that is new in a commit since another: a client that has the one gets the other in a few
-requests. A delta is named FROM-TO, or TO if it needs nothing. After new ones, `oxtree summary -u` tells
-clients of them. `oxtree static-delta COMMAND --help` has the options of a command.
+A static delta has all that is new in a commit since another: a client that has the one gets the
+other in a few requests. A delta is named FROM-TO, or TO if it needs nothing. After new ones,
+`oxtree summary -u` tells clients of them. `oxtree static-delta COMMAND --help` has the options of
+a command.
 
 Examples:
   oxtree static-delta generate os/stable

@@ -14,8 +14,9 @@ use crate::error::Usage;
 /// Options of `static-delta verify`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-Without KEY-ID, --keys-file and --keys-dir, the keys in trusted.TYPE and trusted.TYPE.d/ of /etc/ostree and
-/usr/share/ostree are trusted, unless they are in revoked.TYPE or revoked.TYPE.d/ there.
+Without KEY-ID, --keys-file and --keys-dir, the keys in trusted.TYPE and trusted.TYPE.d/ of
+/etc/ostree and /usr/share/ostree are trusted, unless they are in revoked.TYPE or revoked.TYPE.d/
+there.
 
 Examples:
   oxtree static-delta verify --keys-file=trusted.ed25519 FROM-TO")]

@@ -103,17 +103,15 @@ impl<'p> Encoder<'p> {
                     }
                     way => {
                         to.write_all(base.as_bytes()).map_err(self.io())?;
-                        match way {
-                            Way::Patch => to.operations.source(start),
-                            _ => to.operations.open(mode, xattrs, item.size),
-                        }
                         if way == Way::Patch {
+                            to.operations.source(start);
                             to.operations.open(mode, xattrs, item.size);
                             let begin = to.blob();
                             write_patch(&steps, &old, &new, to).map_err(self.io())?;
                             to.operations.patch(begin..to.blob());
                             report.patched += 1;
                         } else {
+                            to.operations.open(mode, xattrs, item.size);
                             let runs = runs(&steps);
                             copies(&runs, start, &mut &new[..], to).map_err(self.io())?;
                             report.copied += 1;

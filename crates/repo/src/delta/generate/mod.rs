@@ -29,7 +29,7 @@ use crate::fs::tmpfile::TmpFile;
 use crate::sign::{self, Signer};
 use crate::{Error, LockKind, Progress, Repo, Result};
 
-/// Packers that work at the same time at the most: each needs about 50 MB.
+/// Packers that work at the same time at the most: each needs about 40 MB.
 const PACKERS: usize = 8;
 
 /// How a static delta is to be made. Sizes are in bytes.
