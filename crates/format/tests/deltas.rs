@@ -3,11 +3,11 @@
 
 use std::fs;
 
-use oxtree_format::delta::part::{self, FileMode, Layout, Made, NewOperations, Piece, TAIL};
+use oxtree_format::delta::part::{self, FileMode, Layout, Made, Piece, TAIL};
 use oxtree_format::delta::patch::Step;
 use oxtree_format::delta::{
-    self, ByteOrder, DeltaName, Fallback, NewPart, NewSuperblock, Objects, Signed, Superblock,
-    index,
+    self, ByteOrder, DeltaName, Fallback, NewOperations, NewPart, NewSuperblock, Objects, Signed,
+    Superblock, index,
 };
 use oxtree_format::{Checksum, CommitId, NewDetached, ObjectId, ObjectKind, Xattrs};
 use oxtree_testkit::{Tool, temp_dir, trees};

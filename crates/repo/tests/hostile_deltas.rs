@@ -5,8 +5,8 @@
 use std::fs;
 use std::path::Path;
 
-use oxtree_format::delta::part::{FileMode, Layout, NewOperations, modes_to_vec, xattrs_to_vec};
-use oxtree_format::delta::{DeltaName, NewPart, NewSuperblock, Superblock};
+use oxtree_format::delta::part::{FileMode, Layout, modes_to_vec, xattrs_to_vec};
+use oxtree_format::delta::{DeltaName, NewOperations, NewPart, NewSuperblock, Superblock};
 use oxtree_format::{Checksum, CommitId, FileId, ObjectKind, Xattrs};
 use oxtree_repo::commit::{CommitBuilder, CommitModifier, tree_from_dir};
 use oxtree_repo::delta::DeltaFiles;

@@ -58,6 +58,7 @@
 
 pub mod index;
 mod name;
+mod operations;
 pub mod part;
 pub mod patch;
 mod signed;
@@ -65,6 +66,7 @@ mod superblock;
 mod write;
 
 pub use name::DeltaName;
+pub use operations::NewOperations;
 pub use signed::{Signed, sign};
 pub use superblock::{ByteOrder, Fallback, Objects, Part, Superblock};
 pub use write::{NewPart, NewSuperblock};

@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 
 use lzma_rust2::{CheckType, EncodeMode, LzmaOptions, MfType, XzOptions, XzWriter};
-use oxtree_format::delta::part::{Layout, NewOperations, XZ};
+use oxtree_format::delta::NewOperations;
+use oxtree_format::delta::part::{Layout, XZ};
 use oxtree_format::{Checksum, Hasher};
 
 /// How far back the packer looks, in bytes. libostree's 32 MiB need 370 MB of memory a packer.
