@@ -87,6 +87,7 @@ pub(crate) fn command(face: Face) -> clap::Command {
             Face::Ostree if command.has_subcommands() => {
                 let heading = match command.get_name() {
                     "remote" => "Builtin \"remote\" Commands",
+                    "static-delta" => "Builtin \"static-delta\" Commands",
                     _ => "Builtin Commands",
                 };
                 command
@@ -127,7 +128,7 @@ pub(crate) fn parse(face: Face, words: Vec<OsString>, output: &Output) -> Result
 }
 
 /// Commands that have commands of their own.
-const GROUPS: [&str; 1] = ["remote"];
+const GROUPS: [&str; 2] = ["remote", "static-delta"];
 
 /// Puts the command's name first: libostree takes a command's own options before its name, too.
 fn command_first(words: Vec<OsString>) -> Vec<OsString> {

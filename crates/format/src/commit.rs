@@ -47,7 +47,7 @@ pub struct Commit<'a> {
     pub root: DirId,
 }
 
-type CommitVariant<'a, D, R> = (
+pub(crate) type CommitVariant<'a, D, R> = (
     D,
     &'a [u8],
     R,
@@ -57,7 +57,7 @@ type CommitVariant<'a, D, R> = (
     &'a [u8],
     &'a [u8],
 );
-type Related<'a> = Seq<'a, (&'a str, &'a [u8])>;
+pub(crate) type Related<'a> = Seq<'a, (&'a str, &'a [u8])>;
 
 impl<'a> Commit<'a> {
     /// Parses and checks a commit object.

@@ -62,6 +62,9 @@ pub enum Error {
     /// Neither `TO` nor `FROM-TO`.
     #[error("invalid name of a static delta '{0}'")]
     DeltaName(String),
+    /// A static delta that makes no sense.
+    #[error("invalid static delta: {0}")]
+    Delta(&'static str),
     /// An entry of `ostree.sizes` that is not in order.
     #[error("invalid entry of ostree.sizes: {0}")]
     SizesEntry(&'static str),

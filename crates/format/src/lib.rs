@@ -8,7 +8,7 @@
 pub mod checksum;
 pub mod commit;
 pub mod composefs;
-pub mod delta_name;
+pub mod delta;
 pub mod detached;
 pub mod dirmeta;
 pub mod dirtree;
@@ -26,7 +26,7 @@ pub mod xattrs;
 pub use checksum::{Checksum, CommitId, DirMetaId, DirTreeId, FileId, Hasher};
 pub use commit::Commit;
 pub use composefs::Image;
-pub use delta_name::DeltaName;
+pub use delta::DeltaName;
 pub use detached::{Detached, NewDetached};
 pub use dirmeta::DirMeta;
 pub use dirtree::{DirId, DirTree};

@@ -26,6 +26,7 @@ mod rev_parse;
 mod rofiles_fuse;
 mod show;
 mod sign;
+mod static_delta;
 mod summary;
 
 use std::ffi::OsString;
@@ -91,6 +92,8 @@ pub(crate) enum Command {
     Sign(sign::Args),
     /// Write or print the summary, which clients read first
     Summary(summary::Args),
+    /// Make, apply and look at static deltas: files that make one commit of another
+    StaticDelta(Box<static_delta::Args>),
     /// A program on PATH
     #[command(external_subcommand)]
     External(Vec<OsString>),
@@ -126,6 +129,7 @@ impl Command {
             Self::GpgSign(args) => gpg_sign::run(&args, context),
             Self::Sign(args) => sign::run(&args, context),
             Self::Summary(args) => summary::run(&args, context),
+            Self::StaticDelta(args) => static_delta::run(&args, context),
             Self::External(words) => external::run(&words, context),
         }
     }

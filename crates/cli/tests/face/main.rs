@@ -5,6 +5,7 @@
 mod checkout;
 mod composefs;
 mod config;
+mod deltas;
 mod diff;
 mod export;
 mod fsck;

@@ -338,6 +338,13 @@ impl<'r> Transaction<'r> {
         }
     }
 
+    /// Gives back what was reserved for a file that is gone.
+    pub(crate) fn release(&self, bytes: u64) {
+        if let Some(space) = &self.space {
+            space.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
     /// The directory below which objects are written, in the layout of `objects/`.
     pub(crate) fn staging_dir(&self) -> BorrowedFd<'_> {
         match &self.staging {

@@ -6,6 +6,7 @@
 //! moment, and nothing is left of it if it is cut off; where they have to be packed or unpacked, they
 //! are staged in a quarantine, which the next pull or push takes up again.
 
+pub mod deltas;
 mod history;
 
 use std::collections::HashSet;
@@ -34,6 +35,8 @@ pub struct Options {
     pub depth: Option<u64>,
     /// Only the commits themselves; they are noted to be partial.
     pub commit_metadata_only: bool,
+    /// Each commit that is not here has to come by a static delta. What that leaves out comes as ever.
+    pub require_deltas: bool,
     /// How objects are taken over.
     pub import: ImportOptions,
     /// Commits have to be bound to the refs (and to the source's collection) that they come with.
@@ -51,6 +54,7 @@ impl Default for Options {
             remote: None,
             depth: Some(0),
             commit_metadata_only: false,
+            require_deltas: false,
             import: ImportOptions::default(),
             verify_bindings: true,
             commit_verifier: None,
@@ -66,8 +70,10 @@ pub struct Report {
     pub metadata: u64,
     /// Files that were not there.
     pub content: u64,
-    /// Bytes of content that were written: not of hard links.
+    /// Bytes of content that were written: not of hard links, nor by static deltas.
     pub bytes: u64,
+    /// What came by static deltas.
+    pub deltas: deltas::Report,
 }
 
 /// What is to be pulled: a commit, and the ref that it comes with.
@@ -95,17 +101,32 @@ pub fn pull_local(
         true => Transaction::begin(repo)?,
         false => Transaction::quarantine(repo)?,
     };
-    let pulled = Pull {
+    let by_deltas = match options.require_deltas {
+        true => deltas::apply(
+            source,
+            &transaction,
+            wanted.iter().map(|wanted| wanted.commit),
+        ),
+        false => Ok(deltas::Report::default()),
+    };
+    let pull = Pull {
         repo,
         source,
         options,
         transaction: &transaction,
         progress,
         counts: Counts::default(),
-    }
-    .fill(&wanted);
+    };
+    // What has come is found there already; what is left out of a delta is not.
+    let pulled = by_deltas.and_then(|deltas| Ok((deltas, pull.fill(&wanted)?)));
     match pulled {
-        Ok((report, steps)) => {
+        Ok((deltas, (report, steps))) => {
+            let bytes = report.bytes - deltas.content;
+            let report = Report {
+                bytes,
+                deltas,
+                ..report
+            };
             publish(transaction, &steps, options, &wanted)?;
             Ok(report)
         }
@@ -268,6 +289,7 @@ impl Pull<'_> {
             metadata: load(&self.counts.metadata),
             content: load(&self.counts.content),
             bytes: self.transaction.stats().content_bytes,
+            deltas: deltas::Report::default(),
         };
         Ok((report, steps))
     }
