@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use oxtree_format::detached::Detached;
 use oxtree_format::{Commit, CommitId, DirMetaId, FileId, MAX_METADATA_SIZE, ObjectId, ObjectKind};
 use oxtree_repo::Progress;
 use oxtree_repo::object::verify::check_checksum;
@@ -394,8 +395,15 @@ where
         if new.bytes.is_some() {
             self.source.store_metadata(&object, &bytes)?;
         }
-        if let Some(theirs) = new.detached.filter(|theirs| known.as_ref() != Some(theirs)) {
-            transaction.write_detached_metadata(id, &theirs)?;
+        match new.detached.filter(|theirs| known.as_ref() != Some(theirs)) {
+            Some(theirs) if Detached::parse(&theirs).is_ok() => {
+                transaction.write_detached_metadata(id, &theirs)?;
+            }
+            // Nobody has asked for signatures, and it has none.
+            Some(_) => {
+                tracing::warn!("the detached metadata of commit {id} cannot be read: left out")
+            }
+            None => {}
         }
         let seen = self.seen.get(&id).copied();
         if seen.is_some_and(|before| reaches(before, want.depth)) {
