@@ -6,20 +6,22 @@
 //! moment, and nothing is left of it if it is cut off; where they have to be packed or unpacked, they
 //! are staged in a quarantine, which the next pull or push takes up again.
 
+mod both;
 mod history;
 mod part;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use oxtree_format::refs::{RefName, RemoteName};
+use oxtree_format::refs::{CollectionId, RefName, RemoteName};
 use oxtree_format::{Checksum, Commit, CommitId, ObjectId, ObjectKind, Summary};
 use oxtree_repo::object::import::{Buffer, ImportOptions, Importer, links_files};
 use oxtree_repo::object::verify::check_checksum;
 use oxtree_repo::sign::Verifier;
-use oxtree_repo::traverse::{self, Objects};
+use oxtree_repo::traverse;
 use oxtree_repo::{CommitState, Mode, Progress, Repo, Transaction};
 use rayon::prelude::*;
 
+use self::both::Both;
 use self::history::History;
 use crate::pull::invalid;
 use crate::pull::local::summary;
@@ -124,6 +126,42 @@ pub fn pull_local(
         commit_metadata_only: options.commit_metadata_only,
         part: Part::All,
         import: options.import,
+    };
+    copy(repo, source, &copied, progress)
+}
+
+/// Copies refs of a collection with their commits into `repo`, a mirror of it.
+pub fn copy_collection(
+    repo: &Repo,
+    source: &Repo,
+    collection: &CollectionId,
+    refs: &[(RefName, CommitId)],
+    progress: &dyn Progress,
+) -> Result<Report> {
+    let wanted: Vec<Wanted> = refs
+        .iter()
+        .map(|(name, commit)| Wanted {
+            name: Some(name.clone()),
+            commit: *commit,
+        })
+        .collect();
+    let into = Destination::of_mirror(repo, collection);
+    let copied = Copy {
+        wanted: &wanted,
+        into: &into,
+        policy: Policy {
+            repo,
+            into: &into,
+            verify_bindings: true,
+            collection: Some(collection.as_str()),
+            not_older: None,
+            verifier: None,
+            show_time: |seconds| seconds.to_string(),
+        },
+        depth: Some(0),
+        commit_metadata_only: false,
+        part: Part::All,
+        import: ImportOptions::default(),
     };
     copy(repo, source, &copied, progress)
 }
@@ -366,42 +404,5 @@ impl Pull<'_> {
             return Ok(());
         }
         Ok(self.transaction.write_detached_metadata(commit, &theirs)?)
-    }
-}
-
-/// Metadata of the source, or where that lacks something of the repository.
-struct Both<'a> {
-    source: &'a Repo,
-    repo: &'a Repo,
-    /// What is damaged at the source is to be named itself, not what seems to be missing from it.
-    verify: bool,
-}
-
-impl Both<'_> {
-    /// Whether these are the bytes of the object, unless the source is believed.
-    fn verify(&self, object: &ObjectId, bytes: &[u8]) -> oxtree_repo::Result<()> {
-        match self.verify {
-            true => check_checksum(object, bytes),
-            false => Ok(()),
-        }
-    }
-}
-
-impl Objects for Both<'_> {
-    fn load(&self, object: &ObjectId) -> oxtree_repo::Result<Vec<u8>> {
-        let bytes = match self.source.load_metadata(object) {
-            Err(error) if error.is_missing_object() => return self.repo.load_metadata(object),
-            bytes => bytes?,
-        };
-        self.verify(object, &bytes)?;
-        Ok(bytes)
-    }
-
-    fn has(&self, object: &ObjectId) -> oxtree_repo::Result<bool> {
-        Ok(self.source.has_object(object)? || self.repo.has_object(object)?)
-    }
-
-    fn is_partial(&self, commit: CommitId) -> oxtree_repo::Result<bool> {
-        self.repo.is_partial(commit)
     }
 }
