@@ -82,7 +82,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
 
 /// The pairs of a collection and a ref that the words are.
 pub(super) fn pairs(words: &[String]) -> Result<Vec<CollectionRef>> {
-    if words.is_empty() || words.len() % 2 != 0 {
+    if words.is_empty() || !words.len().is_multiple_of(2) {
         let message = "At least one COLLECTION-ID REF pair must be specified";
         return Err(Usage(message.to_owned()).into());
     }

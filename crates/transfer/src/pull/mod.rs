@@ -246,17 +246,16 @@ pub fn refs_of<'s>(
     let Some(collection) = collection.map(CollectionId::as_str) else {
         return Ok(Some(summary.refs));
     };
-    if summary
-        .collection_id()
-        .is_none_or(|main| main == collection)
-    {
+    if summary.collection_id() == Some(collection) {
         return Ok(Some(summary.refs));
     }
     let others = summary
         .collections()
         .map_err(|error| invalid(format!("Parsing the summary: {error}")))?;
     let found = others.into_iter().find(|(id, _)| *id == collection);
-    Ok(found.map(|(_, refs)| refs))
+    let found = found.map(|(_, refs)| refs);
+    // A summary that says nothing of collections: what commits are bound to decides.
+    Ok(found.or_else(|| summary.collection_id().is_none().then_some(summary.refs)))
 }
 
 /// The commits that are wanted, as a summary has them.

@@ -57,7 +57,7 @@ impl<'scope: 'threads, 'threads> Run<'_, 'scope, 'threads, '_> {
             }
             // Nobody has asked for signatures, and it has none.
             Some(_) => {
-                tracing::warn!("the detached metadata of commit {id} cannot be read: left out")
+                tracing::warn!("the detached metadata of commit {id} cannot be read: left out");
             }
             None => {}
         }

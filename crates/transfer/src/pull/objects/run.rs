@@ -20,16 +20,16 @@ use crate::pull::wanted::{Step, Wanted};
 use crate::{Error, Result};
 
 /// Files up to this size, in bytes, are held in memory until they are written.
-const SMALL: usize = 256 << 10;
+const SMALL: usize = 128 << 10;
 
 /// Metadata of more than this is held one at a time.
 const LARGE_METADATA: usize = 1 << 20;
 
 /// So many large files are written at once.
-const STREAMS: usize = 4;
+const STREAMS: usize = 2;
 
 /// Pieces of a large file that wait to be written.
-const PIECES: usize = 8;
+const PIECES: usize = 4;
 
 /// What has happened.
 enum Event {
