@@ -32,6 +32,9 @@ Environment:
   OSTREE_GPG_HOME    A directory of GPG keyrings (*.gpg) that are trusted, instead of
                      /usr/share/ostree/trusted.gpg.d
   SOURCE_DATE_EPOCH  The time of new commits, in seconds since 1970
+  OSTREE_SKIP_CACHE  Where it is set, `pull` keeps no summaries
+  OSTREE_DEBUG_HTTP  Where it is set, requests are logged, as with --verbose
+  http_proxy         A proxy for http; so are https_proxy and all_proxy, but for hosts in no_proxy
 
 Linked as `ostree`, it prints and exits as libostree's command does; linked as `ostree-push` and
 `ostree-receive`, it is `oxtree push` and `oxtree receive`."

@@ -70,6 +70,7 @@ pub mod selinux;
 pub mod sign;
 pub mod similar;
 mod summary;
+pub mod summary_cache;
 pub mod transaction;
 pub mod traverse;
 pub mod tree;

@@ -5,11 +5,14 @@
 use std::collections::BTreeSet;
 
 use oxtree_format::keyfile::{self, KeyFile};
-use oxtree_format::refs::RemoteName;
+use oxtree_format::refs::{CollectionId, RemoteName};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
-use crate::{Error, Repo, Result};
+use crate::{Error, Repo, Result, fs};
+
+/// The largest file of cookies that is read, in bytes.
+const MAX_COOKIES: u64 = 1 << 20;
 
 /// What is to be written down of a remote, in this order. Of a key that is there twice the last value
 /// counts.
@@ -71,6 +74,42 @@ impl Repo {
         let file = self.config_of_remote(name)?;
         file.boolean(&section(name), key)
             .map_err(Error::invalid::<keyfile::Error>)
+    }
+
+    /// Texts that are set for a remote; none if nothing is set.
+    pub fn remote_list(&self, name: &RemoteName, key: &str) -> Result<Vec<String>> {
+        let file = self.config_of_remote(name)?;
+        let list = file.string_list(&section(name), key);
+        Ok(list
+            .map_err(Error::invalid::<keyfile::Error>)?
+            .unwrap_or_default())
+    }
+
+    /// The remotes whose refs are in a collection.
+    pub fn remotes_of_collection(&self, collection: &CollectionId) -> Result<Vec<RemoteName>> {
+        let mut found = Vec::new();
+        for name in self.remotes() {
+            if self.remote_setting(&name, "collection-id")?.as_deref() == Some(collection.as_str())
+            {
+                found.push(name);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The cookies that are sent to a remote, as they stand in the file; [`None`] if there are none.
+    pub fn remote_cookies(&self, name: &RemoteName) -> Result<Option<Vec<u8>>> {
+        let file = cookies_name(name);
+        fs::read_file(self.dir(), &*file, MAX_COOKIES)
+            .map_err(Error::io("reading", self.path().join(&file)))
+    }
+
+    /// Writes the cookies that are sent to a remote.
+    pub fn write_remote_cookies(&self, name: &RemoteName, cookies: &[u8]) -> Result<()> {
+        self.check_writable()?;
+        let file = cookies_name(name);
+        self.write_file(&file, cookies)
+            .map_err(Error::io("writing", self.path().join(&file)))
     }
 
     /// Where a remote is.
@@ -135,6 +174,10 @@ impl Repo {
             Err(error) => Err(Error::io("deleting", self.path().join(keys))(error)),
         }
     }
+}
+
+fn cookies_name(name: &RemoteName) -> String {
+    format!("{name}.cookies.txt")
 }
 
 fn no_such(name: &RemoteName) -> Error {

@@ -109,22 +109,35 @@ impl Repo {
         sign::add_signatures(signers, &bytes, &mut signatures).map_err(Error::Signature)?;
         self.write_file(SUMMARY, &bytes)
             .map_err(Error::io("writing", self.path().join(SUMMARY)))?;
-        self.replace_summary_signatures(&signatures)?;
+        let signatures = (!signatures.is_empty()).then(|| signatures.to_bytes());
+        self.replace_summary_signatures(signatures.as_deref())?;
+        drop((turn, lock));
+        Ok(())
+    }
+
+    /// Puts in place a summary as another repository has it, with its signatures, if any: this one is a
+    /// mirror of that.
+    pub fn write_mirrored_summary(&self, summary: &[u8], signatures: Option<&[u8]>) -> Result<()> {
+        let lock = self.lock(LockKind::Shared)?;
+        let turn = self.take_lock(SUMMARY_LOCK, LockKind::Exclusive)?;
+        self.write_file(SUMMARY, summary)
+            .map_err(Error::io("writing", self.path().join(SUMMARY)))?;
+        self.replace_summary_signatures(signatures)?;
         drop((turn, lock));
         Ok(())
     }
 
     /// Puts the signatures of a summary that was just written beside it, with its time of change,
     /// as libostree does: caches on the way see by it that the two belong together.
-    fn replace_summary_signatures(&self, signatures: &NewDetached) -> Result<()> {
+    fn replace_summary_signatures(&self, signatures: Option<&[u8]>) -> Result<()> {
         let path = || self.path().join(SIGNATURES);
-        if signatures.is_empty() {
+        let Some(signatures) = signatures else {
             return match rustix::fs::unlinkat(self.dir(), SIGNATURES, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => Ok(()),
                 Err(error) => Err(Error::io("deleting", path())(error)),
             };
-        }
-        self.write_file(SIGNATURES, &signatures.to_bytes())
+        };
+        self.write_file(SIGNATURES, signatures)
             .map_err(Error::io("writing", path()))?;
         let io = || Error::io("setting the time of", path());
         let time = |stat: &rustix::fs::Stat| rustix::fs::Timespec {

@@ -337,14 +337,14 @@ impl<'o, O: Objects> Walk<'o, O> {
             Ok(tree) => tree,
             Err(error) => return visit.unreadable(&found, Error::corrupt(dir.tree, error)),
         };
-        let same = Same::of(self.objects, bases);
-        for (name, file) in tree.files().filter(|(_, file)| !same.files.contains(file)) {
+        let news = News::of(self.objects, &tree, bases);
+        for (name, file) in news.files {
             self.tell(file.object(), place, name, visit)?;
         }
         let first = stack.len();
-        stack.extend(tree.dirs().map(|(name, dir)| Pending {
+        stack.extend(news.dirs.into_iter().map(|(name, dir, bases)| Pending {
             dir,
-            bases: same.dirs.get(name).cloned().unwrap_or_default(),
+            bases,
             place: Place(Some(Arc::new(Node {
                 above: place.clone(),
                 name: name.to_owned(),
@@ -354,6 +354,30 @@ impl<'o, O: Objects> Walk<'o, O> {
         // The last one is visited first.
         stack[first..].reverse();
         Ok(())
+    }
+}
+
+/// What a folder has that the folders at its place in other commits, its bases, have not.
+#[derive(Debug)]
+pub struct News<'t> {
+    /// Files with their names.
+    pub files: Vec<(&'t str, FileId)>,
+    /// All folders in it with their names, and what is at their place in the bases.
+    pub dirs: Vec<(&'t str, DirId, Vec<DirId>)>,
+}
+
+impl<'t> News<'t> {
+    /// Compares. Bases that cannot be read have nothing.
+    pub fn of(objects: &impl Objects, tree: &DirTree<'t>, bases: &[DirId]) -> Self {
+        let mut same = Same::of(objects, bases);
+        let files = tree.files().filter(|(_, file)| !same.files.contains(file));
+        Self {
+            files: files.collect(),
+            dirs: tree
+                .dirs()
+                .map(|(name, dir)| (name, dir, same.dirs.remove(name).unwrap_or_default()))
+                .collect(),
+        }
     }
 }
 

@@ -296,7 +296,10 @@ impl Verifier for RemoteVerifier {
         data: &[u8],
         detached: Option<&[u8]>,
     ) -> Result<(), SignError> {
-        let detached = Detached::parse(detached.unwrap_or_default()).map_err(Error::Detached)?;
+        // What cannot be read is no signature, as with libostree.
+        let detached = Detached::parse(detached.unwrap_or_default())
+            .or_else(|_| Detached::parse(&[]))
+            .map_err(Error::Detached)?;
         if let Some(keyring) = &self.keyring {
             self.verify_gpg(keyring, subject, data, &detached)
                 .map_err(|error| match subject {

@@ -80,6 +80,16 @@ pub enum Error {
     /// The login failed, or nothing there answers.
     #[error("{0}")]
     Ssh(String),
+    /// A file could not be fetched from a web server.
+    #[error("While fetching {url}: {reason}")]
+    Fetch {
+        /// Where it is.
+        url: String,
+        /// Why not.
+        reason: String,
+        /// What kind of a reason that is.
+        fault: crate::pull::fetch::FetchFault,
+    },
     /// What the user wants to push is not there.
     #[error("{0}")]
     NothingToPush(String),
@@ -97,6 +107,12 @@ impl Error {
     /// True if the far side was waited for in vain.
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::Connection(error) if error.kind() == io::ErrorKind::TimedOut)
+    }
+
+    /// True if a web server does not have a file.
+    pub fn is_missing_file(&self) -> bool {
+        let missing = crate::pull::fetch::FetchFault::Missing;
+        matches!(self, Self::Fetch { fault, .. } if *fault == missing)
     }
 
     /// True if the far side has no command by the name that was tried.

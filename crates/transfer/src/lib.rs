@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Commits between two repositories.
 //!
-//! [`pull_local`] copies from one repository on this machine to another.
+//! [`pull`] brings what a remote has, [`pull_local`] copies from one repository on this machine to
+//! another.
 //!
 //! A push is a conversation of two programs over any two streams of bytes: [`push::push`] on one
 //! side, [`receive::receive`] on the other, in the words of [`protocol`]. [`ssh`] puts it on the
@@ -13,6 +14,7 @@ pub mod limits;
 pub mod local;
 mod patience;
 pub mod protocol;
+pub mod pull;
 pub mod pull_local;
 pub mod push;
 pub mod receive;

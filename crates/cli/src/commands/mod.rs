@@ -6,9 +6,11 @@ mod checkout;
 mod checksum;
 mod commit;
 mod config;
+mod create_usb;
 mod diff;
 mod export;
 mod external;
+mod find_remotes;
 mod fsck;
 mod generate;
 mod gpg_sign;
@@ -16,6 +18,7 @@ mod init;
 mod log;
 mod ls;
 mod prune;
+mod pull;
 mod pull_local;
 pub(crate) mod push;
 mod receive;
@@ -46,8 +49,14 @@ pub(crate) enum Command {
     Checkout(Box<checkout::Args>),
     /// Publish commits to another repository, over ssh or on this machine
     Push(Box<push::Args>),
+    /// Bring commits from a remote
+    Pull(Box<pull::Args>),
     /// Copy commits from another repository on this machine
     PullLocal(Box<pull_local::Args>),
+    /// Find out which remotes have refs of collections
+    FindRemotes(find_remotes::Args),
+    /// Copy refs of collections to a medium, from where others can pull them
+    CreateUsb(create_usb::Args),
     /// The far side of a push
     Receive(receive::Args),
     /// Read and change the repository's settings
@@ -107,7 +116,10 @@ impl Command {
             Self::Commit(args) => commit::run(&args, context),
             Self::Checkout(args) => checkout::run(&args, context),
             Self::Push(args) => push::run(*args, context),
+            Self::Pull(args) => pull::run(&args, context),
             Self::PullLocal(args) => pull_local::run(&args, context),
+            Self::FindRemotes(args) => find_remotes::run(&args, context),
+            Self::CreateUsb(args) => create_usb::run(&args, context),
             Self::Receive(args) => receive::run(&args, context),
             Self::Config(args) => config::run(&args, context),
             Self::Remote(args) => remote::run(&args, context),

@@ -137,7 +137,7 @@ const GPG: Wanted = Wanted {
 };
 
 /// Parents to follow; [`None`] for all.
-fn depth(text: &str) -> Result<Option<u64>> {
+pub(super) fn depth(text: &str) -> Result<Option<u64>> {
     let wrong = || Usage(format!("Cannot parse integer value ‘{text}’ for --depth"));
     match text.parse::<i64>().map_err(|_| wrong())? {
         -1 => Ok(None),

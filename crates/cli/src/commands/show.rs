@@ -13,7 +13,7 @@ use oxtree_format::{
     Checksum, Commit, CommitId, FileId, MAX_METADATA_SIZE, ObjectId, ObjectKind, sizes,
 };
 use oxtree_repo::{Error, Repo};
-use oxtree_sign::gpg;
+use oxtree_sign::gpg::{self, Keyring};
 
 use crate::context::Context;
 use crate::signing;
@@ -240,13 +240,6 @@ fn print_object(repo: &Repo, args: &Args) -> Result<(String, Option<CommitId>)> 
 /// What there is to say about a commit's GPG signatures.
 fn signatures(repo: &Repo, commit: CommitId, args: &Args, context: &Context<'_>) -> Result<String> {
     let detached = repo.load_detached_metadata(commit)?.unwrap_or_default();
-    // Whoever wants to know what is wrong with it asks `fsck`.
-    let signatures = Detached::parse(&detached)
-        .and_then(|detached| detached.signatures(detached_keys::GPG))
-        .unwrap_or_default();
-    if signatures.is_empty() {
-        return Ok(String::new());
-    }
     let trust = signing::trust(context);
     let keyring = match &args.gpg_verify_remote {
         Some(remote) => trust.remote_keyring(repo, &remote.parse()?)?,
@@ -259,10 +252,30 @@ fn signatures(repo: &Repo, commit: CommitId, args: &Args, context: &Context<'_>)
         }
     };
     let data = repo.load_commit(commit)?;
-    let reports = gpg::verify(keyring.certificates(), &data, &signatures, trust.now)?;
+    describe_signatures("Found", &keyring, &data, &detached, context)
+}
+
+/// What there is to say about the GPG signatures in detached metadata, or in a `summary.sig`. Their
+/// number comes after `found`.
+pub(super) fn describe_signatures(
+    found: &str,
+    keyring: &Keyring,
+    data: &[u8],
+    detached: &[u8],
+    context: &Context<'_>,
+) -> Result<String> {
+    // Whoever wants to know what is wrong with it asks `fsck`.
+    let signatures = Detached::parse(detached)
+        .and_then(|detached| detached.signatures(detached_keys::GPG))
+        .unwrap_or_default();
+    if signatures.is_empty() {
+        return Ok(String::new());
+    }
+    let trust = signing::trust(context);
+    let reports = gpg::verify(keyring.certificates(), data, &signatures, trust.now)?;
     let mut text = match reports.len() {
-        1 => "Found 1 signature:\n".to_owned(),
-        count => format!("Found {count} signatures:\n"),
+        1 => format!("{found} 1 signature:\n"),
+        count => format!("{found} {count} signatures:\n"),
     };
     for report in &reports {
         text.push('\n');

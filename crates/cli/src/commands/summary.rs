@@ -67,33 +67,54 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
         let signers: Vec<&dyn Signer> = signers.iter().map(|signer| &**signer).collect();
         return Ok(repo.update_signed_summary(&update, &signers)?);
     }
-    let look = args.view || args.raw || args.list_metadata_keys;
-    if !look && args.print_metadata_key.is_none() {
+    let look = Look {
+        raw: args.raw,
+        list_keys: args.list_metadata_keys,
+        key: args.print_metadata_key.as_deref(),
+    };
+    if !args.view && look == Look::default() {
         return Err(Usage("No option specified; use -u to update summary".to_owned()).into());
     }
     let bytes = read(&repo)?;
     let path = repo.path().join("summary");
-    let summary = Summary::parse(&bytes)
-        .map_err(|error| anyhow!("{error}"))
-        .with_context(|| format!("reading {}", path.display()))?;
-    if let Some(key) = &args.print_metadata_key {
-        let value = summary
-            .metadata
-            .lookup(key)
-            .ok_or_else(|| anyhow!("No such metadata key '{key}'"))?;
-        return context.out.line(&human::variant(value, true)?);
-    }
-    if args.list_metadata_keys {
-        for Entry(key, _) in summary.metadata.iter() {
-            context.out.line(key)?;
+    look.print(&bytes, context)
+        .with_context(|| format!("reading {}", path.display()))
+}
+
+/// What of a summary is printed, if not all of it in words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Look<'a> {
+    /// All of it as GVariant text.
+    pub(super) raw: bool,
+    /// The names of the metadata keys.
+    pub(super) list_keys: bool,
+    /// The value of a metadata key.
+    pub(super) key: Option<&'a str>,
+}
+
+impl Look<'_> {
+    /// Prints a summary.
+    pub(super) fn print(&self, bytes: &[u8], context: &Context<'_>) -> Result<()> {
+        let summary = Summary::parse(bytes).map_err(|error| anyhow!("{error}"))?;
+        if let Some(key) = self.key {
+            let value = summary
+                .metadata
+                .lookup(key)
+                .ok_or_else(|| anyhow!("No such metadata key '{key}'"))?;
+            return context.out.line(&human::variant(value, true)?);
         }
-        return Ok(());
+        if self.list_keys {
+            for Entry(key, _) in summary.metadata.iter() {
+                context.out.line(key)?;
+            }
+            return Ok(());
+        }
+        if self.raw {
+            let value = Variant::new("(a(s(taya{sv}))a{sv})", bytes)?;
+            return context.out.line(&human::variant(value, true)?);
+        }
+        context.out.text(&view(&summary)?)
     }
-    if args.raw {
-        let value = Variant::new("(a(s(taya{sv}))a{sv})", &bytes)?;
-        return context.out.line(&human::variant(value, true)?);
-    }
-    context.out.text(&view(&summary)?)
 }
 
 fn read(repo: &Repo) -> Result<Vec<u8>> {

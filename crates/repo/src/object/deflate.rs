@@ -14,6 +14,9 @@ use flate2::{Compress, Compression, FlushCompress, Status};
 
 use super::copy::Exactly;
 
+/// Up to so many bytes, content is too short for libdeflate.
+const SHORT: usize = 32;
+
 /// Bytes of content in one block of a stream.
 const BLOCK: usize = 512 << 10;
 
@@ -38,7 +41,11 @@ const END: [u8; 2] = [3, 0];
 
 /// Appends `content`, packed as zlib's `level` (1 to 9) would or better, to `out`.
 pub(crate) fn pack(content: &[u8], level: u32, out: &mut Vec<u8>) {
-    one_shot::pack(content, level, out);
+    // libdeflate stores what is so short, which takes more bytes than zlib's codes for it.
+    match content.len() <= SHORT {
+        true => zlib(content, level, FlushCompress::Finish, out),
+        false => one_shot::pack(content, level, out),
+    }
 }
 
 /// Packs all that `content` has, `level` being one of 1 to 9.

@@ -279,7 +279,8 @@ fn is_same_form(from: Mode, to: Mode) -> bool {
     from == to && to != Mode::BareSplitXattrs
 }
 
-fn check_mode(header: &FileHeader, id: FileId) -> Result<()> {
+/// Checks that a regular file has no mode bits but those of 0775.
+pub fn check_mode(header: &FileHeader, id: FileId) -> Result<()> {
     let bits = header.mode & !S_IFMT & !0o775;
     if header.is_symlink() || bits == 0 {
         return Ok(());

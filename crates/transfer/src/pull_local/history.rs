@@ -4,25 +4,11 @@
 use std::collections::HashMap;
 
 use oxtree_format::{Commit, CommitId};
-use oxtree_repo::traverse::Objects;
-use oxtree_repo::{CommitState, Repo};
+use oxtree_repo::Repo;
 
-use super::Both;
+use super::both::Both;
 use crate::Result;
-
-/// A commit that a pull looks at.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Step {
-    pub(super) commit: CommitId,
-    /// The commit itself is in the repository.
-    pub(super) is_there: bool,
-    /// It is noted that something of it is missing there.
-    pub(super) was_partial: bool,
-    /// All of it is there.
-    pub(super) is_complete: bool,
-    /// The commit before it, if that is there by the time that this one comes.
-    pub(super) base: Option<CommitId>,
-}
+use crate::pull::wanted::{Step, is_complete, reaches};
 
 /// The way back from commits to those before them.
 pub(super) struct History<'a> {
@@ -66,7 +52,7 @@ impl<'a> History<'a> {
             }
             self.seen.insert(id, left);
             if seen.is_none() {
-                steps.push(look_at(self.repo, id)?);
+                steps.push(Step::look_at(self.repo, id)?);
             }
             next = match (commit.parent, left) {
                 (Some(parent), None) => Some((parent, None)),
@@ -84,30 +70,4 @@ impl<'a> History<'a> {
         steps.reverse();
         Ok(steps)
     }
-}
-
-/// Whether a way of `before` steps goes at least as far as one of `now`.
-fn reaches(before: Option<u64>, now: Option<u64>) -> bool {
-    match (before, now) {
-        (None, _) => true,
-        (Some(_), None) => false,
-        (Some(before), Some(now)) => before >= now,
-    }
-}
-
-fn look_at(repo: &Repo, commit: CommitId) -> Result<Step> {
-    let is_there = repo.has_object(&commit.object())?;
-    let was_partial = repo.is_partial(commit)?;
-    Ok(Step {
-        commit,
-        is_there,
-        was_partial,
-        is_complete: is_there && !was_partial,
-        base: None,
-    })
-}
-
-/// Whether a commit is in the repository (or a parent of it) with all that it needs.
-pub(super) fn is_complete(repo: &Repo, commit: CommitId) -> Result<bool> {
-    Ok(repo.has_object(&commit.object())? && repo.commit_state(commit)? == CommitState::Normal)
 }

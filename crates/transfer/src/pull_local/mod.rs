@@ -6,22 +6,29 @@
 //! moment, and nothing is left of it if it is cut off; where they have to be packed or unpacked, they
 //! are staged in a quarantine, which the next pull or push takes up again.
 
+mod both;
 pub mod deltas;
 mod history;
+mod part;
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use oxtree_format::refs::{RefName, Refspec, RemoteName};
+use oxtree_format::refs::{CollectionId, RefName, RemoteName};
 use oxtree_format::{Checksum, Commit, CommitId, ObjectId, ObjectKind, Summary};
 use oxtree_repo::object::import::{Buffer, ImportOptions, Importer, links_files};
 use oxtree_repo::object::verify::check_checksum;
-use oxtree_repo::sign::{Subject, Verifier};
-use oxtree_repo::traverse::{self, Found, Objects, Walk};
-use oxtree_repo::{CommitState, Expected, Mode, Progress, RefUpdate, Repo, Transaction, bindings};
+use oxtree_repo::sign::Verifier;
+use oxtree_repo::traverse;
+use oxtree_repo::{CommitState, Mode, Progress, Repo, Transaction};
 use rayon::prelude::*;
 
-use self::history::{History, Step};
+use self::both::Both;
+use self::history::History;
+use crate::pull::invalid;
+use crate::pull::local::summary;
+use crate::pull::policy::Policy;
+use crate::pull::subpath::Part;
+use crate::pull::wanted::{Destination, Step, Wanted, is_complete, publish};
 use crate::{Error, Result};
 
 /// How to pull.
@@ -76,10 +83,17 @@ pub struct Report {
     pub deltas: deltas::Report,
 }
 
-/// What is to be pulled: a commit, and the ref that it comes with.
-struct Wanted {
-    name: Option<RefName>,
-    commit: CommitId,
+/// What is copied, and as what.
+pub(crate) struct Copy<'a> {
+    pub(crate) wanted: &'a [Wanted],
+    pub(crate) into: &'a Destination,
+    pub(crate) policy: Policy<'a>,
+    /// How many parents of each commit come along; [`None`] for all.
+    pub(crate) depth: Option<u64>,
+    pub(crate) commit_metadata_only: bool,
+    pub(crate) require_deltas: bool,
+    pub(crate) part: Part,
+    pub(crate) import: ImportOptions,
 }
 
 /// Pulls from `source` into `repo`.
@@ -95,30 +109,101 @@ pub fn pull_local(
     }
     let mut wanted = wanted(source, &options.revs)?;
     if let Some(verifier) = &options.summary_verifier {
-        look_up(&mut wanted, &verified_summary(source, verifier.as_ref())?)?;
+        let summary = summary(source, Some(verifier.as_ref()))?;
+        look_up(&mut wanted, &summary.bytes.unwrap_or_default())?;
     }
-    let transaction = match links_files(source, repo)? || options.commit_metadata_only {
+    let into = match &options.remote {
+        Some(remote) => Destination::Remote(remote.clone()),
+        None => Destination::Heads,
+    };
+    let collection = source.config().collection_id.as_ref();
+    let copied = Copy {
+        wanted: &wanted,
+        into: &into,
+        policy: Policy {
+            repo,
+            into: &into,
+            verify_bindings: options.verify_bindings,
+            collection: collection.map(AsRef::as_ref),
+            not_older: None,
+            verifier: options.commit_verifier.as_deref(),
+            show_time: |seconds| seconds.to_string(),
+        },
+        depth: options.depth,
+        commit_metadata_only: options.commit_metadata_only,
+        require_deltas: options.require_deltas,
+        part: Part::All,
+        import: options.import,
+    };
+    copy(repo, source, &copied, progress)
+}
+
+/// Copies refs of a collection with their commits into `repo`, a mirror of it.
+pub fn copy_collection(
+    repo: &Repo,
+    source: &Repo,
+    collection: &CollectionId,
+    refs: &[(RefName, CommitId)],
+    progress: &dyn Progress,
+) -> Result<Report> {
+    let wanted: Vec<Wanted> = refs
+        .iter()
+        .map(|(name, commit)| Wanted {
+            name: Some(name.clone()),
+            commit: *commit,
+        })
+        .collect();
+    let into = Destination::of_mirror(repo, collection);
+    let copied = Copy {
+        wanted: &wanted,
+        into: &into,
+        policy: Policy {
+            repo,
+            into: &into,
+            verify_bindings: true,
+            collection: Some(collection.as_str()),
+            not_older: None,
+            verifier: None,
+            show_time: |seconds| seconds.to_string(),
+        },
+        depth: Some(0),
+        commit_metadata_only: false,
+        require_deltas: false,
+        part: Part::All,
+        import: ImportOptions::default(),
+    };
+    copy(repo, source, &copied, progress)
+}
+
+/// Copies what is wanted from `source` into `repo`, and sets refs there.
+pub(crate) fn copy(
+    repo: &Repo,
+    source: &Repo,
+    copy: &Copy<'_>,
+    progress: &dyn Progress,
+) -> Result<Report> {
+    let transaction = match links_files(source, repo)? || copy.commit_metadata_only {
         true => Transaction::begin(repo)?,
         false => Transaction::quarantine(repo)?,
     };
-    let by_deltas = match options.require_deltas {
+    let by_deltas = match copy.require_deltas {
         true => deltas::apply(
             source,
             &transaction,
-            wanted.iter().map(|wanted| wanted.commit),
+            copy.wanted.iter().map(|wanted| wanted.commit),
         ),
         false => Ok(deltas::Report::default()),
     };
     let pull = Pull {
         repo,
         source,
-        options,
+        copy,
         transaction: &transaction,
         progress,
         counts: Counts::default(),
     };
     // What has come is found there already; what is left out of a delta is not.
-    let pulled = by_deltas.and_then(|deltas| Ok((deltas, pull.fill(&wanted)?)));
+    let pulled = by_deltas.and_then(|deltas| Ok((deltas, pull.fill()?)));
     match pulled {
         Ok((deltas, (report, steps))) => {
             let bytes = report.bytes - deltas.content;
@@ -127,7 +212,8 @@ pub fn pull_local(
                 deltas,
                 ..report
             };
-            publish(transaction, &steps, options, &wanted)?;
+            let whole = !copy.commit_metadata_only && copy.part == Part::All;
+            publish(transaction, &steps, copy.wanted, copy.into, whole)?;
             Ok(report)
         }
         Err(error) => {
@@ -135,10 +221,6 @@ pub fn pull_local(
             Err(error)
         }
     }
-}
-
-fn invalid(reason: impl Into<String>) -> Error {
-    oxtree_repo::Error::Invalid(reason.into()).into()
 }
 
 fn wanted(source: &Repo, revs: &[String]) -> Result<Vec<Wanted>> {
@@ -174,21 +256,6 @@ fn wanted(source: &Repo, revs: &[String]) -> Result<Vec<Wanted>> {
         .collect()
 }
 
-/// The source's summary, whose signatures are as they have to be.
-fn verified_summary(source: &Repo, verifier: &dyn Verifier) -> Result<Vec<u8>> {
-    let Some(summary) = source.read_summary()? else {
-        return Err(invalid(
-            "GPG verification enabled, but no summary found \
-             (use gpg-verify-summary=false in remote config to disable)",
-        ));
-    };
-    let signatures = source.read_summary_signatures()?;
-    verifier
-        .verify(Subject::Summary, &summary, signatures.as_deref())
-        .map_err(|error| invalid(error.to_string()))?;
-    Ok(summary)
-}
-
 /// Takes the commits of refs from a summary.
 fn look_up(wanted: &mut [Wanted], summary: &[u8]) -> Result<()> {
     let summary = Summary::parse(summary).map_err(oxtree_repo::Error::invalid)?;
@@ -203,43 +270,6 @@ fn look_up(wanted: &mut [Wanted], summary: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Makes public what was staged: objects, then the notes on what is complete, then the refs.
-fn publish(
-    transaction: Transaction<'_>,
-    steps: &[Step],
-    options: &Options,
-    wanted: &[Wanted],
-) -> Result<()> {
-    if transaction.is_resumed() {
-        let commits: HashSet<CommitId> = steps.iter().map(|step| step.commit).collect();
-        transaction.retain_commits(&commits)?;
-    }
-    let complete: Vec<CommitId> = match options.commit_metadata_only {
-        true => Vec::new(),
-        false => {
-            let partial = steps.iter().filter(|step| step.was_partial);
-            partial.map(|step| step.commit).collect()
-        }
-    };
-    let mut refs = Vec::new();
-    let mut seen = HashSet::new();
-    for Wanted { name, commit } in wanted {
-        let Some(name) = name.as_ref().filter(|name| seen.insert(*name)) else {
-            continue;
-        };
-        refs.push(RefUpdate {
-            refspec: Refspec {
-                remote: options.remote.clone(),
-                name: name.clone(),
-            },
-            expected: Expected::Any,
-            new: Some(*commit),
-        });
-    }
-    transaction.commit_complete(&refs, &complete)?;
-    Ok(())
-}
-
 #[derive(Default)]
 struct Counts {
     metadata: AtomicU64,
@@ -250,7 +280,7 @@ struct Counts {
 struct Pull<'a> {
     repo: &'a Repo,
     source: &'a Repo,
-    options: &'a Options,
+    copy: &'a Copy<'a>,
     transaction: &'a Transaction<'a>,
     progress: &'a dyn Progress,
     counts: Counts,
@@ -258,23 +288,29 @@ struct Pull<'a> {
 
 impl Pull<'_> {
     /// Stages all that is wanted and not there. Returns every commit that was looked at, too.
-    fn fill(&self, wanted: &[Wanted]) -> Result<(Report, Vec<Step>)> {
+    fn fill(&self) -> Result<(Report, Vec<Step>)> {
         let both = Both {
             source: self.source,
             repo: self.repo,
-            verify: self.options.import.verify,
+            verify: self.copy.import.verify,
         };
-        let importer = Importer::new(self.transaction, self.source, self.options.import)?;
-        let mut history = History::new(self.repo, &both, self.options.depth);
+        let importer = Importer::new(self.transaction, self.source, self.copy.import)?;
+        let mut history = History::new(self.repo, &both, self.copy.depth);
         let mut steps = Vec::new();
-        for Wanted { name, commit } in wanted {
+        for Wanted { name, commit } in self.copy.wanted {
             let check = |id: CommitId, bytes: &[u8], parsed: &Commit<'_>| {
-                self.check_signatures(id, bytes)?;
                 let name = name.as_ref().filter(|_| id == *commit);
-                self.check_bindings(id, parsed, name)
+                self.check(id, bytes, parsed, name)
             };
             let new = history.follow(*commit, &check)?;
-            let old = name.as_ref().map_or(Ok(None), |name| self.present(name))?;
+            let old = match name {
+                Some(name) => self.copy.into.current(self.repo, name)?,
+                None => None,
+            };
+            let old = match old {
+                Some(old) if is_complete(self.repo, old)? => Some(old),
+                _ => None,
+            };
             for step in &new {
                 self.commit(step, old, &both, &importer)?;
             }
@@ -294,43 +330,22 @@ impl Pull<'_> {
         Ok((report, steps))
     }
 
-    /// The commit that the ref is at now, if that is complete.
-    fn present(&self, name: &RefName) -> Result<Option<CommitId>> {
-        let refspec = Refspec {
-            remote: self.options.remote.clone(),
-            name: name.clone(),
-        };
-        match self.repo.read_ref(&refspec)? {
-            Some(commit) if history::is_complete(self.repo, commit)? => Ok(Some(commit)),
-            _ => Ok(None),
-        }
-    }
-
-    fn check_signatures(&self, id: CommitId, bytes: &[u8]) -> Result<()> {
-        let Some(verifier) = &self.options.commit_verifier else {
-            return Ok(());
-        };
-        // What is signed is what the name says, not what happens to be in the file.
-        check_checksum(&id.object(), bytes)?;
-        let detached = self.source.load_detached_metadata(id)?;
-        verifier
-            .verify(Subject::Commit(id), bytes, detached.as_deref())
-            .map_err(|error| invalid(error.to_string()))
-    }
-
-    fn check_bindings(
+    fn check(
         &self,
         id: CommitId,
+        bytes: &[u8],
         commit: &Commit<'_>,
         name: Option<&RefName>,
     ) -> Result<()> {
-        if !self.options.verify_bindings {
-            return Ok(());
+        let mut detached = None;
+        if self.copy.policy.verifier.is_some() {
+            // What is signed is what the name says, not what happens to be in the file.
+            check_checksum(&id.object(), bytes)?;
+            detached = self.source.load_detached_metadata(id)?;
         }
-        let collection = self.source.config().collection_id.as_ref();
-        let collection = collection.map(AsRef::as_ref);
-        bindings::check(commit, name.map(RefName::as_str), collection)
-            .map_err(|reason| invalid(format!("Commit {id}: {reason}")))
+        self.copy
+            .policy
+            .check(id, bytes, commit, detached.as_deref(), name)
     }
 
     /// Stages what a commit is made of, but not the commit itself, and its detached metadata.
@@ -342,22 +357,19 @@ impl Pull<'_> {
         importer: &Importer<'_>,
     ) -> Result<()> {
         self.detached(step.commit)?;
-        if step.is_complete {
-            return Ok(());
-        }
-        if self.options.commit_metadata_only {
+        let is_part = self.copy.commit_metadata_only || self.copy.part != Part::All;
+        if is_part && !step.is_there {
             // Known before the commit can be found.
-            return match step.is_there {
-                true => Ok(()),
-                false => Ok(self
-                    .repo
-                    .set_commit_state(step.commit, CommitState::Partial)?),
-            };
+            self.repo
+                .set_commit_state(step.commit, CommitState::Partial)?;
+        }
+        if step.is_complete || self.copy.commit_metadata_only {
+            return Ok(());
         }
         let bases: Vec<CommitId> = step.base.into_iter().chain(old).collect();
         let outcome = self.objects(step.commit, &bases, both, importer);
         match outcome {
-            Err(Error::Repo(error)) if error.is_missing_object() => {
+            Err(Error::Repo(error)) if error.is_missing_object() && self.copy.part == Part::All => {
                 // Says where it belongs, which is worth a slow walk now.
                 traverse::check_complete(both, step.commit, None)?;
                 Err(error.into())
@@ -373,11 +385,10 @@ impl Pull<'_> {
         both: &Both<'_>,
         importer: &Importer<'_>,
     ) -> Result<()> {
-        let mut objects = Vec::new();
-        Walk::new(both).commit(commit, bases, &mut |found: &Found<'_>| {
-            objects.push(found.object);
-            Ok(())
-        })?;
+        let mut objects = match self.copy.part {
+            Part::All => traverse::new_objects(both, commit, bases)?,
+            Part::Paths(_) => part::objects(both, commit, &self.copy.part)?,
+        };
         objects.retain(|object| object.kind != ObjectKind::Commit);
         // In the order of the folders that they are in.
         objects.par_sort_unstable();
@@ -418,42 +429,5 @@ impl Pull<'_> {
             return Ok(());
         }
         Ok(self.transaction.write_detached_metadata(commit, &theirs)?)
-    }
-}
-
-/// Metadata of the source, or where that lacks something of the repository.
-struct Both<'a> {
-    source: &'a Repo,
-    repo: &'a Repo,
-    /// What is damaged at the source is to be named itself, not what seems to be missing from it.
-    verify: bool,
-}
-
-impl Both<'_> {
-    /// Whether these are the bytes of the object, unless the source is believed.
-    fn verify(&self, object: &ObjectId, bytes: &[u8]) -> oxtree_repo::Result<()> {
-        match self.verify {
-            true => check_checksum(object, bytes),
-            false => Ok(()),
-        }
-    }
-}
-
-impl Objects for Both<'_> {
-    fn load(&self, object: &ObjectId) -> oxtree_repo::Result<Vec<u8>> {
-        let bytes = match self.source.load_metadata(object) {
-            Err(error) if error.is_missing_object() => return self.repo.load_metadata(object),
-            bytes => bytes?,
-        };
-        self.verify(object, &bytes)?;
-        Ok(bytes)
-    }
-
-    fn has(&self, object: &ObjectId) -> oxtree_repo::Result<bool> {
-        Ok(self.source.has_object(object)? || self.repo.has_object(object)?)
-    }
-
-    fn is_partial(&self, commit: CommitId) -> oxtree_repo::Result<bool> {
-        self.repo.is_partial(commit)
     }
 }

@@ -2,11 +2,14 @@
 //! `remote`: repositories elsewhere that this one knows by a name.
 
 mod add;
+mod cookies;
 mod delete;
 mod gpg_import;
 mod gpg_list_keys;
 mod list;
+mod refs;
 mod show_url;
+mod summary;
 
 use std::ffi::OsString;
 
@@ -40,6 +43,16 @@ enum Command {
     ShowUrl(show_url::Args),
     /// List the remotes
     List(list::Args),
+    /// List the refs of a remote
+    Refs(refs::Args),
+    /// Print the summary of a remote
+    Summary(summary::Args),
+    /// Send a cookie with each request to a remote
+    AddCookie(cookies::Add),
+    /// Send a cookie no more
+    DeleteCookie(cookies::Delete),
+    /// List the cookies that are sent to a remote
+    ListCookies(cookies::List),
     /// Add keys by which a remote's commits may be signed
     GpgImport(gpg_import::Args),
     /// List the keys by which a remote's commits may be signed
@@ -55,6 +68,11 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
         Some(Command::Delete(args)) => delete::run(args, context),
         Some(Command::ShowUrl(args)) => show_url::run(args, context),
         Some(Command::List(args)) => list::run(args, context),
+        Some(Command::Refs(args)) => refs::run(args, context),
+        Some(Command::Summary(args)) => summary::run(args, context),
+        Some(Command::AddCookie(args)) => cookies::add(args, context),
+        Some(Command::DeleteCookie(args)) => cookies::delete(args, context),
+        Some(Command::ListCookies(args)) => cookies::list(args, context),
         Some(Command::GpgImport(args)) => gpg_import::run(args, context),
         Some(Command::GpgListKeys(args)) => gpg_list_keys::run(args, context),
         Some(Command::Unknown(words)) => unknown(words.first(), context),

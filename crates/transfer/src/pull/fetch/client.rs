@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The HTTP client: what is the same for every request.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Certificate, Identity, NoProxy, Proxy};
+
+use crate::{Error, Result};
+
+/// So many times a server may send us on.
+const MAX_REDIRECTS: usize = 10;
+
+/// How to use the network.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// Whom we say we are.
+    pub user_agent: String,
+    /// Headers to be sent with each request.
+    pub headers: Vec<(String, String)>,
+    /// How often a request is made again that failed for a reason that may pass.
+    pub retries: u32,
+    /// A transfer of fewer bytes a second than this...
+    pub low_speed_bytes: u64,
+    /// ...for so long is given up.
+    pub low_speed_time: Duration,
+    /// How many requests are under way at once; [`None`] for as many as the server can take.
+    pub parallel: Option<usize>,
+    /// Proxies of the environment.
+    pub proxies: Proxies,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            user_agent: concat!("oxtree/", env!("CARGO_PKG_VERSION")).to_owned(),
+            headers: Vec::new(),
+            retries: 5,
+            low_speed_bytes: 1000,
+            low_speed_time: Duration::from_secs(30),
+            parallel: None,
+            proxies: Proxies::default(),
+        }
+    }
+}
+
+/// Which proxies are used, as the usual variables of the environment say.
+#[derive(Clone, Debug, Default)]
+pub struct Proxies {
+    /// `http_proxy`.
+    pub http: Option<String>,
+    /// `https_proxy`.
+    pub https: Option<String>,
+    /// `no_proxy`.
+    pub except: Option<String>,
+}
+
+/// What a remote's section says about connections.
+#[derive(Clone, Debug, Default)]
+pub struct TlsOptions {
+    /// `tls-permissive`: whatever certificate is good.
+    pub permissive: bool,
+    /// `tls-ca-path`: the only certificates that are believed.
+    pub ca: Option<PathBuf>,
+    /// `tls-client-cert-path` and `tls-client-key-path`.
+    pub client: Option<(PathBuf, PathBuf)>,
+    /// `http2=false`: not even if the server can.
+    pub http1_only: bool,
+    /// `proxy`, instead of those of the environment.
+    pub proxy: Option<String>,
+}
+
+pub(super) fn build(network: &Network, tls: &TlsOptions) -> Result<reqwest::Client> {
+    match configure(network, tls, false)?.build() {
+        Ok(client) => Ok(client),
+        // Most likely this system has no certificates: all but https works.
+        Err(error) if tls.ca.is_none() => {
+            tracing::debug!("no certificates to trust: {}", describe(&error));
+            let client = configure(network, tls, true)?.build();
+            client.map_err(|error| unusable(describe(&error)))
+        }
+        Err(error) => Err(unusable(describe(&error))),
+    }
+}
+
+fn configure(
+    network: &Network,
+    tls: &TlsOptions,
+    no_certificates: bool,
+) -> Result<reqwest::ClientBuilder> {
+    // An error says that there is one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut client = reqwest::Client::builder()
+        .user_agent(&network.user_agent)
+        .default_headers(headers(&network.headers)?)
+        .redirect(reqwest::redirect::Policy::limited(MAX_REDIRECTS))
+        .retry(reqwest::retry::never())
+        .connect_timeout(network.low_speed_time)
+        .http2_initial_stream_window_size(1 << 20)
+        .http2_initial_connection_window_size(8 << 20)
+        .tls_danger_accept_invalid_certs(tls.permissive)
+        .no_proxy();
+    if tls.http1_only {
+        client = client.http1_only();
+    }
+    if let Some(path) = &tls.ca {
+        let pem = read(path)?;
+        let certificates = Certificate::from_pem_bundle(&pem);
+        let certificates = certificates
+            .map_err(|error| unusable(format!("{}: {}", path.display(), describe(&error))))?;
+        client = client.tls_certs_only(certificates);
+    } else if no_certificates {
+        client = client.tls_certs_only([]);
+    }
+    if let Some((certificate, key)) = &tls.client {
+        let pem = [read(certificate)?, b"\n".to_vec(), read(key)?].concat();
+        let identity = Identity::from_pem(&pem).map_err(|error| {
+            unusable(format!("{}: {}", certificate.display(), describe(&error)))
+        })?;
+        client = client.identity(identity);
+    }
+    for proxy in proxies(&network.proxies, tls)? {
+        client = client.proxy(proxy);
+    }
+    Ok(client)
+}
+
+fn headers(pairs: &[(String, String)]) -> Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        let wrong = |reason: String| unusable(format!("header {name}: {reason}"));
+        let key = HeaderName::try_from(name).map_err(|error| wrong(error.to_string()))?;
+        let value = HeaderValue::from_str(value).map_err(|error| wrong(error.to_string()))?;
+        headers.append(key, value);
+    }
+    Ok(headers)
+}
+
+fn proxies(environment: &Proxies, tls: &TlsOptions) -> Result<Vec<Proxy>> {
+    let wrong = |error: reqwest::Error| unusable(format!("proxy: {}", describe(&error)));
+    if let Some(proxy) = tls.proxy.as_ref().filter(|proxy| !proxy.is_empty()) {
+        return Ok(vec![Proxy::all(proxy).map_err(wrong)?]);
+    }
+    let except = environment.except.as_deref().and_then(NoProxy::from_string);
+    let mut proxies = Vec::new();
+    if let Some(proxy) = &environment.http {
+        proxies.push(Proxy::http(proxy).map_err(wrong)?.no_proxy(except.clone()));
+    }
+    if let Some(proxy) = &environment.https {
+        proxies.push(Proxy::https(proxy).map_err(wrong)?.no_proxy(except));
+    }
+    Ok(proxies)
+}
+
+fn read(path: &std::path::Path) -> Result<Vec<u8>> {
+    Ok(std::fs::read(path).map_err(oxtree_repo::Error::io("reading", path))?)
+}
+
+fn unusable(reason: String) -> Error {
+    oxtree_repo::Error::Invalid(reason).into()
+}
+
+/// What went wrong, with its causes, and without the URL.
+pub(super) fn describe(error: &reqwest::Error) -> String {
+    let mut text = String::new();
+    let mut next: Option<&dyn std::error::Error> = std::error::Error::source(error);
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            let separator = if text.is_empty() { "" } else { ": " };
+            text = format!("{text}{separator}{cause_text}");
+        }
+        next = cause.source();
+    }
+    match text.is_empty() {
+        true => error.to_string(),
+        false => text,
+    }
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A pull from a remote that is on this machine: what is wanted is decided here, all else is
+//! [`crate::pull_local`]'s.
+
+use std::path::Path;
+
+use oxtree_repo::Repo;
+use oxtree_repo::object::import::ImportOptions;
+use oxtree_repo::sign::{Subject, Verifier};
+
+use super::request::Request;
+use super::subpath::Part;
+use super::summary::NO_SUMMARY;
+use super::wanted::Wanted;
+use super::{Job, Report, Summary, invalid, look_up};
+use crate::Result;
+use crate::pull_local::{self, Copy};
+
+pub(super) fn pull(job: &Job<'_>, path: &Path) -> Result<Report> {
+    let options = job.options;
+    let source = Repo::open_in(path, &options.environment)?;
+    let verifier = options.summary_verifier.as_deref();
+    let summary = summary(&source, verifier)?;
+    let wanted = match &summary.bytes {
+        Some(bytes) if verifier.is_some() || job.is_of_all() => {
+            look_up(job.requests, bytes, job.remote.collection.as_ref())?
+        }
+        _ => wanted(job, &source)?,
+    };
+    let copy = Copy {
+        wanted: &wanted,
+        into: job.into,
+        policy: job.policy(),
+        depth: options.depth,
+        commit_metadata_only: options.commit_metadata_only,
+        require_deltas: false,
+        part: Part::of_root(&options.subpaths),
+        import: ImportOptions {
+            verify: options.untrusted,
+            bareuseronly_files: options.bareuseronly_files,
+        },
+    };
+    let copied = pull_local::copy(job.repo, &source, &copy, job.progress)?;
+    if let (true, Some(bytes)) = (job.is_of_all(), &summary.bytes) {
+        let signatures = summary.signatures.as_deref();
+        job.repo.write_mirrored_summary(bytes, signatures)?;
+    }
+    Ok(Report {
+        local_metadata: copied.metadata,
+        local_content: copied.content,
+        written: copied.bytes,
+        is_local: true,
+        ..Report::default()
+    })
+}
+
+/// The summary of a repository on this machine, with signatures that `verifier` is content with.
+pub(crate) fn summary(source: &Repo, verifier: Option<&dyn Verifier>) -> Result<Summary> {
+    let bytes = source.read_summary()?;
+    let signatures = source.read_summary_signatures()?;
+    if let Some(verifier) = verifier {
+        let bytes = bytes.as_deref().ok_or_else(|| invalid(NO_SUMMARY))?;
+        verifier
+            .verify(Subject::Summary, bytes, signatures.as_deref())
+            .map_err(|error| invalid(error.to_string()))?;
+    }
+    Ok(Summary { bytes, signatures })
+}
+
+/// What is wanted, as the refs are now.
+fn wanted(job: &Job<'_>, source: &Repo) -> Result<Vec<Wanted>> {
+    if job.is_of_all() {
+        let all = source.local_refs()?.into_iter();
+        return Ok(all
+            .map(|(name, commit)| Wanted {
+                name: Some(name),
+                commit,
+            })
+            .collect());
+    }
+    let find = |name: &oxtree_format::RefName| {
+        let mut found = source.read_ref(&name.clone().into())?;
+        if let (None, Some(collection)) = (found, &job.remote.collection) {
+            let refs = source.collection_refs()?;
+            found = refs.get(&(collection.clone(), name.clone())).copied();
+        }
+        Ok(found.ok_or_else(|| oxtree_repo::Error::RefNotFound(name.to_string()))?)
+    };
+    let resolve = |request: &Request| request.resolve(find);
+    job.requests.iter().map(resolve).collect()
+}

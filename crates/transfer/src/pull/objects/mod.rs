@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Objects from a web server: many requests under way, and each object verified and stored on all cores
+//! as it arrives.
+//!
+//! Only one thread decides what is asked for next; it waits for requests and for what the pool does
+//! with their answers. What was stored before, or is in a local cache, is not asked for. Everything goes
+//! into the transaction, a commit too: nobody sees it before it is published with all that it needs.
+
+mod commits;
+mod run;
+mod scan;
+mod stream;
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use oxtree_format::{CommitId, FileId, FilezHeader, ObjectId, ObjectKind};
+use oxtree_repo::object::import::{Buffer, ImportOptions, Importer, check_mode};
+use oxtree_repo::traverse::Objects as _;
+use oxtree_repo::{Progress, Repo, Transaction};
+
+use self::run::Run;
+use super::fetch::{Fetcher, Mirrors};
+use super::policy::Policy;
+use super::subpath::Part;
+use super::wanted::{Step, Wanted};
+use crate::Result;
+
+/// What of each commit is fetched, and how it is looked at.
+#[derive(Clone, Debug)]
+pub(crate) struct What {
+    /// How many parents come along; [`None`] for all.
+    pub(crate) depth: Option<u64>,
+    /// Only the commits themselves.
+    pub(crate) commits_only: bool,
+    /// Which part of their trees.
+    pub(crate) part: Part,
+    /// An archive takes files as they come, without looking into them.
+    pub(crate) trusted: bool,
+    /// Regular files with mode bits other than 0775 are an error.
+    pub(crate) bareuseronly_files: bool,
+    /// Where a commit is missing, a tombstone may say that it was deleted.
+    pub(crate) tombstones: bool,
+}
+
+/// Objects at a web server, and the transaction that they go into.
+#[derive(Debug)]
+pub(crate) struct Source<'a> {
+    pub(crate) fetcher: Fetcher,
+    /// Where detached metadata is.
+    pub(crate) signatures: Mirrors,
+    /// Where everything else is.
+    pub(crate) objects: Mirrors,
+    pub(crate) transaction: &'a Transaction<'a>,
+    caches: Vec<Cache<'a>>,
+    what: What,
+    counts: Counts,
+    seen: Mutex<HashSet<ObjectId>>,
+}
+
+/// Another repository on this machine that may have an object.
+#[derive(Debug)]
+struct Cache<'a> {
+    repo: &'a Repo,
+    importer: Importer<'a>,
+}
+
+/// Objects that were stored.
+#[derive(Debug, Default)]
+struct Counts {
+    metadata: AtomicU64,
+    content: AtomicU64,
+    local_metadata: AtomicU64,
+    local_content: AtomicU64,
+}
+
+/// The same, when it is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Fetched {
+    pub(crate) metadata: u64,
+    pub(crate) content: u64,
+    /// From local caches.
+    pub(crate) local_metadata: u64,
+    pub(crate) local_content: u64,
+}
+
+impl<'a> Source<'a> {
+    pub(crate) fn new(
+        fetcher: Fetcher,
+        signatures: Mirrors,
+        objects: Mirrors,
+        transaction: &'a Transaction<'a>,
+        caches: &'a [Repo],
+        what: What,
+    ) -> Result<Self> {
+        let import = ImportOptions {
+            verify: !what.trusted,
+            bareuseronly_files: what.bareuseronly_files,
+        };
+        let cache = |repo: &'a Repo| {
+            let importer = Importer::new(transaction, repo, import)?;
+            Ok(Cache { repo, importer })
+        };
+        Ok(Self {
+            fetcher,
+            signatures,
+            objects,
+            transaction,
+            caches: caches.iter().map(cache).collect::<Result<_>>()?,
+            what,
+            counts: Counts::default(),
+            seen: Mutex::default(),
+        })
+    }
+
+    /// Puts the commits that are wanted into the transaction, with all that is wanted of them. Every
+    /// commit that `policy` was asked about is returned.
+    pub(crate) fn fill(
+        &self,
+        runtime: &tokio::runtime::Runtime,
+        wanted: &[Wanted],
+        policy: &Policy<'_>,
+        progress: &dyn Progress,
+    ) -> Result<(Fetched, Vec<Step>)> {
+        progress.start("Fetching objects", None);
+        let steps = std::thread::scope(|threads| {
+            rayon::in_place_scope(|pool| {
+                let run = Run::new(self, policy, progress, pool, threads);
+                runtime.block_on(run.go(wanted))
+            })
+        });
+        progress.finish();
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let fetched = Fetched {
+            metadata: load(&self.counts.metadata),
+            content: load(&self.counts.content),
+            local_metadata: load(&self.counts.local_metadata),
+            local_content: load(&self.counts.local_content),
+        };
+        Ok((fetched, steps?))
+    }
+
+    /// Whether an object is here, or comes from a cache now.
+    fn is_here(&self, object: &ObjectId) -> Result<bool> {
+        if self.transaction.has(object)? {
+            return Ok(true);
+        }
+        for Cache { repo, importer } in &self.caches {
+            if repo.has_object(object)? {
+                importer.import(object, &mut Buffer::default())?;
+                let counter = match object.kind {
+                    ObjectKind::File => &self.counts.local_content,
+                    _ => &self.counts.local_metadata,
+                };
+                counter.fetch_add(1, Ordering::Relaxed);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Notes that an object was met; false if it was before.
+    fn is_new(&self, object: ObjectId) -> bool {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.insert(object)
+    }
+
+    /// Stores metadata, if it is what its name says.
+    fn store_metadata(&self, object: &ObjectId, bytes: &[u8]) -> Result<()> {
+        self.transaction
+            .write_metadata(object.kind, bytes, Some(object.checksum))?;
+        self.counts.metadata.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Stores a file, if it is what its name says.
+    fn store_file(&self, id: FileId, filez: &mut dyn std::io::Read) -> Result<()> {
+        let check = |header: &FilezHeader| match self.what.bareuseronly_files {
+            true => check_mode(&header.file, id),
+            false => Ok(()),
+        };
+        match self.what.trusted {
+            true => self.transaction.write_filez_trusted(id, filez, &check)?,
+            false => self.transaction.write_filez(id, filez, &check)?,
+        }
+        self.counts.content.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Where an object is at a web server, below the repository.
+fn path_of(object: &ObjectId) -> String {
+    format!("objects/{}", object.loose_path(true))
+}
+
+/// A commit that is to be looked at.
+#[derive(Clone, Debug)]
+struct CommitWant {
+    id: CommitId,
+    /// How many parents come along.
+    depth: Option<u64>,
+    /// The index of what it was wanted as; [`None`] if it is a parent of such a one.
+    tip: Option<usize>,
+}

@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The one thread that decides what is fetched next.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use oxtree_format::{CommitId, DirMetaId, FileId, MAX_METADATA_SIZE, ObjectId};
+use oxtree_repo::Progress;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use super::commits::{NewCommit, get_commit, get_detached};
+use super::scan::{Scanned, TreeWant};
+use super::stream::{PieceReader, Pieces};
+use super::{CommitWant, Source, path_of};
+use crate::pull::fetch::{Chunk, Download};
+use crate::pull::policy::Policy;
+use crate::pull::wanted::{Step, Wanted};
+use crate::{Error, Result};
+
+/// Files up to this size, in bytes, are held in memory until they are written.
+const SMALL: usize = 128 << 10;
+
+/// Metadata of more than this is held one at a time.
+const LARGE_METADATA: usize = 1 << 20;
+
+/// So many large files are written at once.
+const STREAMS: usize = 2;
+
+/// Pieces of a large file that wait to be written.
+const PIECES: usize = 4;
+
+/// What has happened.
+enum Event {
+    Commit(CommitWant, Result<NewCommit>),
+    Tree(TreeWant, Result<Held>),
+    Meta(DirMetaId, Result<Held>),
+    File(FileId, Result<Body>),
+    /// The pool is done with something that was fetched.
+    Stored(Result<Scanned>),
+    /// The pool has looked at a folder that was here.
+    Scanned(Result<Scanned>),
+    /// A large file was written.
+    Streamed(Result<()>),
+}
+
+/// Metadata that was fetched.
+struct Held {
+    bytes: Vec<u8>,
+    /// There is no room for another large one until this one is gone.
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+/// A file that was fetched, or begins to be.
+enum Body {
+    Whole(Vec<u8>),
+    Stream(Vec<u8>, Pieces),
+}
+
+/// A pull as it goes on.
+pub(super) struct Run<'r, 'scope, 'threads, 'env> {
+    pub(super) source: &'scope Source<'scope>,
+    pub(super) policy: &'r Policy<'r>,
+    progress: &'r dyn Progress,
+    pool: &'r rayon::Scope<'scope>,
+    threads: &'threads std::thread::Scope<'threads, 'env>,
+    /// Nobody wants what is still under way.
+    over: Arc<AtomicBool>,
+    tasks: JoinSet<()>,
+    events: mpsc::UnboundedSender<Event>,
+    inbox: mpsc::UnboundedReceiver<Event>,
+    room: Arc<Semaphore>,
+    pub(super) commits: VecDeque<CommitWant>,
+    trees: Vec<TreeWant>,
+    metas: Vec<DirMetaId>,
+    files: VecDeque<FileId>,
+    streams: VecDeque<(FileId, PieceReader)>,
+    streaming: usize,
+    /// What was asked for and is not stored yet.
+    fetching: usize,
+    /// Folders that are looked at.
+    scanning: usize,
+    files_next: bool,
+    /// How far was gone back from each commit.
+    pub(super) seen: HashMap<CommitId, Option<u64>>,
+    pub(super) steps: Vec<Step>,
+}
+
+impl<'r, 'scope, 'threads, 'env> Run<'r, 'scope, 'threads, 'env>
+where
+    'scope: 'threads,
+{
+    pub(super) fn new(
+        source: &'scope Source<'scope>,
+        policy: &'r Policy<'r>,
+        progress: &'r dyn Progress,
+        pool: &'r rayon::Scope<'scope>,
+        threads: &'threads std::thread::Scope<'threads, 'env>,
+    ) -> Self {
+        let (events, inbox) = mpsc::unbounded_channel();
+        Self {
+            source,
+            policy,
+            progress,
+            pool,
+            threads,
+            over: Arc::default(),
+            tasks: JoinSet::new(),
+            events,
+            inbox,
+            room: Arc::new(Semaphore::new(1)),
+            commits: VecDeque::new(),
+            trees: Vec::new(),
+            metas: Vec::new(),
+            files: VecDeque::new(),
+            streams: VecDeque::new(),
+            streaming: 0,
+            fetching: 0,
+            scanning: 0,
+            files_next: false,
+            seen: HashMap::new(),
+            steps: Vec::new(),
+        }
+    }
+
+    pub(super) async fn go(mut self, wanted: &[Wanted]) -> Result<Vec<Step>> {
+        for (index, Wanted { commit, .. }) in wanted.iter().enumerate() {
+            self.commits.push_back(CommitWant {
+                id: *commit,
+                depth: self.source.what.depth,
+                tip: Some(index),
+            });
+        }
+        let outcome = self.fetch_all(wanted).await;
+        self.over.store(true, Ordering::Relaxed);
+        outcome.map(|()| self.steps)
+    }
+
+    async fn fetch_all(&mut self, wanted: &[Wanted]) -> Result<()> {
+        loop {
+            while self.fetching < self.source.fetcher.parallel() && self.start_one()? {}
+            while self.tasks.try_join_next().is_some() {}
+            if self.fetching == 0 && self.scanning == 0 {
+                return Ok(());
+            }
+            if let Some(event) = self.inbox.recv().await {
+                self.handle(event, wanted)?;
+            }
+        }
+    }
+
+    /// Asks for one more thing; false if there is nothing to be asked for now.
+    fn start_one(&mut self) -> Result<bool> {
+        if let Some(want) = self.commits.pop_front() {
+            self.start_commit(want)?;
+            return Ok(true);
+        }
+        // Files keep the disk busy, folders say what comes next: by turns.
+        self.files_next = !self.files_next;
+        if self.files_next && self.start_file() {
+            return Ok(true);
+        }
+        if let Some(want) = self.trees.pop() {
+            let object = want.dir.tree.object();
+            self.start_metadata(object, |held| Event::Tree(want, held));
+        } else if let Some(id) = self.metas.pop() {
+            self.start_metadata(id.object(), move |held| Event::Meta(id, held));
+        } else {
+            return Ok(self.start_file());
+        }
+        Ok(true)
+    }
+
+    fn start_commit(&mut self, want: CommitWant) -> Result<()> {
+        let object = want.id.object();
+        let is_here = self.source.is_here(&object)?;
+        let fetcher = self.source.fetcher.clone();
+        let (signatures, objects) = (&self.source.signatures, &self.source.objects);
+        let (signatures, objects) = (signatures.clone(), objects.clone());
+        let tombstones = self.source.what.tombstones;
+        self.start(async move {
+            let (id, is_tip) = (want.id, want.tip.is_some());
+            let detached = get_detached(&fetcher, &signatures, id);
+            let commit = async {
+                match is_here {
+                    true => Ok(None),
+                    false => get_commit(&fetcher, &objects, id, is_tip, tombstones).await,
+                }
+            };
+            let both = tokio::try_join!(detached, commit);
+            let new = both.map(|(detached, bytes)| NewCommit { bytes, detached });
+            Event::Commit(want, new)
+        });
+        Ok(())
+    }
+
+    fn start_metadata(
+        &mut self,
+        object: ObjectId,
+        event: impl FnOnce(Result<Held>) -> Event + Send + 'static,
+    ) {
+        let download = self.download(&object, MAX_METADATA_SIZE);
+        let room = Arc::clone(&self.room);
+        self.start(async move { event(hold(download, room).await) });
+    }
+
+    fn start_file(&mut self) -> bool {
+        let Some(id) = self.files.pop_front() else {
+            return false;
+        };
+        let mut download = self.download(&id.object(), u64::MAX);
+        let events = self.events.clone();
+        self.fetching += 1;
+        self.tasks.spawn(async move {
+            let (sender, pieces) = mpsc::channel(PIECES);
+            let (first, more) = match begin(&mut download).await {
+                Ok(first) => first,
+                Err(error) => return tell(&events, Event::File(id, Err(error))),
+            };
+            if !more {
+                return tell(&events, Event::File(id, Ok(Body::Whole(first))));
+            }
+            tell(&events, Event::File(id, Ok(Body::Stream(first, pieces))));
+            loop {
+                let piece: Result<Chunk> = match download.chunk().await {
+                    Ok(None) => return,
+                    Ok(Some(piece)) => Ok(piece),
+                    Err(error) => Err(error),
+                };
+                let failed = piece.is_err();
+                // Whoever writes may have seen enough.
+                if sender.send(piece).await.is_err() || failed {
+                    return;
+                }
+            }
+        });
+        true
+    }
+
+    fn download(&self, object: &ObjectId, limit: u64) -> Download {
+        let from = self.source.objects.clone();
+        Download::new(self.source.fetcher.clone(), from, path_of(object), limit)
+    }
+
+    /// Lets a request run.
+    fn start(&mut self, request: impl Future<Output = Event> + Send + 'static) {
+        let events = self.events.clone();
+        self.fetching += 1;
+        self.tasks
+            .spawn(async move { tell(&events, request.await) });
+    }
+
+    fn handle(&mut self, event: Event, wanted: &[Wanted]) -> Result<()> {
+        match event {
+            Event::Commit(want, new) => {
+                self.fetching -= 1;
+                self.commit(&want, new?, wanted)
+            }
+            Event::Tree(want, held) => {
+                let held = held?;
+                self.store(move |source| {
+                    source.store_metadata(&want.dir.tree.object(), &held.bytes)?;
+                    source.scan(&want, &held.bytes)
+                });
+                Ok(())
+            }
+            Event::Meta(id, held) => {
+                let held = held?;
+                self.store(move |source| {
+                    source.store_metadata(&id.object(), &held.bytes)?;
+                    Ok(Scanned::default())
+                });
+                Ok(())
+            }
+            Event::File(id, body) => {
+                match body? {
+                    Body::Whole(bytes) => self.store(move |source| {
+                        source.store_file(id, &mut &bytes[..])?;
+                        Ok(Scanned::default())
+                    }),
+                    Body::Stream(first, pieces) => {
+                        self.streams
+                            .push_back((id, PieceReader::new(first, pieces)));
+                        self.stream();
+                    }
+                }
+                Ok(())
+            }
+            Event::Stored(scanned) => {
+                self.fetching -= 1;
+                self.progress.advance(1);
+                self.found(scanned?);
+                Ok(())
+            }
+            Event::Scanned(scanned) => {
+                self.scanning -= 1;
+                self.found(scanned?);
+                Ok(())
+            }
+            Event::Streamed(written) => {
+                self.fetching -= 1;
+                self.streaming -= 1;
+                self.progress.advance(1);
+                written?;
+                self.stream();
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets the pool do something with what was fetched.
+    fn store(&self, job: impl FnOnce(&Source<'_>) -> Result<Scanned> + Send + 'scope) {
+        self.spawn(job, Event::Stored);
+    }
+
+    fn spawn(
+        &self,
+        job: impl FnOnce(&Source<'_>) -> Result<Scanned> + Send + 'scope,
+        event: fn(Result<Scanned>) -> Event,
+    ) {
+        let (source, events) = (self.source, self.events.clone());
+        let over = Arc::clone(&self.over);
+        self.pool.spawn(move |_| {
+            if !over.load(Ordering::Relaxed) {
+                tell(&events, event(job(source)));
+            }
+        });
+    }
+
+    /// Lets large files be written, a thread each: they wait for the network most of the time.
+    fn stream(&mut self) {
+        while self.streaming < STREAMS {
+            let Some((id, mut reader)) = self.streams.pop_front() else {
+                return;
+            };
+            self.streaming += 1;
+            let (source, events) = (self.source, self.events.clone());
+            self.threads.spawn(move || {
+                let written = source.store_file(id, &mut reader);
+                tell(&events, Event::Streamed(reader.blame(written)));
+            });
+        }
+    }
+
+    pub(super) fn found(&mut self, scanned: Scanned) {
+        self.files.extend(scanned.files);
+        self.metas.extend(scanned.metas);
+        self.trees.extend(scanned.trees);
+        for want in scanned.here {
+            self.scanning += 1;
+            let look = move |source: &Source<'_>| {
+                let object = want.dir.tree.object();
+                let bytes = source.transaction.load_metadata(&object)?;
+                source.scan(&want, &bytes)
+            };
+            self.spawn(look, Event::Scanned);
+        }
+    }
+}
+
+/// Nobody listens any more when it is over.
+fn tell(events: &mpsc::UnboundedSender<Event>, event: Event) {
+    drop(events.send(event));
+}
+
+/// All of a metadata object.
+async fn hold(mut download: Download, room: Arc<Semaphore>) -> Result<Held> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = download.chunk().await? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > LARGE_METADATA {
+            // It is never closed.
+            let permit = room.acquire_owned().await.ok();
+            return Ok(Held {
+                bytes: download.rest(bytes).await?,
+                _room: permit,
+            });
+        }
+    }
+    Ok(Held { bytes, _room: None })
+}
+
+/// The beginning of a file, and whether there may be more.
+async fn begin(download: &mut Download) -> Result<(Vec<u8>, bool), Error> {
+    let mut first = Vec::new();
+    while let Some(chunk) = download.chunk().await? {
+        first.extend_from_slice(&chunk);
+        if first.len() > SMALL {
+            return Ok((first, true));
+        }
+    }
+    Ok((first, false))
+}

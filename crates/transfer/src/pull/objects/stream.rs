@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A file too large to be held: written while it comes in.
+
+use std::io::{self, Read};
+
+use tokio::sync::mpsc;
+
+use crate::pull::fetch::Chunk;
+use crate::{Error, Result};
+
+/// What goes from the request to the one who writes: pieces, or why there are no more.
+pub(super) type Pieces = mpsc::Receiver<Result<Chunk>>;
+
+/// Reads pieces as they come; waits for them.
+#[derive(Debug)]
+pub(super) struct PieceReader {
+    pieces: Pieces,
+    current: Chunk,
+    fault: Option<Error>,
+}
+
+impl PieceReader {
+    /// Reads `first`, and then the pieces.
+    pub(super) fn new(first: Vec<u8>, pieces: Pieces) -> Self {
+        Self {
+            pieces,
+            current: first.into(),
+            fault: None,
+        }
+    }
+
+    /// The outcome of what was done with the content; a fault of the request counts more.
+    pub(super) fn blame(&mut self, outcome: Result<()>) -> Result<()> {
+        match self.fault.take() {
+            Some(fault) => Err(fault),
+            None => outcome,
+        }
+    }
+}
+
+impl Read for PieceReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.current.is_empty() {
+            match self.pieces.blocking_recv() {
+                None => return Ok(0),
+                Some(Ok(piece)) => self.current = piece,
+                Some(Err(error)) => {
+                    self.fault = Some(error);
+                    return Err(io::ErrorKind::ConnectionAborted.into());
+                }
+            }
+        }
+        let len = buffer.len().min(self.current.len());
+        buffer[..len].copy_from_slice(&self.current.split_to(len));
+        Ok(len)
+    }
+}

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A pull from a web server.
+
+use oxtree_format::keyfile::KeyFile;
+use oxtree_format::refs::RefName;
+use oxtree_format::{Checksum, CommitId};
+use oxtree_repo::{Repo, Transaction};
+use tokio::runtime::Runtime;
+
+use super::fetch::{Fetcher, Mirrors};
+use super::mirrors::Found;
+use super::objects::{Source, What};
+use super::remote::Remote;
+use super::request::Request;
+use super::subpath::Part;
+use super::wanted::{Wanted, publish};
+use super::{Job, Options, Report, Summary, in_collection, invalid, look_up, summary};
+use crate::{Error, Result};
+
+/// The largest `config` that is fetched, in bytes.
+const MAX_CONFIG: u64 = 1 << 20;
+
+/// The largest file of a ref that is fetched, in bytes. It has 65; what is more is shown in part.
+const MAX_REF: u64 = 64 << 10;
+
+/// What of a file that is no ref is shown, in characters.
+const SHOWN: usize = 64;
+
+/// What is known before the first object is fetched.
+struct Plan {
+    signatures: Mirrors,
+    objects: Mirrors,
+    tombstones: bool,
+    summary: Summary,
+    wanted: Vec<Wanted>,
+}
+
+pub(super) fn pull(job: &Job<'_>) -> Result<Report> {
+    let options = job.options;
+    let runtime = runtime()?;
+    let fetcher = job.remote.fetcher(&options.network)?;
+    let plan = runtime.block_on(plan(job, &fetcher))?;
+    let part = Part::of_root(&options.subpaths);
+    let whole = part == Part::All && !options.commit_metadata_only;
+    let what = What {
+        depth: options.depth,
+        commits_only: options.commit_metadata_only,
+        part,
+        trusted: options.http_trusted,
+        bareuseronly_files: options.bareuseronly_files,
+        tombstones: plan.tombstones,
+    };
+    let transaction = Transaction::quarantine(job.repo)?;
+    let filled = Source::new(
+        fetcher.clone(),
+        plan.signatures.clone(),
+        plan.objects.clone(),
+        &transaction,
+        &options.local_caches,
+        what,
+    )
+    .and_then(|source| source.fill(&runtime, &plan.wanted, &job.policy(), job.progress));
+    let (fetched, steps) = match filled {
+        Ok(filled) => filled,
+        // What has come so far need not come again.
+        Err(error @ Error::Fetch { .. }) => return Err(error),
+        Err(error) => {
+            transaction.abort()?;
+            return Err(error);
+        }
+    };
+    let written = transaction.stats().content_bytes;
+    publish(transaction, &steps, &plan.wanted, job.into, whole)?;
+    if let (true, Some(summary)) = (job.is_of_all(), &plan.summary.bytes) {
+        let signatures = plan.summary.signatures.as_deref();
+        job.repo.write_mirrored_summary(summary, signatures)?;
+    }
+    Ok(Report {
+        metadata: fetched.metadata,
+        content: fetched.content,
+        local_metadata: fetched.local_metadata,
+        local_content: fetched.local_content,
+        transferred: fetcher.received(),
+        written,
+        is_local: false,
+    })
+}
+
+/// The summary of a remote at a web server.
+pub(super) fn summary(repo: &Repo, remote: &Remote, options: &Options) -> Result<Summary> {
+    let runtime = runtime()?;
+    let fetcher = remote.fetcher(&options.network)?;
+    runtime.block_on(async {
+        let place = remote.place.find(&fetcher).await?;
+        fetch_summary(repo, remote, options, &fetcher, place).await
+    })
+}
+
+async fn fetch_summary(
+    repo: &Repo,
+    remote: &Remote,
+    options: &Options,
+    fetcher: &Fetcher,
+    place: Found,
+) -> Result<Summary> {
+    let cache = match &remote.name {
+        Some(name) if !options.summary_cache.off => {
+            let cache = repo.summary_cache(options.summary_cache.dir.as_deref());
+            cache.map(|cache| (cache, name.clone()))
+        }
+        _ => None,
+    };
+    let source = summary::Source {
+        fetcher,
+        mirrors: &place.mirrors,
+        cache,
+        trust_cache: options.summary_cache.fail_if_invalid,
+    };
+    let verifier = options.summary_verifier.as_deref();
+    source.fetch(verifier, place.summary).await
+}
+
+fn runtime() -> Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).thread_name("fetch").enable_all();
+    let started = builder.build();
+    started.map_err(|error| invalid(format!("starting threads: {error}")))
+}
+
+async fn plan(job: &Job<'_>, fetcher: &Fetcher) -> Result<Plan> {
+    let (remote, options) = (job.remote, job.options);
+    let place = remote.place.find(fetcher).await?;
+    let signatures = place.mirrors.clone();
+    let objects = match &remote.content {
+        Some(content) => content.find(fetcher).await?.mirrors,
+        None => signatures.clone(),
+    };
+    let needs_summary = job.is_of_all()
+        || options.summary_verifier.is_some()
+        || job.requests.iter().any(Request::is_open);
+    let (config, summary) = tokio::join!(fetcher.get(&signatures, "config", MAX_CONFIG), async {
+        match needs_summary {
+            true => fetch_summary(job.repo, remote, options, fetcher, place).await,
+            false => Ok(Summary::default()),
+        }
+    });
+    let summary = summary?;
+    let tombstones = read_config(&config?)?;
+    let collection = remote.collection.as_ref();
+    let wanted = match &summary.bytes {
+        Some(bytes) => look_up(job.requests, bytes, collection)?,
+        None if job.is_of_all() => {
+            return Err(invalid(
+                "Fetching all refs was requested in mirror mode, but remote repository does not \
+                 have a summary",
+            ));
+        }
+        None => {
+            let mut wanted = Vec::new();
+            for request in job.requests {
+                let commit = match request {
+                    Request::Ref(name, None) => {
+                        Some(find_ref(job, fetcher, &signatures, name).await?)
+                    }
+                    _ => None,
+                };
+                let found = |_: &RefName| commit.ok_or_else(|| invalid("a ref was not asked for"));
+                wanted.push(request.resolve(found)?);
+            }
+            wanted
+        }
+    };
+    Ok(Plan {
+        signatures,
+        objects,
+        tombstones,
+        summary,
+        wanted,
+    })
+}
+
+/// Whether deleted commits leave tombstones. What is no archive cannot be pulled from a web server.
+fn read_config(bytes: &[u8]) -> Result<bool> {
+    let wrong = |reason: String| invalid(format!("Parsing the remote's config: {reason}"));
+    let file = KeyFile::parse(bytes).map_err(|error| wrong(error.to_string()))?;
+    let config = oxtree_repo::Config::new(file).map_err(wrong)?;
+    match config.mode.is_archive() {
+        true => Ok(config.tombstone_commits),
+        false => Err(invalid(format!(
+            "Can't pull from archives with mode \"{}\"",
+            config.mode
+        ))),
+    }
+}
+
+/// Where a ref is that no summary tells of.
+async fn find_ref(
+    job: &Job<'_>,
+    fetcher: &Fetcher,
+    mirrors: &Mirrors,
+    name: &RefName,
+) -> Result<CommitId> {
+    let bytes = fetcher
+        .get(mirrors, &format!("refs/heads/{name}"), MAX_REF)
+        .await?;
+    Checksum::from_hex(bytes.trim_ascii_end())
+        .map(CommitId)
+        .ok_or_else(|| {
+            let text = String::from_utf8_lossy(&bytes);
+            let shown: String = text.trim_end().chars().take(SHOWN).collect();
+            let name = in_collection(job.remote.collection.as_ref(), name);
+            invalid(format!(
+                "Fetching checksum for ref {name}: Invalid rev {shown}"
+            ))
+        })
+}
