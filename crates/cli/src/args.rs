@@ -32,6 +32,9 @@ Environment:
   OSTREE_GPG_HOME    A directory of GPG keyrings (*.gpg) that are trusted, instead of
                      /usr/share/ostree/trusted.gpg.d
   SOURCE_DATE_EPOCH  The time of new commits, in seconds since 1970
+  OSTREE_SKIP_CACHE  Where it is set, `pull` keeps no summaries
+  OSTREE_DEBUG_HTTP  Where it is set, requests are logged, as with --verbose
+  http_proxy         A proxy for http; so are https_proxy and all_proxy, but for hosts in no_proxy
 
 Linked as `ostree`, it prints and exits as libostree's command does; linked as `ostree-push` and
 `ostree-receive`, it is `oxtree push` and `oxtree receive`."
@@ -87,6 +90,7 @@ pub(crate) fn command(face: Face) -> clap::Command {
             Face::Ostree if command.has_subcommands() => {
                 let heading = match command.get_name() {
                     "remote" => "Builtin \"remote\" Commands",
+                    "static-delta" => "Builtin \"static-delta\" Commands",
                     _ => "Builtin Commands",
                 };
                 command
@@ -127,7 +131,7 @@ pub(crate) fn parse(face: Face, words: Vec<OsString>, output: &Output) -> Result
 }
 
 /// Commands that have commands of their own.
-const GROUPS: [&str; 1] = ["remote"];
+const GROUPS: [&str; 2] = ["remote", "static-delta"];
 
 /// Puts the command's name first: libostree takes a command's own options before its name, too.
 fn command_first(words: Vec<OsString>) -> Vec<OsString> {
@@ -194,8 +198,8 @@ fn version(face: Face) -> String {
         Face::Oxtree => format!("oxtree {version}\n"),
         // Scripts and libostree's own tests read this as YAML, and look for features.
         Face::Ostree => format!(
-            "libostree:\n Version: '2026.4'\n Oxtree: '{version}'\n Features:\n  - libarchive\n  \
-             - gpgme\n  - sign-ed25519\n  - sign-spki\n"
+            "libostree:\n Version: '2026.4'\n Oxtree: '{version}'\n Features:\n  - composefs\n  \
+             - libarchive\n  - gpgme\n  - sign-ed25519\n  - sign-spki\n"
         ),
     }
 }

@@ -53,6 +53,7 @@ impl<'a> Context<'a> {
                 .and_then(OsStr::to_str)
                 .map(str::to_owned),
             fail_before_commit: self.var("OSTREE_REPO_TEST_ERROR") == Some("pre-commit".as_ref()),
+            write_split_xattrs: self.var("OSTREE_EXP_WRITE_BARE_SPLIT_XATTRS").is_some(),
         }
     }
 

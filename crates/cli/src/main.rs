@@ -32,8 +32,8 @@ fn run(
     let Some(args) = args::parse(face, words, output)? else {
         return Ok(());
     };
-    output::start_tracing(args.global.verbose);
     let context = context::Context::new(face, args.global, output);
+    output::start_tracing(context.verbose || context.var("OSTREE_DEBUG_HTTP").is_some());
     match args.command {
         Some(command) => command.run(&context),
         None => {

@@ -20,6 +20,8 @@ pub mod keys {
     pub const COLLECTION_BINDING: &str = "ostree.collection-binding";
     /// `aay`: the sizes of all objects below the commit.
     pub const SIZES: &str = "ostree.sizes";
+    /// `ay` of 32 bytes: the fs-verity digest of the commit's composefs image.
+    pub const COMPOSEFS_DIGEST: &str = "ostree.composefs.digest.v0";
     /// `s`: why nobody should use this branch any more.
     pub const ENDOFLIFE: &str = "ostree.endoflife";
     /// `s`: the branch to use instead.
@@ -45,7 +47,7 @@ pub struct Commit<'a> {
     pub root: DirId,
 }
 
-type CommitVariant<'a, D, R> = (
+pub(crate) type CommitVariant<'a, D, R> = (
     D,
     &'a [u8],
     R,
@@ -55,7 +57,7 @@ type CommitVariant<'a, D, R> = (
     &'a [u8],
     &'a [u8],
 );
-type Related<'a> = Seq<'a, (&'a str, &'a [u8])>;
+pub(crate) type Related<'a> = Seq<'a, (&'a str, &'a [u8])>;
 
 impl<'a> Commit<'a> {
     /// Parses and checks a commit object.

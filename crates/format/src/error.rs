@@ -53,9 +53,18 @@ pub enum Error {
         /// The largest allowed size in bytes.
         max: u64,
     },
+    /// An inode has more extended attributes than a composefs image takes, this one among them.
+    #[error("extended attribute {0}: Numerical result out of range")]
+    ImageAttribute(String),
+    /// A file, a link's target, or all of them are more than a composefs image takes.
+    #[error("{0:?} is too large for a composefs image")]
+    ImageTooLarge(String),
     /// Neither `TO` nor `FROM-TO`.
     #[error("invalid name of a static delta '{0}'")]
     DeltaName(String),
+    /// A static delta that makes no sense.
+    #[error("invalid static delta: {0}")]
+    Delta(&'static str),
     /// An entry of `ostree.sizes` that is not in order.
     #[error("invalid entry of ostree.sizes: {0}")]
     SizesEntry(&'static str),

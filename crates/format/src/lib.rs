@@ -7,12 +7,14 @@
 
 pub mod checksum;
 pub mod commit;
-pub mod delta_name;
+pub mod composefs;
+pub mod delta;
 pub mod detached;
 pub mod dirmeta;
 pub mod dirtree;
 mod error;
 pub mod file;
+pub mod fsverity;
 pub mod keyfile;
 pub mod object;
 pub mod refs;
@@ -23,12 +25,14 @@ pub mod xattrs;
 
 pub use checksum::{Checksum, CommitId, DirMetaId, DirTreeId, FileId, Hasher};
 pub use commit::Commit;
-pub use delta_name::DeltaName;
+pub use composefs::Image;
+pub use delta::DeltaName;
 pub use detached::{Detached, NewDetached};
 pub use dirmeta::DirMeta;
 pub use dirtree::{DirId, DirTree};
 pub use error::Error;
 pub use file::{FileHeader, FilezHeader};
+pub use fsverity::FsVerity;
 pub use keyfile::KeyFile;
 pub use object::{ObjectId, ObjectKind};
 pub use oxtree_gvariant as gvariant;

@@ -41,8 +41,12 @@ pub struct Config {
     pub tombstone_commits: bool,
     /// `core.auto-update-summary` or `core.commit-update-summary`.
     pub auto_update_summary: bool,
+    /// `core.sign-verify-deltas`.
+    pub sign_verify_deltas: bool,
     /// `core.no-deltas-in-summary`.
     pub no_deltas_in_summary: bool,
+    /// `ex-integrity.fsverity` (or `ex-fsverity.required`) is `yes`: no object without fs-verity.
+    pub requires_fsverity: bool,
     /// The file as it stands.
     pub file: KeyFile,
 }
@@ -123,7 +127,9 @@ impl Config {
             uncompressed_cache: keys.boolean("core", "enable-uncompressed-cache", true)?,
             tombstone_commits: keys.boolean("core", "tombstone-commits", false)?,
             auto_update_summary,
+            sign_verify_deltas: keys.boolean("core", "sign-verify-deltas", false)?,
             no_deltas_in_summary: keys.boolean("core", "no-deltas-in-summary", false)?,
+            requires_fsverity: keys.requires_fsverity()?,
             file,
         })
     }
@@ -132,6 +138,14 @@ impl Config {
     pub fn boolean(&self, group: &str, key: &str, default: bool) -> Result<bool, String> {
         Keys(&self.file).boolean(group, key, default)
     }
+}
+
+/// Whether to use something: `maybe` is where it is possible.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tristate {
+    Yes,
+    No,
+    Maybe,
 }
 
 struct Keys<'a>(&'a KeyFile);
@@ -157,6 +171,28 @@ impl Keys<'_> {
             .integer(group, key)
             .map_err(|error| format!("{group}.{key}: {error}"))?;
         Ok(value.unwrap_or(default))
+    }
+
+    fn requires_fsverity(&self) -> Result<bool, String> {
+        // This one says how an image is made when a commit is deployed.
+        self.tristate("ex-integrity", "composefs")?;
+        let old = match self.boolean("ex-fsverity", "required", false)? {
+            true => Tristate::Yes,
+            false => Tristate::No,
+        };
+        self.boolean("ex-fsverity", "opportunistic", false)?;
+        let new = self.tristate("ex-integrity", "fsverity")?;
+        Ok(new.unwrap_or(old) == Tristate::Yes)
+    }
+
+    fn tristate(&self, group: &str, key: &str) -> Result<Option<Tristate>, String> {
+        match self.string(group, key)?.as_deref() {
+            None => Ok(None),
+            Some("yes" | "true" | "1") => Ok(Some(Tristate::Yes)),
+            Some("no" | "false" | "0") => Ok(Some(Tristate::No)),
+            Some("maybe") => Ok(Some(Tristate::Maybe)),
+            Some(other) => Err(format!("Invalid tri-state value: {other}")),
+        }
     }
 
     fn min_free_space(&self) -> Result<MinFreeSpace, String> {
@@ -218,6 +254,31 @@ mod tests {
                 .unwrap_err()
                 .contains('2')
         );
+    }
+
+    #[test]
+    fn fsverity() {
+        let requires = |section: &str| {
+            config(&format!("[core]\nrepo_version=1\n{section}\n"))
+                .map(|config| config.requires_fsverity)
+        };
+        for (section, expected) in [
+            ("", false),
+            ("[ex-integrity]\nfsverity=yes", true),
+            ("[ex-integrity]\nfsverity=maybe", false),
+            ("[ex-fsverity]\nrequired=true", true),
+            (
+                "[ex-fsverity]\nrequired=true\n[ex-integrity]\nfsverity=no",
+                false,
+            ),
+            ("[ex-integrity]\ncomposefs=yes", false),
+        ] {
+            assert_eq!(requires(section), Ok(expected), "{section}");
+        }
+        for key in ["fsverity", "composefs"] {
+            let error = requires(&format!("[ex-integrity]\n{key}=odd")).unwrap_err();
+            assert_eq!(error, "Invalid tri-state value: odd");
+        }
     }
 
     #[test]

@@ -47,8 +47,9 @@
 pub mod bindings;
 pub mod checkout;
 pub mod commit;
+pub mod composefs;
 pub mod config;
-mod deltas;
+pub mod delta;
 pub mod diff;
 mod disk;
 mod error;
@@ -67,6 +68,7 @@ mod repo;
 mod rev;
 pub mod selinux;
 pub mod sign;
+pub mod similar;
 mod summary;
 pub mod summary_cache;
 pub mod transaction;

@@ -29,6 +29,9 @@ pub struct Environment {
     /// Lets each transaction fail before its objects are published, for tests of what uses them.
     /// (libostree: `$OSTREE_REPO_TEST_ERROR=pre-commit`.)
     pub fail_before_commit: bool,
+    /// Lets `bare-split-xattrs` repositories be written to, with neither owners, modes, attributes nor
+    /// links, so that nothing is of use. (libostree: `$OSTREE_EXP_WRITE_BARE_SPLIT_XATTRS`.)
+    pub write_split_xattrs: bool,
 }
 
 /// A repository on disk.
@@ -42,6 +45,7 @@ pub struct Repo {
     parent: Option<Box<Repo>>,
     boot_id: String,
     fail_before_commit: bool,
+    write_split_xattrs: bool,
 }
 
 impl Repo {
@@ -89,6 +93,7 @@ impl Repo {
             parent,
             boot_id,
             fail_before_commit: environment.fail_before_commit,
+            write_split_xattrs: environment.write_split_xattrs,
         })
     }
 
@@ -251,6 +256,7 @@ impl Repo {
             parent: None,
             boot_id: self.boot_id.clone(),
             fail_before_commit: self.fail_before_commit,
+            write_split_xattrs: self.write_split_xattrs,
         })
     }
 
@@ -275,6 +281,11 @@ impl Repo {
             )),
             false => Ok(()),
         }
+    }
+
+    /// See [`Environment::write_split_xattrs`].
+    pub(crate) fn writes_split_xattrs(&self) -> bool {
+        self.write_split_xattrs
     }
 
     pub(crate) fn boot_id(&self) -> &str {

@@ -4,6 +4,7 @@
 use oxtree_format::{Commit, CommitId, DirId, DirTree, DirTreeId, FileId};
 
 use crate::object::verify::check_checksum;
+use crate::traverse::Objects;
 use crate::{Error, FileObject, Repo, Result};
 
 /// So many links in a row are followed, as Linux does.
@@ -95,20 +96,25 @@ impl Repo {
     /// The entries of the directory whose dirtree this is. What is read is verified, so that no
     /// damage makes a tree another one, or one without an end.
     pub fn list_dir(&self, id: DirTreeId) -> Result<Listing> {
-        let bytes = self.load_dirtree(id)?;
-        let tree = DirTree::parse(&bytes).map_err(|error| Error::corrupt(id, error))?;
-        check_checksum(&id.object(), &bytes)?;
-        Ok(Listing {
-            files: tree
-                .files()
-                .map(|(name, id)| (name.to_owned(), id))
-                .collect(),
-            dirs: tree
-                .dirs()
-                .map(|(name, id)| (name.to_owned(), id))
-                .collect(),
-        })
+        list_dir(self, id)
     }
+}
+
+/// [`Repo::list_dir`], of a directory that is found somewhere else.
+pub(crate) fn list_dir(objects: &impl Objects, id: DirTreeId) -> Result<Listing> {
+    let bytes = objects.load(&id.object())?;
+    let tree = DirTree::parse(&bytes).map_err(|error| Error::corrupt(id, error))?;
+    check_checksum(&id.object(), &bytes)?;
+    Ok(Listing {
+        files: tree
+            .files()
+            .map(|(name, id)| (name.to_owned(), id))
+            .collect(),
+        dirs: tree
+            .dirs()
+            .map(|(name, id)| (name.to_owned(), id))
+            .collect(),
+    })
 }
 
 impl<'r> Tree<'r> {

@@ -201,7 +201,7 @@ impl PublicKeys {
         }
         Err(not_verified(match (count, self.engine) {
             (0, _) => "no signatures found".to_owned(),
-            (_, Engine::Dummy) => "Signature couldn't be verified".to_owned(),
+            (count, Engine::Dummy) => format!("incorrect signatures found: {count}"),
             (count, _) if count > NAMED as u64 => {
                 format!("Signature couldn't be verified; tried {count} keys")
             }

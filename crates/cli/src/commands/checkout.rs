@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use oxtree_format::CommitId;
 use oxtree_repo::checkout::{self, Links, Options, Union};
 use oxtree_repo::selinux::SePolicy;
-use oxtree_repo::{Error, Repo};
+use oxtree_repo::{Error, Repo, composefs};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::args::boolean;
@@ -87,6 +87,12 @@ pub(crate) struct Args {
     /// Look up labels with this in front of each path
     #[arg(long, value_name = "PREFIX")]
     selinux_prefix: Option<String>,
+    /// Write a composefs image to the file DESTINATION, with the fs-verity digest of each file
+    #[arg(long)]
+    composefs: bool,
+    /// The same, without digests
+    #[arg(long)]
+    composefs_noverity: bool,
     /// The commit, and where to
     #[arg(value_name = "COMMIT")]
     commit: Option<OsString>,
@@ -125,12 +131,47 @@ impl Args {
         destination: &Path,
         fsync: Option<bool>,
     ) -> Result<()> {
+        if self.composefs || self.composefs_noverity {
+            return self.write_image(repo, commit, subpath, destination, fsync);
+        }
         let options = self.options(fsync.unwrap_or(false))?;
         let source = match repo.tree(commit)?.lookup(subpath.unwrap_or("/")) {
             Err(Error::PathNotFound(_)) if self.allow_noent => return Ok(()),
             found => found?,
         };
         checkout::checkout(repo, &source, destination, &options)?;
+        Ok(())
+    }
+
+    fn write_image(
+        &self,
+        repo: &Repo,
+        commit: CommitId,
+        subpath: Option<&str>,
+        destination: &Path,
+        fsync: Option<bool>,
+    ) -> Result<()> {
+        let has_others = subpath.is_some_and(|path| path != "/")
+            || self.disable_cache
+            || self.whiteouts
+            || self.process_passthrough_whiteouts
+            || self.require_hardlinks
+            || self.union_add
+            || self.union_identical
+            || self.force_copy
+            || self.force_copy_zerosized
+            || self.bareuseronly_dirs
+            || self.skip_list.is_some()
+            || self.selinux_policy.is_some()
+            || self.selinux_prefix.is_some();
+        if has_others {
+            bail!("Specified options are incompatible with --composefs");
+        }
+        let options = composefs::Options {
+            verity: !self.composefs_noverity,
+            fsync: fsync.unwrap_or(false),
+        };
+        composefs::checkout(repo, commit, destination, &options)?;
         Ok(())
     }
 

@@ -6,9 +6,11 @@ mod checkout;
 mod checksum;
 mod commit;
 mod config;
+mod create_usb;
 mod diff;
 mod export;
 mod external;
+mod find_remotes;
 mod fsck;
 mod generate;
 mod gpg_sign;
@@ -27,6 +29,7 @@ mod rev_parse;
 mod rofiles_fuse;
 mod show;
 mod sign;
+mod static_delta;
 mod summary;
 
 use std::ffi::OsString;
@@ -50,6 +53,10 @@ pub(crate) enum Command {
     Pull(Box<pull::Args>),
     /// Copy commits from another repository on this machine
     PullLocal(Box<pull_local::Args>),
+    /// Find out which remotes have refs of collections
+    FindRemotes(find_remotes::Args),
+    /// Copy refs of collections to a medium, from where others can pull them
+    CreateUsb(create_usb::Args),
     /// The far side of a push
     Receive(receive::Args),
     /// Read and change the repository's settings
@@ -94,6 +101,8 @@ pub(crate) enum Command {
     Sign(sign::Args),
     /// Write or print the summary, which clients read first
     Summary(summary::Args),
+    /// Make, apply and look at static deltas: files that make one commit of another
+    StaticDelta(Box<static_delta::Args>),
     /// A program on PATH
     #[command(external_subcommand)]
     External(Vec<OsString>),
@@ -109,6 +118,8 @@ impl Command {
             Self::Push(args) => push::run(*args, context),
             Self::Pull(args) => pull::run(&args, context),
             Self::PullLocal(args) => pull_local::run(&args, context),
+            Self::FindRemotes(args) => find_remotes::run(&args, context),
+            Self::CreateUsb(args) => create_usb::run(&args, context),
             Self::Receive(args) => receive::run(&args, context),
             Self::Config(args) => config::run(&args, context),
             Self::Remote(args) => remote::run(&args, context),
@@ -130,6 +141,7 @@ impl Command {
             Self::GpgSign(args) => gpg_sign::run(&args, context),
             Self::Sign(args) => sign::run(&args, context),
             Self::Summary(args) => summary::run(&args, context),
+            Self::StaticDelta(args) => static_delta::run(&args, context),
             Self::External(words) => external::run(&words, context),
         }
     }

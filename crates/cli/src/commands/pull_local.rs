@@ -2,6 +2,7 @@
 //! `pull-local`: commits from another repository on this machine.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use oxtree_format::refs::RemoteName;
@@ -46,10 +47,10 @@ pub(crate) struct Args {
     /// Refuse regular files with mode bits other than 0775
     #[arg(long)]
     bareuseronly_files: bool,
-    /// Fail unless a static delta can be used (which is never so: oxtree takes objects)
+    /// Take static deltas, and fail where there is none (an archive cannot take any)
     #[arg(long)]
     require_static_deltas: bool,
-    /// Do not use static deltas (they never are)
+    /// Do not use static deltas (they never are, unless they are required)
     #[arg(long)]
     disable_static_deltas: bool,
     /// Take only commits with a good GPG signature by a key of the remote's
@@ -77,16 +78,20 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
         return Err(Usage("DESTINATION must be specified".to_owned()).into());
     };
     let mut repo = context.open_repo()?;
-    if args.require_static_deltas {
-        bail!(no_deltas(&repo));
+    if args.require_static_deltas && repo.mode().is_archive() {
+        bail!("Can't use static deltas in an archive repo");
     }
     let config = repo.config_mut();
     config.fsync &= !args.disable_fsync;
     config.per_object_fsync |= args.per_object_fsync;
     let source = Repo::open_in(path, &context.environment()).context("opening repo")?;
     let options = args.options(&repo, context)?;
+    let begun = Instant::now();
     let report = pull_local(&repo, &source, &options, context.progress())?;
-    context.out.line(&describe(&report))
+    context.out.line(&match args.require_static_deltas {
+        true => describe_deltas(&report, begun.elapsed()),
+        false => describe(&report),
+    })
 }
 
 impl Args {
@@ -113,6 +118,7 @@ impl Args {
             remote: remote.clone(),
             depth: depth(&self.depth)?,
             commit_metadata_only: self.commit_metadata_only,
+            require_deltas: self.require_static_deltas,
             import: ImportOptions {
                 verify: self.untrusted,
                 bareuseronly_files: self.bareuseronly_files,
@@ -142,23 +148,27 @@ pub(super) fn depth(text: &str) -> Result<Option<u64>> {
     }
 }
 
-/// Why static deltas cannot be had, in libostree's words where it has some.
-fn no_deltas(repo: &Repo) -> String {
-    match repo.mode().is_archive() {
-        true => "Can't use static deltas in an archive repo".to_owned(),
-        false => "Static deltas required, but none found for a pull from a repository on this \
-                  machine: oxtree takes its objects"
-            .to_owned(),
-    }
-}
-
 /// The line that libostree's scripts look for.
 fn describe(report: &Report) -> String {
     let Report {
         metadata,
         content,
         bytes,
+        ..
     } = report;
     let written = text::size(*bytes);
     format!("{metadata} metadata, {content} content objects imported; {written} content written")
+}
+
+/// The same where static deltas were taken.
+fn describe_deltas(report: &Report, took: Duration) -> String {
+    let Report { deltas, bytes, .. } = report;
+    format!(
+        "{} delta parts, {} loose fetched; {} transferred in {} seconds; {} content written",
+        deltas.parts,
+        deltas.loose,
+        text::size(deltas.bytes),
+        took.as_secs(),
+        text::size(*bytes),
+    )
 }

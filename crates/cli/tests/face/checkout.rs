@@ -177,6 +177,30 @@ fn types_in_the_way() {
                 std::fs::create_dir_all(out.join("opaque/link/x")).unwrap();
             });
         }
+        // As libostree since 2026: with whiteouts, a directory replaces a file or a link.
+        for target in [None, Some("nowhere")] {
+            let out = side.path("layers");
+            std::fs::create_dir(&out).unwrap();
+            match target {
+                Some(target) => symlink(target, out.join("sub")).unwrap(),
+                None => trees::file(&out.join("sub"), b"no directory", 0o644),
+            }
+            let words = [
+                "checkout",
+                "--repo=repo",
+                "-U",
+                "--union",
+                "--whiteouts",
+                "main",
+                "layers",
+            ];
+            side.ours(&words).expect_ok();
+            assert!(
+                out.join("sub").symlink_metadata().unwrap().is_dir(),
+                "{mode}"
+            );
+            std::fs::remove_dir_all(out).unwrap();
+        }
         let over_dir = side.path("over-dir");
         std::fs::create_dir_all(over_dir.join("seed")).unwrap();
         let out = side.ours(&["checkout", "--repo=repo", "--union", "main", "over-dir"]);

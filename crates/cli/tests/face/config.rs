@@ -3,6 +3,46 @@
 
 use crate::side::Side;
 
+/// libostree 2026.4 finds the same faults, and says the same.
+#[test]
+fn fsverity_that_is_required_is_not_left_out() {
+    let side = Side::new();
+    let set = |value| {
+        side.ours(&[
+            "config",
+            "--repo=repo",
+            "set",
+            "ex-integrity.fsverity",
+            value,
+        ])
+    };
+    let commit = || side.ours(&["commit", "--repo=repo", "-b", "main", "--tree=dir=tree"]);
+    let error = set("odd").expect_failure().stderr();
+    assert!(error.contains("Invalid tri-state value: odd"), "{error}");
+    set("maybe").expect_ok();
+    commit().expect_ok();
+    set("yes").expect_ok();
+    let error = commit().expect_failure().stderr();
+    assert!(error.contains("fsverity required but"), "{error}");
+}
+
+/// What libostree writes there with this variable, its own fsck refuses.
+#[test]
+fn bare_split_xattrs_are_written_only_when_dared() {
+    let side = Side::new();
+    side.ours(&["init", "--repo=split", "--mode=bare-split-xattrs"])
+        .expect_ok();
+    let commit = ["commit", "--repo=split", "--orphan", "tree"];
+    side.ours(&commit).expect_failure();
+    side.ours(&["fsck", "--repo=split"]).expect_ok();
+    crate::side::ours("ostree")
+        .env("OSTREE_EXP_WRITE_BARE_SPLIT_XATTRS", "1")
+        .dir(side.path(""))
+        .run(commit)
+        .expect_ok();
+    side.ours(&["fsck", "--repo=split"]).expect_failure();
+}
+
 #[test]
 fn beside_the_real_one() {
     let side = Side::new();

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `export`, beside the real one, and what each makes of the other's tar files.
 
+use std::collections::HashSet;
 use std::fs;
+use std::path::Path;
 
 use oxtree_testkit::{Compare, Tool, is_root, trees};
 
@@ -42,10 +44,27 @@ fn tree_of(side: &Side, rev: &str) -> String {
     of_tree.expect("a checksum").to_owned()
 }
 
+/// Makes all files different: libostree has hard links in its exports only since 2026.
+fn tell_apart(dir: &Path, known: &mut HashSet<Vec<u8>>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let meta = fs::symlink_metadata(&path).unwrap();
+        if meta.is_dir() {
+            tell_apart(&path, known);
+        } else if meta.is_file() && !known.insert(fs::read(&path).unwrap()) {
+            fs::remove_file(&path).unwrap();
+            fs::write(&path, path.as_os_str().as_encoded_bytes()).unwrap();
+        }
+    }
+}
+
 #[test]
 fn byte_for_byte() {
     for mode in ["archive", "bare", "bare-user", "bare-user-only"] {
         let side = side(mode);
+        tell_apart(&side.path("tree"), &mut HashSet::new());
+        side.commit("main", &["--timestamp=@1700000000"]);
+        side.commit("plain", &["--timestamp=@1700000000", "--no-xattrs"]);
         for (rev, more) in [
             ("plain", &[][..]),
             ("main", &["--no-xattrs"]),
@@ -66,6 +85,31 @@ fn byte_for_byte() {
             assert!(real.stdout_bytes == ours.stdout_bytes, "{mode} {more:?}");
             assert_eq!(ours.stdout_bytes.len() % 10240, 0);
         }
+    }
+}
+
+/// What libostree 2026.4 makes of the same tree.
+#[test]
+fn the_same_file_again_is_a_hard_link() {
+    let side = Side::new();
+    for name in ["d/one", "d/two", "again"] {
+        fs::write(side.path("tree").join(name), "same\n").unwrap();
+    }
+    let more = ["--timestamp=@1", "--owner-uid=0", "--owner-gid=0"];
+    side.commit("main", &[&more[..], &["--no-xattrs"]].concat());
+    side.ours(&["export", "--repo=repo", "main", "--prefix=p/", "-o", "tar"])
+        .expect_ok();
+    let list = Tool::new("tar")
+        .env("LC_ALL", "C")
+        .dir(side.path(""))
+        .run(["-tvf", "tar"]);
+    let list = list.expect_ok().stdout();
+    for line in [
+        "p/d/one link to p/again",
+        "p/d/two link to p/again",
+        "p/l -> f",
+    ] {
+        assert!(list.contains(line), "{list}");
     }
 }
 

@@ -3,7 +3,9 @@
 //! same errors, same exit code, same files.
 
 mod checkout;
+mod composefs;
 mod config;
+mod deltas;
 mod diff;
 mod export;
 mod fsck;

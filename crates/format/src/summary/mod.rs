@@ -110,18 +110,8 @@ impl<'a> Summary<'a> {
     /// The static deltas with the checksums of their superblocks. [`None`] if the summary does not
     /// list any, where they may still be in delta indexes.
     pub fn static_deltas(&self) -> Result<Option<Vec<(DeltaName, Checksum)>>, Error> {
-        let Some(deltas) = self.metadata.lookup(keys::STATIC_DELTAS) else {
-            return Ok(None);
-        };
-        let delta = |Entry(name, superblock): Entry<&str, oxtree_gvariant::Variant<'_>>| {
-            Ok((name.parse()?, Checksum::from_bytes(superblock.as_()?)?))
-        };
-        deltas
-            .as_::<Dict<'a>>()?
-            .iter()
-            .map(delta)
-            .collect::<Result<_, _>>()
-            .map(Some)
+        let deltas = self.metadata.lookup(keys::STATIC_DELTAS);
+        deltas.map(crate::delta::index::list).transpose()
     }
 }
 

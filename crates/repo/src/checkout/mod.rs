@@ -67,6 +67,7 @@ pub struct Options {
     /// Hard links.
     pub links: Links,
     /// `.wh.NAME` deletes NAME, `.wh..wh..opq` empties its directory first (as OCI layers have it).
+    /// With [`Union::Files`], directories replace files, too.
     pub whiteouts: bool,
     /// `.ostree-wh.NAME` becomes NAME, a character device 0:0 (as overlayfs has it).
     pub passthrough_whiteouts: bool,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use oxtree_format::{DirId, DirMeta, DirMetaId, FileId};
 use rayon::Scope;
-use rustix::fs::{Gid, Mode as Perm, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid};
+use rustix::fs::{FileType, Gid, Mode as Perm, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
@@ -179,6 +179,11 @@ impl<'a> Checkout<'a> {
         // Nobody else is to look in before it is complete.
         let existed = match rustix::fs::mkdirat(at, name, Perm::RWXU) {
             Ok(()) => false,
+            Err(Errno::EXIST) if parent.is_some() && self.is_replaced(at, name)? => {
+                super::whiteout::remove(at, name)?;
+                rustix::fs::mkdirat(at, name, Perm::RWXU).map_err(step("mkdirat"))?;
+                false
+            }
             Err(Errno::EXIST) if self.options.union != Union::None => true,
             Err(error) => return Err(step("mkdirat")(error)),
         };
@@ -201,6 +206,15 @@ impl<'a> Checkout<'a> {
             parent,
         };
         Ok(Some((dir, listing)))
+    }
+
+    /// Whether what has the name of a directory is a file of a layer below, which it replaces.
+    fn is_replaced(&self, at: BorrowedFd<'_>, name: impl Arg) -> Result<bool> {
+        if !self.options.whiteouts || self.options.union != Union::Files {
+            return Ok(false);
+        }
+        let stat = crate::fs::stat(at, name).map_err(step("fstatat"))?;
+        Ok(stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::Directory))
     }
 
     fn check_device(&self, dir: &OwnedFd) -> Result<()> {

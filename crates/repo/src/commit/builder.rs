@@ -5,7 +5,8 @@ use oxtree_format::commit::{NewCommit, keys};
 use oxtree_format::gvariant::{Entry, OwnedVariant, to_bytes};
 use oxtree_format::{CollectionId, CommitId, DirId, ObjectKind};
 
-use crate::{Error, Result, Transaction};
+use super::dict_order::in_hash_order;
+use crate::{Error, Result, Transaction, composefs};
 
 /// What a new commit says besides its tree.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +44,20 @@ impl CommitBuilder {
                 OwnedVariant::of(collection.as_str()),
             ));
         }
+    }
+
+    /// Says which digest the composefs image of the tree `root` has. In libostree, this comes after
+    /// [`CommitBuilder::mark_bootable`].
+    pub fn add_composefs_digest(
+        &mut self,
+        root: DirId,
+        transaction: &Transaction<'_>,
+    ) -> Result<()> {
+        let digest = composefs::digest_of(root, transaction)?;
+        let digest = OwnedVariant::of(&digest.0.as_slice());
+        let metadata = [(keys::COMPOSEFS_DIGEST.to_owned(), digest)];
+        self.metadata = in_hash_order(self.metadata.drain(..).chain(metadata));
+        Ok(())
     }
 
     /// Writes the commit of this tree, whose objects are in the transaction or the repository.

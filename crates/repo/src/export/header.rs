@@ -42,6 +42,8 @@ pub(super) enum Kind<'a> {
     /// A regular file of so many bytes, which follow the header.
     File(u64),
     Dir,
+    /// The same file as this member before it.
+    Same(&'a [u8]),
     /// A symbolic link to this.
     Link(&'a [u8]),
 }
@@ -52,6 +54,7 @@ impl Member<'_> {
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         let (code, size, link) = match self.kind {
             Kind::File(size) => (b'0', size, &b""[..]),
+            Kind::Same(name) => (b'1', 0, name),
             Kind::Link(target) => (b'2', 0, target),
             Kind::Dir => (b'5', 0, &b""[..]),
         };

@@ -3,9 +3,10 @@
 
 mod header;
 
+use std::collections::HashMap;
 use std::io::{self, Read, Write};
 
-use oxtree_format::FileId;
+use oxtree_format::{FileId, Xattrs};
 use rayon::prelude::*;
 
 use self::header::{BLOCK, Kind, Member, pad};
@@ -62,6 +63,7 @@ pub fn export(repo: &Repo, source: &Entry, options: &Options, out: impl Write) -
         out,
         written: 0,
         buffer: Vec::new(),
+        known: HashMap::new(),
     };
     // Not by recursion: a tree may be deeper than the stack.
     let mut stack = vec![Entry {
@@ -98,12 +100,22 @@ fn join(dir: &str, name: &str) -> String {
 /// What could be read ahead of a file: it, and its content if it is small.
 type Ahead = (FileObject, Option<Vec<u8>>);
 
+/// A regular file that was written.
+struct Written {
+    name: String,
+    mode: u32,
+    uid: u32,
+    gid: u32,
+}
+
 struct Writer<'a, W> {
     repo: &'a Repo,
     options: &'a Options,
     out: W,
     written: u64,
     buffer: Vec<u8>,
+    /// What is there once more is a hard link to the first one.
+    known: HashMap<FileId, Written>,
 }
 
 impl<W: Write> Writer<'_, W> {
@@ -135,14 +147,38 @@ impl<W: Write> Writer<'_, W> {
     /// Some files of one directory, read side by side and written one after the other.
     fn files(&mut self, dir: &str, files: &[(String, FileId)]) -> Result<()> {
         let repo = self.repo;
-        let ahead: Vec<Ahead> = files
+        let known = &self.known;
+        let ahead: Vec<Option<Ahead>> = files
             .par_iter()
-            .map(|(_, id)| read_ahead(repo, *id))
+            .map(|(_, id)| match known.contains_key(id) {
+                true => Ok(None),
+                false => read_ahead(repo, *id).map(Some),
+            })
             .collect::<Result<_>>()?;
         for ((name, id), ahead) in files.iter().zip(ahead) {
-            self.file(&join(dir, name), *id, ahead)?;
+            let path = join(dir, name);
+            if let Some(known) = self.known.remove(id) {
+                self.same(&path, &known)?;
+                self.known.insert(*id, known);
+            } else if let Some(ahead) = ahead {
+                self.file(&path, *id, ahead)?;
+            }
         }
         Ok(())
+    }
+
+    /// A hard link.
+    fn same(&mut self, path: &str, known: &Written) -> Result<()> {
+        let name = self.name(path);
+        self.member(&Member {
+            kind: Kind::Same(known.name.as_bytes()),
+            name: name.as_bytes(),
+            mode: known.mode,
+            uid: known.uid,
+            gid: known.gid,
+            mtime: self.options.mtime,
+            xattrs: &Xattrs::NONE,
+        })
     }
 
     fn file(&mut self, path: &str, id: FileId, (mut file, content): Ahead) -> Result<()> {
@@ -163,6 +199,13 @@ impl<W: Write> Writer<'_, W> {
         if header.is_symlink() {
             return Ok(());
         }
+        let written = Written {
+            name,
+            mode: header.mode,
+            uid: header.uid,
+            gid: header.gid,
+        };
+        self.known.insert(id, written);
         match content {
             Some(content) => self.write(&content)?,
             None => self.stream(&mut file, id)?,
@@ -193,9 +236,8 @@ impl<W: Write> Writer<'_, W> {
     }
 
     fn member(&mut self, member: &Member<'_>) -> Result<()> {
-        const NONE: oxtree_format::Xattrs = oxtree_format::Xattrs::NONE;
         let xattrs = match self.options.no_xattrs {
-            true => &NONE,
+            true => &Xattrs::NONE,
             false => member.xattrs,
         };
         self.buffer.clear();

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
+use rustix::path::Arg;
 
 use super::random_name;
 
@@ -76,7 +77,7 @@ impl<'d> TmpFile<'d> {
     pub(crate) fn link(
         mut self,
         dir: BorrowedFd<'_>,
-        path: &str,
+        path: impl Arg + Copy,
         if_exists: IfExists,
     ) -> io::Result<bool> {
         if let Some(name) = self.name.take() {
@@ -91,7 +92,7 @@ impl<'d> TmpFile<'d> {
             Err(Errno::EXIST) if if_exists == IfExists::Keep => Ok(false),
             Err(Errno::EXIST) => {
                 let name = random_name(".tmp-");
-                self.link_nameless(self.dir, &name)?;
+                self.link_nameless(self.dir, &*name)?;
                 self.name = Some(name);
                 self.link(dir, path, if_exists)
             }
@@ -99,7 +100,7 @@ impl<'d> TmpFile<'d> {
         }
     }
 
-    fn link_nameless(&self, dir: BorrowedFd<'_>, path: &str) -> rustix::io::Result<()> {
+    fn link_nameless(&self, dir: BorrowedFd<'_>, path: impl Arg + Copy) -> rustix::io::Result<()> {
         // The first way needs a capability or a recent kernel, the second needs /proc.
         match rustix::fs::linkat(&self.file, "", dir, path, AtFlags::EMPTY_PATH) {
             Err(Errno::NOENT) => {}
@@ -175,7 +176,7 @@ pub(crate) fn rename(
     from_dir: BorrowedFd<'_>,
     from: &str,
     to_dir: BorrowedFd<'_>,
-    to: &str,
+    to: impl Arg + Copy,
     if_exists: IfExists,
 ) -> io::Result<bool> {
     if if_exists == IfExists::Replace {

@@ -217,6 +217,7 @@ impl Transaction<'_> {
         match self.repo().mode() {
             Mode::BareUser if header.is_symlink() => PLAIN_MODE,
             Mode::BareUser => stored::bare_user_mode(header.mode),
+            Mode::BareSplitXattrs => PLAIN_MODE,
             _ => header.mode & 0o7777,
         }
     }
@@ -248,6 +249,7 @@ impl Transaction<'_> {
                     let flags = rustix::fs::XattrFlags::empty();
                     rustix::fs::fsetxattr(file, OSTREEMETA, &meta, flags).map_err(io)?;
                 }
+                Mode::BareSplitXattrs if self.repo().writes_split_xattrs() => {}
                 Mode::BareSplitXattrs => {
                     let reason = "Not allowed due to repo mode: bare-split-xattrs is read only";
                     return Err(Error::Invalid(reason.to_owned()));

@@ -77,7 +77,7 @@ impl Repo {
     }
 
     /// The decoder's errors say that the bytes are wrong, all others that the system failed.
-    fn read_error(&self, object: &ObjectId, error: io::Error) -> Error {
+    pub(crate) fn read_error(&self, object: &ObjectId, error: io::Error) -> Error {
         match error.raw_os_error() {
             None => Error::corrupt(*object, error),
             Some(_) => self.object_io("reading", &self.loose(object))(error),

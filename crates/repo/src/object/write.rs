@@ -234,13 +234,14 @@ impl Transaction<'_> {
             return Ok(id);
         }
         match self.repo().mode() {
-            Mode::Archive | Mode::BareUser => {
+            Mode::Archive | Mode::BareUser | Mode::BareSplitXattrs => {
                 let bytes = match self.repo().mode() {
                     Mode::Archive => FilezHeader {
                         size: 0,
                         file: header.clone(),
                     }
                     .stored_bytes(),
+                    Mode::BareSplitXattrs => Vec::new(),
                     _ => [target.as_bytes(), &[0]].concat(),
                 };
                 self.check_storable(header, id)?;

@@ -95,6 +95,11 @@ impl<'r> Transaction<'r> {
 
     fn new(repo: &'r Repo, lock: Option<FileLock>, staging: Option<Staging>) -> Result<Self> {
         repo.check_writable()?;
+        if repo.config().requires_fsverity {
+            let reason = "fsverity required but filesystem does not support it, or oxtree cannot \
+                          turn it on (see ex-integrity.fsverity in the repository's config)";
+            return Err(Error::Invalid(reason.to_owned()));
+        }
         let space = free_space(repo)?.map(AtomicU64::new);
         let fanout = [const { AtomicBool::new(false) }; 256];
         Ok(Self {
@@ -330,6 +335,13 @@ impl<'r> Transaction<'r> {
                 rule: self.repo.config().min_free_space.to_string(),
                 requested: bytes,
             }),
+        }
+    }
+
+    /// Gives back what was reserved for a file that is gone.
+    pub(crate) fn release(&self, bytes: u64) {
+        if let Some(space) = &self.space {
+            space.fetch_add(bytes, Ordering::Relaxed);
         }
     }
 

@@ -33,6 +33,7 @@ pub(super) fn pull(job: &Job<'_>, path: &Path) -> Result<Report> {
         policy: job.policy(),
         depth: options.depth,
         commit_metadata_only: options.commit_metadata_only,
+        require_deltas: false,
         part: Part::of_root(&options.subpaths),
         import: ImportOptions {
             verify: options.untrusted,

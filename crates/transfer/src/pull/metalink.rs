@@ -180,7 +180,10 @@ async fn get(fetcher: &Fetcher, url: Url, file: &File) -> Result<(Url, Vec<u8>)>
     }
     let limit = file.size.unwrap_or(summary::MAX).min(summary::MAX);
     let bytes = match fetcher.get(&one(url.clone())?, "", limit).await {
-        Err(Error::Fetch { fault, .. }) if fault == super::FetchFault::TooLarge => {
+        Err(Error::Fetch {
+            fault: super::FetchFault::TooLarge,
+            ..
+        }) => {
             return Err(invalid(format!(
                 "Expected size is {limit} bytes but content is larger"
             )));

@@ -168,7 +168,7 @@ pub fn pull(
         .map(|text| Request::parse(text))
         .collect::<Result<Vec<_>>>()?;
     let into = match (&remote.name, &remote.collection) {
-        (_, Some(collection)) if options.mirror => mirror_of(repo, collection),
+        (_, Some(collection)) if options.mirror => Destination::of_mirror(repo, collection),
         (Some(name), _) if !options.mirror => Destination::Remote(name.clone()),
         _ => Destination::Heads,
     };
@@ -227,13 +227,6 @@ impl Job<'_> {
     }
 }
 
-fn mirror_of(repo: &Repo, collection: &CollectionId) -> Destination {
-    match repo.config().collection_id.as_ref() == Some(collection) {
-        true => Destination::Heads,
-        false => Destination::Mirror(collection.clone()),
-    }
-}
-
 pub(crate) fn invalid(reason: impl Into<String>) -> Error {
     oxtree_repo::Error::Invalid(reason.into()).into()
 }
@@ -244,28 +237,25 @@ fn in_collection(collection: Option<&CollectionId>, name: &RefName) -> String {
     format!("({collection}, {name})")
 }
 
-/// The commits of the refs of a summary that are in a collection, or of its main list.
-fn refs_of<'s>(
+/// The refs of a summary that are in a collection, or its main list; [`None`] if it has none of that
+/// collection.
+pub fn refs_of<'s>(
     summary: &oxtree_format::Summary<'s>,
     collection: Option<&CollectionId>,
-) -> Result<oxtree_format::summary::Refs<'s>> {
-    let wrong = |error: oxtree_format::Error| invalid(format!("Parsing the summary: {error}"));
+) -> Result<Option<oxtree_format::summary::Refs<'s>>> {
     let Some(collection) = collection.map(CollectionId::as_str) else {
-        return Ok(summary.refs);
+        return Ok(Some(summary.refs));
     };
-    if summary
-        .collection_id()
-        .is_none_or(|main| main == collection)
-    {
-        return Ok(summary.refs);
+    if summary.collection_id() == Some(collection) {
+        return Ok(Some(summary.refs));
     }
-    let others = summary.collections().map_err(wrong)?;
+    let others = summary
+        .collections()
+        .map_err(|error| invalid(format!("Parsing the summary: {error}")))?;
     let found = others.into_iter().find(|(id, _)| *id == collection);
-    found.map(|(_, refs)| refs).ok_or_else(|| {
-        invalid(format!(
-            "No such collection '{collection}' in repository summary"
-        ))
-    })
+    let found = found.map(|(_, refs)| refs);
+    // A summary that says nothing of collections: what commits are bound to decides.
+    Ok(found.or_else(|| summary.collection_id().is_none().then_some(summary.refs)))
 }
 
 /// The commits that are wanted, as a summary has them.
@@ -276,8 +266,13 @@ fn look_up(
 ) -> Result<Vec<wanted::Wanted>> {
     let summary = oxtree_format::Summary::parse(summary)
         .map_err(|error| invalid(format!("Parsing the summary: {error}")))?;
+    let refs = refs_of(&summary, collection)?.ok_or_else(|| {
+        let collection = collection.map_or("", CollectionId::as_str);
+        invalid(format!(
+            "No such collection '{collection}' in repository summary"
+        ))
+    })?;
     if requests.is_empty() {
-        let refs = refs_of(&summary, collection)?;
         return refs
             .iter()
             .map(|entry| {
@@ -290,7 +285,7 @@ fn look_up(
             .collect();
     }
     let find = |name: &RefName| -> Result<CommitId> {
-        let found = refs_of(&summary, collection)?.get(name.as_str());
+        let found = refs.get(name.as_str());
         found
             .map(|entry| entry.commit)
             .ok_or_else(|| invalid(format!("No such branch '{name}' in repository summary")))

@@ -29,6 +29,14 @@ pub(crate) enum Destination {
 }
 
 impl Destination {
+    /// Where a mirror of a collection has its refs: its own are our own.
+    pub(crate) fn of_mirror(repo: &Repo, collection: &CollectionId) -> Self {
+        match repo.config().collection_id.as_ref() == Some(collection) {
+            true => Self::Heads,
+            false => Self::Mirror(collection.clone()),
+        }
+    }
+
     /// The commit that a ref is at now, complete or not.
     pub(crate) fn current(&self, repo: &Repo, name: &RefName) -> Result<Option<CommitId>> {
         match self {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use oxtree_format::{Commit, CommitId};
 use oxtree_repo::Repo;
 
-use super::Both;
+use super::both::Both;
 use crate::Result;
 use crate::pull::wanted::{Step, is_complete, reaches};
 

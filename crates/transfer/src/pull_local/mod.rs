@@ -6,20 +6,23 @@
 //! moment, and nothing is left of it if it is cut off; where they have to be packed or unpacked, they
 //! are staged in a quarantine, which the next pull or push takes up again.
 
+mod both;
+pub mod deltas;
 mod history;
 mod part;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use oxtree_format::refs::{RefName, RemoteName};
+use oxtree_format::refs::{CollectionId, RefName, RemoteName};
 use oxtree_format::{Checksum, Commit, CommitId, ObjectId, ObjectKind, Summary};
 use oxtree_repo::object::import::{Buffer, ImportOptions, Importer, links_files};
 use oxtree_repo::object::verify::check_checksum;
 use oxtree_repo::sign::Verifier;
-use oxtree_repo::traverse::{self, Objects};
+use oxtree_repo::traverse;
 use oxtree_repo::{CommitState, Mode, Progress, Repo, Transaction};
 use rayon::prelude::*;
 
+use self::both::Both;
 use self::history::History;
 use crate::pull::invalid;
 use crate::pull::local::summary;
@@ -39,6 +42,8 @@ pub struct Options {
     pub depth: Option<u64>,
     /// Only the commits themselves; they are noted to be partial.
     pub commit_metadata_only: bool,
+    /// Each commit that is not here has to come by a static delta. What that leaves out comes as ever.
+    pub require_deltas: bool,
     /// How objects are taken over.
     pub import: ImportOptions,
     /// Commits have to be bound to the refs (and to the source's collection) that they come with.
@@ -56,6 +61,7 @@ impl Default for Options {
             remote: None,
             depth: Some(0),
             commit_metadata_only: false,
+            require_deltas: false,
             import: ImportOptions::default(),
             verify_bindings: true,
             commit_verifier: None,
@@ -71,8 +77,10 @@ pub struct Report {
     pub metadata: u64,
     /// Files that were not there.
     pub content: u64,
-    /// Bytes of content that were written: not of hard links.
+    /// Bytes of content that were written: not of hard links, nor by static deltas.
     pub bytes: u64,
+    /// What came by static deltas.
+    pub deltas: deltas::Report,
 }
 
 /// What is copied, and as what.
@@ -83,6 +91,7 @@ pub(crate) struct Copy<'a> {
     /// How many parents of each commit come along; [`None`] for all.
     pub(crate) depth: Option<u64>,
     pub(crate) commit_metadata_only: bool,
+    pub(crate) require_deltas: bool,
     pub(crate) part: Part,
     pub(crate) import: ImportOptions,
 }
@@ -122,8 +131,46 @@ pub fn pull_local(
         },
         depth: options.depth,
         commit_metadata_only: options.commit_metadata_only,
+        require_deltas: options.require_deltas,
         part: Part::All,
         import: options.import,
+    };
+    copy(repo, source, &copied, progress)
+}
+
+/// Copies refs of a collection with their commits into `repo`, a mirror of it.
+pub fn copy_collection(
+    repo: &Repo,
+    source: &Repo,
+    collection: &CollectionId,
+    refs: &[(RefName, CommitId)],
+    progress: &dyn Progress,
+) -> Result<Report> {
+    let wanted: Vec<Wanted> = refs
+        .iter()
+        .map(|(name, commit)| Wanted {
+            name: Some(name.clone()),
+            commit: *commit,
+        })
+        .collect();
+    let into = Destination::of_mirror(repo, collection);
+    let copied = Copy {
+        wanted: &wanted,
+        into: &into,
+        policy: Policy {
+            repo,
+            into: &into,
+            verify_bindings: true,
+            collection: Some(collection.as_str()),
+            not_older: None,
+            verifier: None,
+            show_time: |seconds| seconds.to_string(),
+        },
+        depth: Some(0),
+        commit_metadata_only: false,
+        require_deltas: false,
+        part: Part::All,
+        import: ImportOptions::default(),
     };
     copy(repo, source, &copied, progress)
 }
@@ -139,17 +186,32 @@ pub(crate) fn copy(
         true => Transaction::begin(repo)?,
         false => Transaction::quarantine(repo)?,
     };
-    let pulled = Pull {
+    let by_deltas = match copy.require_deltas {
+        true => deltas::apply(
+            source,
+            &transaction,
+            copy.wanted.iter().map(|wanted| wanted.commit),
+        ),
+        false => Ok(deltas::Report::default()),
+    };
+    let pull = Pull {
         repo,
         source,
         copy,
         transaction: &transaction,
         progress,
         counts: Counts::default(),
-    }
-    .fill();
+    };
+    // What has come is found there already; what is left out of a delta is not.
+    let pulled = by_deltas.and_then(|deltas| Ok((deltas, pull.fill()?)));
     match pulled {
-        Ok((report, steps)) => {
+        Ok((deltas, (report, steps))) => {
+            let bytes = report.bytes - deltas.content;
+            let report = Report {
+                bytes,
+                deltas,
+                ..report
+            };
             let whole = !copy.commit_metadata_only && copy.part == Part::All;
             publish(transaction, &steps, copy.wanted, copy.into, whole)?;
             Ok(report)
@@ -263,6 +325,7 @@ impl Pull<'_> {
             metadata: load(&self.counts.metadata),
             content: load(&self.counts.content),
             bytes: self.transaction.stats().content_bytes,
+            deltas: deltas::Report::default(),
         };
         Ok((report, steps))
     }
@@ -366,42 +429,5 @@ impl Pull<'_> {
             return Ok(());
         }
         Ok(self.transaction.write_detached_metadata(commit, &theirs)?)
-    }
-}
-
-/// Metadata of the source, or where that lacks something of the repository.
-struct Both<'a> {
-    source: &'a Repo,
-    repo: &'a Repo,
-    /// What is damaged at the source is to be named itself, not what seems to be missing from it.
-    verify: bool,
-}
-
-impl Both<'_> {
-    /// Whether these are the bytes of the object, unless the source is believed.
-    fn verify(&self, object: &ObjectId, bytes: &[u8]) -> oxtree_repo::Result<()> {
-        match self.verify {
-            true => check_checksum(object, bytes),
-            false => Ok(()),
-        }
-    }
-}
-
-impl Objects for Both<'_> {
-    fn load(&self, object: &ObjectId) -> oxtree_repo::Result<Vec<u8>> {
-        let bytes = match self.source.load_metadata(object) {
-            Err(error) if error.is_missing_object() => return self.repo.load_metadata(object),
-            bytes => bytes?,
-        };
-        self.verify(object, &bytes)?;
-        Ok(bytes)
-    }
-
-    fn has(&self, object: &ObjectId) -> oxtree_repo::Result<bool> {
-        Ok(self.source.has_object(object)? || self.repo.has_object(object)?)
-    }
-
-    fn is_partial(&self, commit: CommitId) -> oxtree_repo::Result<bool> {
-        self.repo.is_partial(commit)
     }
 }

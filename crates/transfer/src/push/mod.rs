@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The pushing end.
 
-mod bases;
 mod check;
 mod jobs;
 mod link;

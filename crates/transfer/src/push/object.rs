@@ -7,11 +7,11 @@ use std::io::{self, Read};
 use std::sync::{Arc, OnceLock};
 
 use oxtree_format::{CommitId, FileId, ObjectId, ObjectKind};
+use oxtree_repo::similar::{Table, bases};
 use oxtree_repo::{FileContent, FileObject, Repo};
 
-use super::bases;
 use super::similar::{self, Similar, Sketch};
-use crate::protocol::patch::{MAX_CONTENT, Patch, Table};
+use crate::protocol::patch::{MAX_CONTENT, Patch};
 use crate::protocol::stream::{Form, Record};
 use crate::{Error, Result};
 
@@ -170,7 +170,7 @@ impl<'r> Source<'r> {
         let bases = match self.bases.get() {
             Some(bases) => bases,
             None => {
-                let found = bases::find(self.repo, self.steps, &self.wanted)?;
+                let found = bases(self.repo, self.steps, &self.wanted)?;
                 self.bases.get_or_init(|| found)
             }
         };

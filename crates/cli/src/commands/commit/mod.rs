@@ -54,6 +54,9 @@ pub(crate) struct Args {
     /// Say in the commit how large all its objects are (in an archive repository only)
     #[arg(long)]
     generate_sizes: bool,
+    /// Say in the commit which digest its composefs image has
+    #[arg(long)]
+    generate_composefs_metadata: bool,
     /// Do nothing if the branch's commit has the same content
     #[arg(long)]
     skip_if_unchanged: bool,
@@ -139,6 +142,9 @@ impl Args {
             .bind(builder, self.branch.as_deref(), collection);
         if self.bootable {
             builder.mark_bootable(root, transaction)?;
+        }
+        if self.generate_composefs_metadata {
+            builder.add_composefs_digest(root, transaction)?;
         }
         if self.generate_sizes && repo.mode().is_archive() {
             let sizes = sizes_of(root, transaction)?;

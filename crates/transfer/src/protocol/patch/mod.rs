@@ -14,27 +14,18 @@ mod make;
 
 use std::io::{self, Read};
 
-pub use make::{Patch, Table};
+use oxtree_repo::similar::Step;
+
+pub use make::Patch;
 
 /// Neither the content nor its base may be larger: both are held in memory, by either end.
 pub const MAX_CONTENT: u64 = 24 << 20;
 
-/// One step of a patch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Step {
-    fresh: usize,
-    alike: usize,
-    same: usize,
-    seek: i64,
-}
-
-impl Step {
-    fn put(&self, to: &mut Vec<u8>) {
-        put_number(to, self.fresh as u64);
-        put_number(to, self.alike as u64);
-        put_number(to, self.same as u64);
-        put_number(to, (self.seek << 1 ^ self.seek >> 63).cast_unsigned());
-    }
+fn put_step(step: &Step, to: &mut Vec<u8>) {
+    put_number(to, step.fresh as u64);
+    put_number(to, step.alike as u64);
+    put_number(to, step.same as u64);
+    put_number(to, (step.seek << 1 ^ step.seek >> 63).cast_unsigned());
 }
 
 fn put_number(to: &mut Vec<u8>, mut number: u64) {

@@ -5,32 +5,31 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use oxtree_format::{Commit, CommitId, DirMetaId, FileId, MAX_METADATA_SIZE, ObjectId, ObjectKind};
+use oxtree_format::{CommitId, DirMetaId, FileId, MAX_METADATA_SIZE, ObjectId};
 use oxtree_repo::Progress;
-use oxtree_repo::object::verify::check_checksum;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+use super::commits::{NewCommit, get_commit, get_detached};
 use super::scan::{Scanned, TreeWant};
 use super::stream::{PieceReader, Pieces};
 use super::{CommitWant, Source, path_of};
-use crate::pull::fetch::{Chunk, Download, Fetcher, Mirrors};
-use crate::pull::invalid;
+use crate::pull::fetch::{Chunk, Download};
 use crate::pull::policy::Policy;
-use crate::pull::wanted::{Step, Wanted, is_complete, reaches};
+use crate::pull::wanted::{Step, Wanted};
 use crate::{Error, Result};
 
 /// Files up to this size, in bytes, are held in memory until they are written.
-const SMALL: usize = 256 << 10;
+const SMALL: usize = 128 << 10;
 
 /// Metadata of more than this is held one at a time.
 const LARGE_METADATA: usize = 1 << 20;
 
 /// So many large files are written at once.
-const STREAMS: usize = 4;
+const STREAMS: usize = 2;
 
 /// Pieces of a large file that wait to be written.
-const PIECES: usize = 8;
+const PIECES: usize = 4;
 
 /// What has happened.
 enum Event {
@@ -44,13 +43,6 @@ enum Event {
     Scanned(Result<Scanned>),
     /// A large file was written.
     Streamed(Result<()>),
-}
-
-/// What was fetched of a commit.
-struct NewCommit {
-    /// The commit, unless it was here; [`None`] also if there is none, and it is not a tip.
-    bytes: Option<Vec<u8>>,
-    detached: Option<Vec<u8>>,
 }
 
 /// Metadata that was fetched.
@@ -68,8 +60,8 @@ enum Body {
 
 /// A pull as it goes on.
 pub(super) struct Run<'r, 'scope, 'threads, 'env> {
-    source: &'scope Source<'scope>,
-    policy: &'r Policy<'r>,
+    pub(super) source: &'scope Source<'scope>,
+    pub(super) policy: &'r Policy<'r>,
     progress: &'r dyn Progress,
     pool: &'r rayon::Scope<'scope>,
     threads: &'threads std::thread::Scope<'threads, 'env>,
@@ -79,7 +71,7 @@ pub(super) struct Run<'r, 'scope, 'threads, 'env> {
     events: mpsc::UnboundedSender<Event>,
     inbox: mpsc::UnboundedReceiver<Event>,
     room: Arc<Semaphore>,
-    commits: VecDeque<CommitWant>,
+    pub(super) commits: VecDeque<CommitWant>,
     trees: Vec<TreeWant>,
     metas: Vec<DirMetaId>,
     files: VecDeque<FileId>,
@@ -91,8 +83,8 @@ pub(super) struct Run<'r, 'scope, 'threads, 'env> {
     scanning: usize,
     files_next: bool,
     /// How far was gone back from each commit.
-    seen: HashMap<CommitId, Option<u64>>,
-    steps: Vec<Step>,
+    pub(super) seen: HashMap<CommitId, Option<u64>>,
+    pub(super) steps: Vec<Step>,
 }
 
 impl<'r, 'scope, 'threads, 'env> Run<'r, 'scope, 'threads, 'env>
@@ -189,10 +181,7 @@ where
         let tombstones = self.source.what.tombstones;
         self.start(async move {
             let (id, is_tip) = (want.id, want.tip.is_some());
-            let detached = async {
-                let path = path_of(&ObjectId::new(ObjectKind::CommitMeta, id.0));
-                fetcher.find(&signatures, &path, MAX_METADATA_SIZE).await
-            };
+            let detached = get_detached(&fetcher, &signatures, id);
             let commit = async {
                 match is_here {
                     true => Ok(None),
@@ -354,7 +343,7 @@ where
         }
     }
 
-    fn found(&mut self, scanned: Scanned) {
+    pub(super) fn found(&mut self, scanned: Scanned) {
         self.files.extend(scanned.files);
         self.metas.extend(scanned.metas);
         self.trees.extend(scanned.trees);
@@ -368,124 +357,11 @@ where
             self.spawn(look, Event::Scanned);
         }
     }
-
-    /// A commit, which is here or has come.
-    fn commit(&mut self, want: &CommitWant, new: NewCommit, wanted: &[Wanted]) -> Result<()> {
-        let transaction = self.source.transaction;
-        let (id, object) = (want.id, want.id.object());
-        let bytes = match &new.bytes {
-            Some(bytes) => bytes.clone(),
-            None => match transaction.load_metadata(&object) {
-                // Those before it are not at the server.
-                Err(error) if error.is_missing_object() && want.tip.is_none() => return Ok(()),
-                bytes => bytes?,
-            },
-        };
-        check_checksum(&object, &bytes)?;
-        let commit =
-            Commit::parse(&bytes).map_err(|error| oxtree_repo::Error::corrupt(id, error))?;
-        let known = transaction.repo().load_detached_metadata(id)?;
-        let detached = new.detached.as_ref().or(known.as_ref());
-        let wanted = want.tip.map(|index| &wanted[index]);
-        let name = wanted.and_then(|wanted| wanted.name.as_ref());
-        let detached_bytes = detached.map(Vec::as_slice);
-        self.policy
-            .check(id, &bytes, &commit, detached_bytes, name)?;
-        if new.bytes.is_some() {
-            self.source.store_metadata(&object, &bytes)?;
-        }
-        if let Some(theirs) = new.detached.filter(|theirs| known.as_ref() != Some(theirs)) {
-            transaction.write_detached_metadata(id, &theirs)?;
-        }
-        let seen = self.seen.get(&id).copied();
-        if seen.is_some_and(|before| reaches(before, want.depth)) {
-            return Ok(());
-        }
-        self.seen.insert(id, want.depth);
-        if seen.is_none() {
-            let old = match name {
-                Some(name) => self.policy.into.current(transaction.repo(), name)?,
-                None => None,
-            };
-            self.look_into(id, &commit, old)?;
-        }
-        if let (Some(parent), true) = (commit.parent, want.depth != Some(0)) {
-            self.commits.push_back(CommitWant {
-                id: parent,
-                depth: want.depth.map(|left| left - 1),
-                tip: None,
-            });
-        }
-        Ok(())
-    }
-
-    /// Notes what is wanted of a commit. `old` is where its ref is now.
-    fn look_into(
-        &mut self,
-        id: CommitId,
-        commit: &Commit<'_>,
-        old: Option<CommitId>,
-    ) -> Result<()> {
-        let transaction = self.source.transaction;
-        let step = Step::look_at(transaction.repo(), id)?;
-        self.steps.push(step);
-        if step.is_complete || self.source.what.commits_only {
-            return Ok(());
-        }
-        let mut bases = Vec::new();
-        for base in [commit.parent, old].into_iter().flatten() {
-            if base != id && is_complete(transaction.repo(), base)? {
-                bases.push(oxtree_repo::traverse::root(transaction, base)?);
-            }
-        }
-        let mut scanned = Scanned::default();
-        let root = TreeWant {
-            dir: commit.root,
-            bases,
-            part: self.source.what.part.clone(),
-            depth: 0,
-        };
-        self.source.enter(root, &mut scanned)?;
-        self.found(scanned);
-        Ok(())
-    }
 }
 
 /// Nobody listens any more when it is over.
 fn tell(events: &mpsc::UnboundedSender<Event>, event: Event) {
     drop(events.send(event));
-}
-
-/// A commit; [`None`] if it is not there, and is no tip.
-async fn get_commit(
-    fetcher: &Fetcher,
-    objects: &Mirrors,
-    id: CommitId,
-    is_tip: bool,
-    tombstones: bool,
-) -> Result<Option<Vec<u8>>> {
-    let error = match fetcher
-        .get(objects, &path_of(&id.object()), MAX_METADATA_SIZE)
-        .await
-    {
-        Ok(bytes) => return Ok(Some(bytes)),
-        Err(error) if error.is_missing_file() => error,
-        Err(error) => return Err(error),
-    };
-    if !is_tip {
-        return Ok(None);
-    }
-    if tombstones {
-        let path = path_of(&ObjectId::new(ObjectKind::TombstoneCommit, id.0));
-        if fetcher
-            .find(objects, &path, MAX_METADATA_SIZE)
-            .await?
-            .is_some()
-        {
-            return Err(invalid(format!("Commit {id} was deleted at the server")));
-        }
-    }
-    Err(error)
 }
 
 /// All of a metadata object.

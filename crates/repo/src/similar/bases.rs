@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the receiver has in the place of a file that is to be sent: the base of a patch.
+//! What there is in the place of a file that is new: the base of a patch.
 
 use std::collections::{HashMap, HashSet};
 
+use crate::traverse::{Found, Walk};
+use crate::{Repo, Result};
 use oxtree_format::{CommitId, FileId, ObjectKind};
-use oxtree_repo::Repo;
-use oxtree_repo::traverse::{Found, Walk};
-
-use crate::Result;
 
 /// How much larger one of two files of the same name may be, in sixteenths. (Their sizes as stored.)
 const SIMILAR: u64 = 21;
 
 /// For each file of `wanted` that has one, the file that it replaces: the one that was at its path, or
-/// else one that is gone, of the same name and of similar size. `steps` are commits that are sent,
-/// each with the one that the receiver has before it.
-pub(super) fn find(
+/// else one that is gone, of the same name and of similar size. `steps` are commits, each with the one
+/// before it.
+pub fn find(
     repo: &Repo,
     steps: &[(CommitId, CommitId)],
     wanted: &HashSet<FileId>,

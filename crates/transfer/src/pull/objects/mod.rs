@@ -6,6 +6,7 @@
 //! with their answers. What was stored before, or is in a local cache, is not asked for. Everything goes
 //! into the transaction, a commit too: nobody sees it before it is published with all that it needs.
 
+mod commits;
 mod run;
 mod scan;
 mod stream;

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Parts of a delta, turned into objects of a transaction.
+
+use std::io::{self, Read};
+
+use oxtree_format::delta::part::{self, Made, Piece, Recipe};
+use oxtree_format::delta::{Part, Superblock};
+use oxtree_format::{FileHeader, FileId, MAX_METADATA_SIZE, ObjectKind, file};
+use rayon::prelude::*;
+
+use super::content::Content;
+use super::payload::{Payload, invalid};
+use crate::object::stored::is_symlink;
+use crate::{Error, Result, Transaction, traverse};
+
+impl Transaction<'_> {
+    /// Checks that the commit that a delta needs is there.
+    pub fn check_delta_source(&self, delta: &Superblock<'_>) -> Result<()> {
+        match delta.name.from {
+            Some(from) if !traverse::Objects::has(self, &from.object())? => Err(Error::Invalid(
+                format!("Commit {from}, which is the delta source, is not in repository"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether all objects that a part makes are there: then it is of no use.
+    pub fn has_delta_part(&self, part: &Part<'_>) -> Result<bool> {
+        for object in part.objects.iter() {
+            if !traverse::Objects::has(self, &object)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes the commit that a delta leads to, and its detached metadata if the commit is new. That all of
+    /// it is there is for the caller to see to.
+    pub fn write_delta_commit(&self, delta: &Superblock<'_>) -> Result<()> {
+        let to = delta.name.to;
+        if traverse::Objects::has(self, &to.object())? {
+            return Ok(());
+        }
+        if let Some(detached) = delta.detached_metadata() {
+            self.write_detached_metadata(to, detached)?;
+        }
+        self.write_metadata(ObjectKind::Commit, delta.commit, Some(to.0))?;
+        Ok(())
+    }
+
+    /// Makes the objects of a part (counted from 0) of `packed`, the bytes of the part's file. All of them are
+    /// read, and have to be what the superblock promises. Objects that are there already are not made
+    /// again. Parts do not need each other.
+    pub fn apply_delta_part(
+        &self,
+        delta: &Superblock<'_>,
+        index: usize,
+        packed: &mut dyn Read,
+    ) -> Result<()> {
+        let wrong = |reason: String| Error::Format {
+            path: format!("{}/{index}", delta.name.folder()).into(),
+            reason,
+        };
+        let part = delta
+            .part(index)
+            .ok_or_else(|| wrong("no such part".to_owned()))?;
+        if part.version > 0 {
+            let version = part.version;
+            return Err(wrong(format!("Delta part has too new version {version}")));
+        }
+        let blame = |error: io::Error| match error.downcast::<Error>() {
+            // Of the repository, not of the part.
+            Ok(error) => error,
+            Err(error) => wrong(error.to_string()),
+        };
+        let payload = Payload::unpack(self, &part, packed).map_err(blame)?;
+        let recipes = part::recipes(&payload.operations, part.objects, payload.blob_len)
+            .map_err(|error| wrong(error.to_string()))?;
+        let needed = recipes
+            .iter()
+            .map(|recipe| size(recipe, &payload))
+            .fold(0, u64::saturating_add);
+        if needed > part.content_size {
+            let promised = part.content_size;
+            return Err(wrong(format!(
+                "its objects have more than the {promised} bytes promised"
+            )));
+        }
+        recipes.into_par_iter().try_for_each(|recipe| {
+            let object = recipe.object;
+            self.make(&payload, recipe).map_err(|error| {
+                blame(match error.get_ref() {
+                    Some(cause) if !cause.is::<Error>() => invalid(format!("{object}: {cause}")),
+                    _ => error,
+                })
+            })
+        })
+    }
+
+    fn make(&self, payload: &Payload<'_>, recipe: Recipe<'_>) -> io::Result<()> {
+        let object = recipe.object;
+        if self.has_staged(&object).map_err(io::Error::other)? {
+            return Ok(());
+        }
+        let id = Some(FileId(object.checksum));
+        let written = match recipe.made {
+            Made::Metadata(range) => {
+                if range.end - range.start > MAX_METADATA_SIZE {
+                    return Err(invalid("too large for metadata"));
+                }
+                let bytes = payload.blob(range)?;
+                self.write_metadata(object.kind, &bytes, Some(object.checksum))
+            }
+            Made::Whole {
+                mode,
+                xattrs,
+                content,
+            } => {
+                let mut header = payload.header(mode, xattrs)?;
+                let mut size = content.end - content.start;
+                if is_symlink(header.mode) {
+                    if size > file::MAX_HEADER_LEN as u64 {
+                        return Err(invalid("too long for the target of a link"));
+                    }
+                    let target = payload.blob(content.clone())?;
+                    header.symlink = Some(String::from_utf8(target).map_err(invalid)?);
+                    size = 0;
+                }
+                let mut content = Content::new(self, payload, [Piece::Blob(content)].into_iter());
+                self.write_file(&checked(header)?, size, &mut content, id)
+                    .map(|id| id.0)
+            }
+            Made::Pieces {
+                mode,
+                xattrs,
+                size,
+                pieces,
+            } => {
+                let header = checked(payload.header(mode, xattrs)?)?;
+                let mut content = Content::new(self, payload, pieces);
+                self.write_file(&header, size, &mut content, id)
+                    .map(|id| id.0)
+            }
+        };
+        written.map(drop).map_err(io::Error::other)
+    }
+}
+
+/// The size of the content of what a recipe makes, in bytes. A link has none.
+fn size(recipe: &Recipe<'_>, payload: &Payload<'_>) -> u64 {
+    match &recipe.made {
+        Made::Metadata(range) => range.end - range.start,
+        Made::Whole { mode, .. } if payload.mode(*mode).is_some_and(is_symlink) => 0,
+        Made::Whole { content, .. } => content.end - content.start,
+        Made::Pieces { size, .. } => *size,
+    }
+}
+
+/// A header that a file can have.
+fn checked(header: FileHeader) -> io::Result<FileHeader> {
+    FileHeader::parse(&header.to_bytes()).map_err(invalid)
+}
