@@ -33,8 +33,9 @@ Environment:
                      /usr/share/ostree/trusted.gpg.d
   SOURCE_DATE_EPOCH  The time of new commits, in seconds since 1970
 
-Linked as `ostree`, it prints and exits as libostree's command does; linked as `ostree-push` and
-`ostree-receive`, it is `oxtree push` and `oxtree receive`."
+Linked as `ostree`, it prints and exits as libostree's command does; linked as `ostree-push`,
+`ostree-receive` or `ostree-receive-shell`, as those programs of ostree-push do (`oxtree
+install-links` makes the links)."
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -61,6 +62,17 @@ pub(crate) struct Global {
     /// Print the version and exit
     #[arg(long, action = ArgAction::Version, global = true, help_heading = "Global options")]
     version: Option<bool>,
+}
+
+impl Global {
+    /// As `--repo` and `--verbose` would have set them.
+    pub(crate) fn new(repo: Option<PathBuf>, verbose: bool) -> Self {
+        Self {
+            repo,
+            verbose,
+            version: None,
+        }
+    }
 }
 
 /// The value of an option such as `--fsync`.
