@@ -145,7 +145,14 @@ fn run_original_command(identity: Option<&str>, context: &Context<'_>) -> Result
     let command = command
         .to_str()
         .context("the client's command is not UTF-8")?;
-    match shell::allowed(command, false).map_err(Error::msg)? {
+    let allowed = shell::allowed(command, false).map_err(|reason| {
+        let conf = Conf::load(places(context));
+        if let Some(log) = conf.as_ref().ok().and_then(Conf::audit_log) {
+            audit::refused(log, command, &reason, context.out);
+        }
+        Error::msg(reason)
+    });
+    match allowed? {
         Allowed::Own(words) => {
             let path = words
                 .first()

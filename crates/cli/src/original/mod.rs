@@ -63,7 +63,7 @@ fn report(error: &anyhow::Error, name: &str, out: &Output) -> ExitCode {
 }
 
 fn texts(words: Vec<OsString>) -> Result<Vec<String>> {
-    let texts = words.into_iter().map(|word| word.into_string());
+    let texts = words.into_iter().map(OsString::into_string);
     let texts: Result<_, OsString> = texts.collect();
     texts.map_err(|word| anyhow::anyhow!("argument {} is not UTF-8", word.display()))
 }

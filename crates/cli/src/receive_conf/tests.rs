@@ -7,6 +7,7 @@ use std::os::unix::fs::symlink;
 
 use proptest::prelude::*;
 
+use super::config::Commits;
 use super::*;
 
 /// A system's and a user's directory, and a root with a repository in it.
@@ -618,4 +619,23 @@ proptest! {
     fn any_bytes(text in proptest::collection::vec(any::<char>(), 0..60)) {
         let _ = yaml::parse(&text.into_iter().collect::<String>());
     }
+}
+
+/// The page explains every key, and its example is one.
+#[test]
+fn the_documentation() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/receive.md");
+    let page = fs::read_to_string(page).unwrap();
+    for key in &KEYS {
+        assert!(
+            page.contains(&format!("\n| `{}` | ", key.name)),
+            "{}",
+            key.name
+        );
+    }
+    let example = page.split("```yaml\n").nth(1).unwrap();
+    let example = example.split("```").next().unwrap();
+    let site = Site::new();
+    let conf = site.system(example).load();
+    assert_eq!(level(&mut conf.unwrap(), LogLevel::Warning), [""; 0]);
 }

@@ -224,3 +224,67 @@ fn the_receivers_configuration_counts() {
 fn path(repo: &Repo) -> String {
     Path::new(repo.path()).display().to_string()
 }
+
+/// `command="oxtree receive --identity NAME"` in `authorized_keys`: the key has a name, and what it
+/// asks for is done if `ostree-receive-shell` would do it.
+#[test]
+fn a_key_with_a_name() {
+    let fixture = Fixture::new();
+    let dest = fixture.repo("dest");
+    let conf = fixture
+        .sshd
+        .remote_home()
+        .join(".config/ostree/ostree-receive.conf");
+    fs::create_dir_all(conf.parent().unwrap()).unwrap();
+    let audit = fixture.dir.path().join("audit");
+    let text = "identities:\n  ci: {refs: [app/*], read_only: no}\n";
+    fs::write(&conf, format!("audit_log: {}\n{text}", audit.display())).unwrap();
+    let keys = fixture.sshd.key().with_file_name("authorized_keys");
+    let key = fs::read_to_string(&keys).unwrap();
+    let force = |command: &str| fs::write(&keys, format!("command=\"{command}\" {key}")).unwrap();
+    let dest = path(&dest);
+    let url = "http://127.0.0.1:1/";
+
+    force("oxtree receive --identity ci");
+    let touch = fixture.dir.path().join("touched");
+    let cases = [
+        (
+            format!("ostree-receive-1 {dest} {url} app/x main"),
+            "ci may not write the ref main",
+        ),
+        (format!("oxtree receive {dest}"), "asks for audit_log"),
+        (
+            format!("touch {}", touch.display()),
+            "Executing touch not allowed",
+        ),
+        (
+            format!("oxtree receive --identity boss {dest}"),
+            "takes nothing but a repository",
+        ),
+        (
+            format!("ostree-receive-1 {dest} file:///etc"),
+            "is not on this machine's loopback",
+        ),
+        (String::new(), "REPO must be specified"),
+    ];
+    for (command, error) in &cases {
+        let output = fixture.sshd.ssh(command);
+        assert!(matches!(output.code, Some(1 | 2)), "{command}: {output:?}");
+        let said = output.stderr() + &output.stdout();
+        assert!(said.contains(error), "{command}: {output:?}");
+    }
+    assert!(!touch.exists());
+    let lines = fs::read_to_string(&audit).unwrap();
+    assert_eq!(lines.lines().count(), 4, "{lines}");
+
+    force("oxtree receive --identity nobody");
+    let output = fixture.sshd.ssh(&format!("ostree-receive-1 {dest} {url}"));
+    assert!(
+        output.stderr().contains("identity nobody is not in"),
+        "{output:?}"
+    );
+    // Without a name there is no way around the others'.
+    force(&format!("oxtree receive {dest}"));
+    let output = fixture.sshd.ssh("anything");
+    assert!(output.stderr().contains("--identity NAME"), "{output:?}");
+}
