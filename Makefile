@@ -41,9 +41,7 @@ fuzz: ## fuzz every parser for a minute, after a million damaged repositories
 
 install: build ## install under $(DESTDIR)$(PREFIX); WITH_OSTREE_LINK=1 also answers as ostree
 	install -D -m 755 $(TARGET)/release/oxtree $(DESTDIR)$(BINDIR)/oxtree
-	ln -sf oxtree $(DESTDIR)$(BINDIR)/ostree-push
-	ln -sf oxtree $(DESTDIR)$(BINDIR)/ostree-receive
-	ln -sf oxtree $(DESTDIR)$(BINDIR)/rofiles-fuse
+	$(DESTDIR)$(BINDIR)/oxtree install-links --force $(DESTDIR)$(BINDIR)
 	$(TARGET)/release/oxtree man $(DESTDIR)$(PREFIX)/share/man/man1
 	mkdir -p $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	$(TARGET)/release/oxtree completions bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/oxtree

@@ -31,6 +31,7 @@ pub struct SshdBuilder {
     banner: Option<String>,
     known_host: KnownHost,
     env: Vec<(String, String)>,
+    config: String,
 }
 
 impl SshdBuilder {
@@ -69,6 +70,14 @@ impl SshdBuilder {
     #[must_use]
     pub fn env(mut self, key: &str, value: &str) -> Self {
         self.env.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Adds a line to the server's configuration.
+    #[must_use]
+    pub fn config_line(mut self, line: &str) -> Self {
+        self.config += line;
+        self.config += "\n";
         self
     }
 
@@ -148,7 +157,8 @@ impl SshdBuilder {
             "ListenAddress 127.0.0.1\nPort {port}\nHostKey {dir}/host_key\nPidFile none\n\
              AuthorizedKeysFile {dir}/authorized_keys\nStrictModes no\nPermitRootLogin yes\n\
              PasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\nUseDNS no\n\
-             PermitUserRC no\nPrintMotd no\nMaxStartups 100\nSetEnv {env}\n{force}"
+             PermitUserRC no\nPrintMotd no\nMaxStartups 100\nSetEnv {env}\n{force}{}",
+            self.config
         )
     }
 
@@ -183,6 +193,7 @@ impl Sshd {
             banner: None,
             known_host: KnownHost::Right,
             env: Vec::new(),
+            config: String::new(),
         }
     }
 

@@ -36,8 +36,9 @@ Environment:
   OSTREE_DEBUG_HTTP  Where it is set, requests are logged, as with --verbose
   http_proxy         A proxy for http; so are https_proxy and all_proxy, but for hosts in no_proxy
 
-Linked as `ostree`, it prints and exits as libostree's command does; linked as `ostree-push` and
-`ostree-receive`, it is `oxtree push` and `oxtree receive`."
+Linked as `ostree`, it prints and exits as libostree's command does; linked as `ostree-push`,
+`ostree-receive` or `ostree-receive-shell`, as those programs of ostree-push do (`oxtree
+install-links` makes the links)."
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -64,6 +65,17 @@ pub(crate) struct Global {
     /// Print the version and exit
     #[arg(long, action = ArgAction::Version, global = true, help_heading = "Global options")]
     version: Option<bool>,
+}
+
+impl Global {
+    /// As `--repo` and `--verbose` would have set them.
+    pub(crate) fn new(repo: Option<PathBuf>, verbose: bool) -> Self {
+        Self {
+            repo,
+            verbose,
+            version: None,
+        }
+    }
 }
 
 /// The value of an option such as `--fsync`.

@@ -50,7 +50,7 @@ pub(crate) fn report(error: &anyhow::Error, face: Face, output: &Output) -> Exit
 }
 
 /// The chain of causes. An error that shows its cause itself does not make it appear twice.
-fn one_line(error: &anyhow::Error) -> String {
+pub(crate) fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {
         let text = cause.to_string();

@@ -1,22 +1,32 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The `oxtree` command, which also answers to `ostree`, `ostree-push` and `ostree-receive`.
+//! The `oxtree` command, which also answers to `ostree` and to the names of ostree-push's programs.
 
 mod args;
+mod audit;
 mod commands;
 mod context;
 mod dates;
 mod error;
 mod names;
+mod original;
 mod output;
 mod progress;
+mod receive_conf;
+mod receive_policy;
+mod shell_words;
 mod signing;
 mod text;
 
 use std::process::ExitCode;
 
+use names::Called;
+
 fn main() -> ExitCode {
-    let (face, words) = names::from_argv(std::env::args_os());
     let output = output::Output::default();
+    let (face, words) = match names::from_argv(std::env::args_os()) {
+        Called::Command(face, words) => (face, words),
+        Called::Original(program, words) => return original::run(program, words, &output),
+    };
     let outcome = run(face, words, &output).and_then(|()| output.flush());
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -31,46 +31,106 @@ impl Face {
     }
 }
 
-/// Looks at the name the binary was called by. `ostree-push ARGS` is `oxtree push ARGS`.
-pub(crate) fn from_argv(argv: impl Iterator<Item = OsString>) -> (Face, Vec<OsString>) {
+/// A program of ostree-push 1.2.0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Program {
+    /// The pusher.
+    Push,
+    /// The receiver, or with `--repo` the one for old pushers.
+    Receive,
+    /// The receiver.
+    Receive1,
+    /// The receiver for pushers before version 1.
+    Receive0,
+    /// A login shell that only receives.
+    Shell,
+}
+
+impl Program {
+    const ALL: [Self; 5] = [
+        Self::Push,
+        Self::Receive,
+        Self::Receive1,
+        Self::Receive0,
+        Self::Shell,
+    ];
+
+    /// The original's name for it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Push => "ostree-push",
+            Self::Receive => "ostree-receive",
+            Self::Receive1 => "ostree-receive-1",
+            Self::Receive0 => "ostree-receive-0",
+            Self::Shell => "ostree-receive-shell",
+        }
+    }
+}
+
+/// The names that are links to the binary, besides `ostree`.
+pub(crate) fn links() -> impl Iterator<Item = &'static str> {
+    let programs = Program::ALL.into_iter().map(Program::name);
+    programs.chain(["rofiles-fuse"])
+}
+
+/// What the binary is to be.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Called {
+    /// The command with its subcommands; the words begin with the command's own name.
+    Command(Face, Vec<OsString>),
+    /// A program of ostree-push, with its arguments.
+    Original(Program, Vec<OsString>),
+}
+
+/// Looks at the name the binary was called by. sshd puts a dash before that of a login shell.
+pub(crate) fn from_argv(argv: impl Iterator<Item = OsString>) -> Called {
     let mut argv = argv;
     let name = argv.next().unwrap_or_default();
     let name = Path::new(&name).file_name().and_then(OsStr::to_str);
+    let name = name.map_or("", |name| name.strip_prefix('-').unwrap_or(name));
+    if let Some(program) = Program::ALL.iter().find(|program| program.name() == name) {
+        return Called::Original(*program, argv.collect());
+    }
     let (face, command) = match name {
-        Some("ostree") => (Face::Ostree, None),
-        Some("ostree-push") => (Face::Oxtree, Some("push")),
-        Some("ostree-receive") => (Face::Oxtree, Some("receive")),
-        Some("rofiles-fuse") => (Face::Oxtree, Some("rofiles-fuse")),
+        "ostree" => (Face::Ostree, None),
+        "rofiles-fuse" => (Face::Oxtree, Some("rofiles-fuse")),
         _ => (Face::Oxtree, None),
     };
     let words = [face.name()].into_iter().chain(command).map(OsString::from);
-    (face, words.chain(argv).collect())
+    Called::Command(face, words.chain(argv).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of(argv: &[&str]) -> (Face, Vec<OsString>) {
+    fn of(argv: &[&str]) -> Called {
         from_argv(argv.iter().map(OsString::from))
     }
 
     #[test]
     fn the_name_decides() {
         let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
+        let command = |face, list: &[&str]| Called::Command(face, words(list));
+        let original = |program, list: &[&str]| Called::Original(program, words(list));
         assert_eq!(
             of(&["/usr/bin/ostree", "refs"]),
-            (Face::Ostree, words(&["ostree", "refs"]))
+            command(Face::Ostree, &["ostree", "refs"])
+        );
+        assert_eq!(
+            of(&["rofiles-fuse", "x"]),
+            command(Face::Oxtree, &["oxtree", "rofiles-fuse", "x"])
         );
         assert_eq!(
             of(&["ostree-push", "-v", "x"]),
-            (Face::Oxtree, words(&["oxtree", "push", "-v", "x"]))
+            original(Program::Push, &["-v", "x"])
         );
+        assert_eq!(of(&["./ostree-receive"]), original(Program::Receive, &[]));
         assert_eq!(
-            of(&["./ostree-receive"]),
-            (Face::Oxtree, words(&["oxtree", "receive"]))
+            of(&["-ostree-receive-shell"]),
+            original(Program::Shell, &[])
         );
-        assert_eq!(of(&["anything"]), (Face::Oxtree, words(&["oxtree"])));
-        assert_eq!(of(&[]), (Face::Oxtree, words(&["oxtree"])));
+        assert_eq!(of(&["anything"]), command(Face::Oxtree, &["oxtree"]));
+        assert_eq!(of(&[]), command(Face::Oxtree, &["oxtree"]));
     }
 }

@@ -112,16 +112,19 @@ impl Write for Writer<'_> {
     }
 }
 
-/// Lets diagnostics go to standard error: everything with `-v`, else only warnings.
+/// Lets diagnostics go to standard error: everything with `-v`, else only warnings. The first call
+/// counts.
 pub(crate) fn start_tracing(verbose: bool) {
     let level = match verbose {
         true => tracing::Level::DEBUG,
         false => tracing::Level::WARN,
     };
-    tracing_subscriber::fmt()
+    let started = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .without_time()
-        .init();
+        .try_init();
+    // An error would mean that there is one already.
+    drop(started);
 }

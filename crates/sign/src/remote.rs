@@ -111,6 +111,21 @@ pub fn summary_verifier(
     verifier(repo, remote, trust, wanted, &Keys::SUMMARY)
 }
 
+/// A verifier with keys from elsewhere: a signature by one of `keyring` is needed, if there is one, and
+/// one by one of `engines`, if there are any.
+pub fn keys_verifier(
+    keyring: Option<Keyring>,
+    engines: Vec<PublicKeys>,
+    trust: &Trust,
+) -> Box<dyn Verifier> {
+    Box::new(RemoteVerifier {
+        keyring,
+        engines,
+        now: trust.now,
+        show_time: trust.show_time,
+    })
+}
+
 /// Which keys of the configuration speak of a thing, and what holds where they are not there.
 struct Keys {
     gpg: &'static str,

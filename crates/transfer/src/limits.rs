@@ -163,6 +163,36 @@ impl Limits {
     }
 }
 
+/// Bounds for somebody in particular, where they are lower than those for all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Caps {
+    /// [`Limits::object`].
+    pub object: Option<u64>,
+    /// [`Limits::bytes`].
+    pub bytes: Option<u64>,
+    /// [`Limits::unpacked`].
+    pub unpacked: Option<u64>,
+    /// [`Limits::objects`].
+    pub objects: Option<u64>,
+    /// [`Limits::refs`].
+    pub refs: Option<u64>,
+}
+
+impl Caps {
+    /// The lower one of each.
+    pub fn apply(&self, limits: Limits) -> Limits {
+        let lower = |cap: Option<u64>, limit: u64| cap.map_or(limit, |cap| cap.min(limit));
+        Limits {
+            object: lower(self.object, limits.object),
+            bytes: lower(self.bytes, limits.bytes),
+            unpacked: lower(self.unpacked, limits.unpacked),
+            objects: lower(self.objects, limits.objects),
+            refs: lower(self.refs, limits.refs),
+            ..limits
+        }
+    }
+}
+
 /// An error if there is too much of something; `key` is what the owner can raise.
 pub fn check(what: &'static str, size: u64, limit: u64, key: &'static str) -> Result<()> {
     match size > limit {

@@ -89,7 +89,9 @@ impl Destination for LocalDestination {
     }
 
     fn limits(&self) -> Result<Limits> {
-        limits::from_config(&self.repo.config().file).map_err(|reason| self.bad_config(reason))
+        let limits = limits::from_config(&self.repo.config().file);
+        let limits = limits.map_err(|reason| self.bad_config(reason))?;
+        Ok(self.policy.caps.apply(limits))
     }
 
     fn missing(&self, objects: &[ObjectId]) -> Result<Vec<bool>> {

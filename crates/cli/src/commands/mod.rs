@@ -15,13 +15,14 @@ mod fsck;
 mod generate;
 mod gpg_sign;
 mod init;
+mod install_links;
 mod log;
 mod ls;
 mod prune;
 mod pull;
 mod pull_local;
 pub(crate) mod push;
-mod receive;
+pub(crate) mod receive;
 mod refs;
 mod remote;
 mod reset;
@@ -85,6 +86,8 @@ pub(crate) enum Command {
     Checksum(checksum::Args),
     /// Mount a directory so that hard-linked files in it cannot be written to
     RofilesFuse(rofiles_fuse::Args),
+    /// Make links to this binary by the other names that it answers to
+    InstallLinks(install_links::Args),
     /// Write the manual pages
     #[command(hide = true)]
     Man(generate::Man),
@@ -134,6 +137,7 @@ impl Command {
             Self::Export(args) => export::run(&args, context),
             Self::Checksum(args) => checksum::run(&args, context),
             Self::RofilesFuse(args) => rofiles_fuse::run(&args, context),
+            Self::InstallLinks(args) => install_links::run(&args, context),
             Self::Man(args) => generate::man(&args, context),
             Self::Completions(args) => generate::completions(&args, context),
             Self::Fsck(args) => fsck::run(&args, context),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use oxtree_format::refs::RefName;
+use oxtree_repo::{Progress, Repo};
 use oxtree_transfer::limits::{parse_seconds, parse_size};
 use oxtree_transfer::local::{push_local, status_local};
 use oxtree_transfer::protocol::message::{RefOutcome, Status, UnfinishedPush, WireCommit};
@@ -65,7 +66,7 @@ pub(crate) struct Args {
     compression: Compression,
     /// Give up when the far side neither says nor takes anything for so long, such as 90s, 5m or 1h;
     /// 0 for never
-    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = idle_time)]
+    #[arg(long, value_name = "TIME", default_value = IDLE, value_parser = idle_time)]
     timeout: IdleTime,
     /// Push nothing: tell which pushes to DEST are running or were cut off, and what they have left
     #[arg(long, conflicts_with_all = ["dry_run", "force", "delete", "depth", "all_history", "refs"])]
@@ -103,6 +104,14 @@ pub(crate) struct Args {
 #[derive(Clone, Copy, Debug)]
 struct IdleTime(Option<Duration>);
 
+/// The default of `--timeout`.
+const IDLE: &str = "5m";
+
+/// [`IDLE`], for who has no such option.
+pub(crate) fn default_idle_time() -> Option<Duration> {
+    parse_seconds(IDLE).map(Duration::from_secs)
+}
+
 fn idle_time(text: &str) -> Result<IdleTime, String> {
     let seconds = parse_seconds(text).ok_or("expected a time such as 90s, 5m or 1h")?;
     Ok(IdleTime(
@@ -132,6 +141,45 @@ pub(crate) fn agent() -> String {
     format!("oxtree {}", env!("CARGO_PKG_VERSION"))
 }
 
+/// A push that is understood, by whatever name it was asked for.
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// Where to.
+    pub(crate) url: Url,
+    /// What to run there; empty for the usual.
+    pub(crate) commands: Vec<String>,
+    /// How to get there.
+    pub(crate) ssh: SshOptions,
+    /// What to push, and how.
+    pub(crate) options: Options,
+}
+
+impl Job {
+    /// Pushes. `notice` hears what the far side has to say meanwhile.
+    pub(crate) fn run(
+        &self,
+        repo: &Repo,
+        progress: &dyn Progress,
+        notice: &dyn Fn(&str),
+    ) -> Result<Pushed> {
+        let audience = Audience { progress, notice };
+        let pushed = match &self.url {
+            Url::Ssh(url) => push_ssh(
+                repo,
+                url,
+                &self.commands,
+                &self.ssh,
+                &self.options,
+                audience,
+                &std::env::temp_dir(),
+            ),
+            Url::Local(path) => push_local(repo, path, &self.options, audience)
+                .map(|report| Pushed::Answered(Box::new(report))),
+        };
+        pushed.with_context(|| format!("pushing to {}", self.url))
+    }
+}
+
 pub(crate) fn run(args: Args, context: &Context<'_>) -> Result<()> {
     let url: Url = args
         .dest
@@ -142,6 +190,32 @@ pub(crate) fn run(args: Args, context: &Context<'_>) -> Result<()> {
         return status(&args, &url, &ssh, context);
     }
     let repo = context.open_repo()?;
+    let (quiet, json_wanted) = (args.quiet, args.json);
+    let job = job(args, url, ssh);
+    let started = Instant::now();
+    let notice = |text: &str| context.out.note(&format!("remote: {text}"));
+    let progress = match quiet || json_wanted {
+        true => &(),
+        false => context.progress(),
+    };
+    let report = match job.run(&repo, progress, &notice)? {
+        Pushed::Answered(report) => report,
+        Pushed::Tunnelled if json_wanted => {
+            let report = serde_json::json!({"destination": job.url.to_string(), "tunnelled": true});
+            return context.out.line(&report.to_string());
+        }
+        Pushed::Tunnelled => return Ok(()),
+    };
+    if json_wanted {
+        let text = json(&job.url, &report, started.elapsed());
+        context.out.line(&text)?;
+    } else if !quiet {
+        describe(context, &job.url, &report, started.elapsed())?;
+    }
+    finish(context, &report)
+}
+
+fn job(args: Args, url: Url, ssh: SshOptions) -> Job {
     let history = match (args.all_history, args.depth) {
         (true, _) => History::All,
         (false, Some(depth)) => History::Depth(depth),
@@ -163,44 +237,12 @@ pub(crate) fn run(args: Args, context: &Context<'_>) -> Result<()> {
         idle: args.timeout.0,
         agent: agent(),
     };
-    let started = Instant::now();
-    let notice = |text: &str| context.out.note(&format!("remote: {text}"));
-    let quiet = args.quiet || args.json;
-    let progress = if quiet { &() } else { context.progress() };
-    let audience = Audience {
-        progress,
-        notice: &notice,
-    };
-    let pushed = match &url {
-        Url::Ssh(ssh_url) => {
-            let tmp = std::env::temp_dir();
-            push_ssh(
-                &repo,
-                ssh_url,
-                &args.command,
-                &ssh,
-                &options,
-                audience,
-                &tmp,
-            )
-        }
-        Url::Local(path) => push_local(&repo, path, &options, audience)
-            .map(|report| Pushed::Answered(Box::new(report))),
-    };
-    let report = match pushed.with_context(|| format!("pushing to {url}"))? {
-        Pushed::Answered(report) => report,
-        Pushed::Tunnelled if args.json => {
-            let report = serde_json::json!({"destination": url.to_string(), "tunnelled": true});
-            return context.out.line(&report.to_string());
-        }
-        Pushed::Tunnelled => return Ok(()),
-    };
-    if args.json {
-        context.out.line(&json(&url, &report, started.elapsed()))?;
-    } else if !args.quiet {
-        describe(context, &url, &report, started.elapsed())?;
+    Job {
+        url,
+        commands: args.command,
+        ssh,
+        options,
     }
-    finish(context, &report)
 }
 
 fn status(args: &Args, url: &Url, ssh: &SshOptions, context: &Context<'_>) -> Result<()> {
@@ -252,13 +294,7 @@ fn age(seconds: u64) -> String {
 }
 
 fn ssh_options(args: &Args, context: &Context<'_>) -> Result<SshOptions> {
-    let variable = context
-        .var("OXTREE_SSH_COMMAND")
-        .and_then(|value| value.to_str());
-    let program = match args.ssh_command.as_deref().or(variable) {
-        Some(words) => words.split_whitespace().map(str::to_owned).collect(),
-        None => Vec::new(),
-    };
+    let program = ssh_program(args.ssh_command.as_deref(), context);
     if args.identity.as_deref() == Some("") {
         return Err(Usage("-i needs a file".to_owned()).into());
     }
@@ -271,30 +307,36 @@ fn ssh_options(args: &Args, context: &Context<'_>) -> Result<SshOptions> {
     })
 }
 
+/// What is run as `ssh`, with its first arguments: the option, else the environment says it.
+pub(crate) fn ssh_program(option: Option<&str>, context: &Context<'_>) -> Vec<String> {
+    let variable = context
+        .var("OXTREE_SSH_COMMAND")
+        .and_then(|value| value.to_str());
+    let words = option.or(variable).unwrap_or_default();
+    words.split_whitespace().map(str::to_owned).collect()
+}
+
+/// Which refs were refused, and why.
+pub(crate) fn refusals(report: &Report) -> String {
+    let refs = report.outcome.refs.iter();
+    let refused = refs.filter(|r| r.status == Status::Rejected).map(|r| {
+        let reason = r.reason.as_deref().unwrap_or("no reason given");
+        format!("{}: {reason}", r.name)
+    });
+    refused.collect::<Vec<_>>().join("; ")
+}
+
 /// Warnings, and the error for what was refused.
 fn finish(context: &Context<'_>, report: &Report) -> Result<()> {
     for warning in &report.outcome.warnings {
         context.out.note(&format!("warning: {warning}"));
     }
-    let refused: Vec<String> = report
-        .outcome
-        .refs
-        .iter()
-        .filter(|r| r.status == Status::Rejected)
-        .map(|r| {
-            format!(
-                "{}: {}",
-                r.name,
-                r.reason.as_deref().unwrap_or("no reason given")
-            )
-        })
-        .collect();
     if report.outcome.is_ok() {
         return Ok(());
     }
     context.out.note(&format!(
         "error: push refused, nothing has changed: {}",
-        refused.join("; ")
+        refusals(report)
     ));
     Err(AlreadyReported { code: 1 }.into())
 }

@@ -1,22 +1,28 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `receive`: the far side of a push.
 
+use std::cell::Cell;
 use std::fs::File;
-use std::io::IsTerminal;
-use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::io::{ErrorKind, IsTerminal, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Error, Result, bail};
 use oxtree_repo::Repo;
 use oxtree_transfer::limits::parse_seconds;
 use oxtree_transfer::local::{LocalDestination, unfinished};
 use oxtree_transfer::protocol::message::UnfinishedPush;
 use oxtree_transfer::receive;
 
+use crate::audit;
 use crate::commands::push::{agent, size, unfinished_line};
 use crate::context::Context;
-use crate::error::Usage;
+use crate::error::{Usage, one_line};
+use crate::original;
+use crate::original::shell::{self, Allowed};
+use crate::receive_conf::{CommandLine, Conf, ConfError, LogLevel, Places, ReceiveConfig};
+use crate::receive_policy::{Manners, policy};
 
 /// Options of `receive`.
 #[derive(Debug, clap::Args)]
@@ -48,7 +54,21 @@ and how much it takes. Sizes can end with K, M, G or T (powers of 1024), times w
   receive.timeout=0              how long a push may take to come in; 0 for ever
 
 To let a key do nothing else, put this before it in ~/.ssh/authorized_keys:
-  command=\"oxtree receive /srv/repo\",restrict ssh-ed25519 AAAA…")]
+  command=\"oxtree receive /srv/repo\",restrict ssh-ed25519 AAAA…
+
+Who may push what, whose signatures count, hooks and more are in /etc/ostree/ostree-receive.conf
+and ~/.config/ostree/ostree-receive.conf, or in the file that $OSTREE_RECEIVE_CONF names, in YAML.
+docs/receive.md has all keys; the later file's count:
+  root: /srv/repos            repositories are below it, links followed
+  gpg_verify: yes             commits have to be signed by a key of gpg_trustedkeys
+  repos:                      other values for one repository
+    stable: {allow_force: no}
+  identities:                 what a key may do that has --identity ci in its command
+    ci: {refs: [app/*], max_bytes: 2G}
+
+With --identity and without REPO, what the client has asked for is done, if ostree-receive-shell
+would do it:
+  command=\"oxtree receive --identity ci\",restrict,port-forwarding ssh-ed25519 AAAA…")]
 pub(crate) struct Args {
     /// Delete what interrupted pushes have left in the repository, but not that of running ones
     #[arg(long)]
@@ -59,9 +79,21 @@ pub(crate) struct Args {
     /// Print what was deleted as one JSON object
     #[arg(long, requires = "cleanup")]
     json: bool,
-    /// The repository to receive into
-    #[arg(value_name = "REPO")]
-    path: PathBuf,
+    /// Who pushes: a name below `identities` in ostree-receive.conf
+    #[arg(long, value_name = "NAME")]
+    identity: Option<String>,
+    /// The repository to receive into [default: with --identity, what the client of ssh asks for]
+    #[arg(value_name = "REPO", required_unless_present = "identity")]
+    path: Option<PathBuf>,
+}
+
+/// How a conversation with a pusher has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// All is said.
+    Done,
+    /// There was no pusher: not a byte has come.
+    NobodyThere,
 }
 
 fn time(text: &str) -> Result<Duration, String> {
@@ -70,31 +102,169 @@ fn time(text: &str) -> Result<Duration, String> {
 }
 
 pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
+    let Some(path) = &args.path else {
+        return run_original_command(args.identity.as_deref(), context);
+    };
     if args.cleanup {
-        return cleanup(args, context);
+        return cleanup(args, path, context);
     }
-    let stdin = std::io::stdin();
-    if stdin.is_terminal() {
+    receive_into(path, args.identity.as_deref(), context)
+}
+
+fn receive_into(path: &Path, identity: Option<&str>, context: &Context<'_>) -> Result<()> {
+    if std::io::stdin().is_terminal() {
         let reason = "receive is what `oxtree push` runs on the far side, not for a terminal";
         return Err(Usage(reason.to_owned()).into());
     }
-    let open = || Ok(LocalDestination::new(open_repo(args, context)?));
-    // Past the buffers of the standard library: what is in there would not be seen by whoever waits
-    // for more.
-    let from = File::from(stdin.as_fd().try_clone_to_owned()?);
-    let to = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
-    receive::receive_in_time(open, from, to, &agent())?;
-    Ok(())
+    let config = || {
+        let log = |level: LogLevel, text: &str| match level {
+            LogLevel::Debug => tracing::debug!("{text}"),
+            _ => context.out.note(&format!("warning: {text}")),
+        };
+        let mut conf = Conf::load(places(context))?;
+        configure(
+            &mut conf,
+            path,
+            identity,
+            CommandLine::default(),
+            &log,
+            context,
+        )
+    };
+    match converse(config, Manners::Oxtree, context)? {
+        Ending::Done => Ok(()),
+        Ending::NobodyThere => bail!("there is no pusher on standard input"),
+    }
 }
 
-fn open_repo(args: &Args, context: &Context<'_>) -> oxtree_repo::Result<Repo> {
-    let repo = Repo::open_in(&args.path, &context.environment())?;
+/// Does what the client of ssh has asked for, where `authorized_keys` has another command.
+fn run_original_command(identity: Option<&str>, context: &Context<'_>) -> Result<()> {
+    let command = context.var("SSH_ORIGINAL_COMMAND").ok_or_else(|| {
+        let reason = "REPO must be specified, as ssh has no command of a client's";
+        Usage(reason.to_owned())
+    })?;
+    let command = command
+        .to_str()
+        .context("the client's command is not UTF-8")?;
+    let allowed = shell::allowed(command, false).map_err(|reason| {
+        let conf = Conf::load(places(context));
+        if let Some(log) = conf.as_ref().ok().and_then(Conf::audit_log) {
+            audit::refused(log, command, &reason, context.out);
+        }
+        Error::msg(reason)
+    });
+    match allowed? {
+        Allowed::Own(words) => {
+            let path = words
+                .first()
+                .context("the client has named no repository")?;
+            receive_into(Path::new(path), identity, context)
+        }
+        Allowed::Original(program, words) => {
+            original::receive::run(program, &words, identity, context.out)
+        }
+    }
+}
+
+/// Where the configuration is.
+pub(crate) fn places(context: &Context<'_>) -> Places {
+    let path = |name| context.var(name).map(PathBuf::from);
+    Places::new(
+        path("OSTREE_RECEIVE_CONF"),
+        path("XDG_CONFIG_HOME"),
+        std::env::home_dir(),
+    )
+}
+
+/// What the configuration says for the repository. A refusal is noted in the audit log; `log`
+/// hears what else there is to say.
+pub(crate) fn configure(
+    conf: &mut Conf,
+    repo: &Path,
+    identity: Option<&str>,
+    command_line: CommandLine,
+    log: &dyn Fn(LogLevel, &str),
+    context: &Context<'_>,
+) -> Result<ReceiveConfig, ConfError> {
+    let config = conf.for_repo(repo, identity, command_line);
+    for (level, text) in conf.notes() {
+        log(level, &text);
+    }
+    if let (Err(error), Some(path)) = (&config, conf.audit_log()) {
+        let asked = repo.display().to_string();
+        audit::refused(path, &asked, &error.to_string(), context.out);
+    }
+    config
+}
+
+/// Talks to the pusher on standard input and output. It is told what `config` finds wrong.
+pub(crate) fn converse(
+    config: impl FnOnce() -> Result<ReceiveConfig, ConfError>,
+    manners: Manners,
+    context: &Context<'_>,
+) -> Result<Ending> {
+    let open = || {
+        let refused = oxtree_transfer::Error::Destination;
+        let config = config().map_err(|error| refused(error.to_string()))?;
+        destination(&config, manners, context).map_err(|error| refused(one_line(&error)))
+    };
+    // Past the buffers of the standard library: what is in there would not be seen by whoever waits
+    // for more.
+    let from = Counting {
+        file: File::from(std::io::stdin().as_fd().try_clone_to_owned()?),
+        any: Cell::new(false),
+    };
+    let to = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
+    match receive::receive_in_time(open, &from, to, &agent()) {
+        Ok(_) => Ok(Ending::Done),
+        Err(oxtree_transfer::Error::Connection(error))
+            if error.kind() == ErrorKind::UnexpectedEof && !from.any.get() =>
+        {
+            Ok(Ending::NobodyThere)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The repository, and what its owner asks of pushes.
+pub(crate) fn destination(
+    config: &ReceiveConfig,
+    manners: Manners,
+    context: &Context<'_>,
+) -> Result<LocalDestination> {
+    let repo = open_repo(&config.repo, context)?;
+    let policy = policy(config, manners, context)?;
+    Ok(LocalDestination::with_policy(repo, policy))
+}
+
+/// Standard input, and whether anything has come from there.
+struct Counting {
+    file: File,
+    any: Cell<bool>,
+}
+
+impl Read for &Counting {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let len = (&self.file).read(buffer)?;
+        self.any.set(self.any.get() || len > 0);
+        Ok(len)
+    }
+}
+
+impl AsFd for Counting {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+fn open_repo(path: &Path, context: &Context<'_>) -> oxtree_repo::Result<Repo> {
+    let repo = Repo::open_in(path, &context.environment())?;
     repo.check_writable()?;
     Ok(repo)
 }
 
-fn cleanup(args: &Args, context: &Context<'_>) -> Result<()> {
-    let repo = open_repo(args, context)?;
+fn cleanup(args: &Args, path: &Path, context: &Context<'_>) -> Result<()> {
+    let repo = open_repo(path, context)?;
     let deleted = repo.delete_unfinished(args.older_than)?;
     let left = repo.unfinished()?;
     let [deleted, left] =

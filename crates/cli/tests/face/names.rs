@@ -12,7 +12,6 @@ fn versions() {
     let plain = format!("oxtree {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(ours("oxtree").ok(["--version"]), plain);
     assert_eq!(ours("oxtree").ok(["refs", "--version"]), plain);
-    assert_eq!(ours("ostree-push").ok(["--version"]), plain);
     // Scripts look for features in what `ostree --version` prints.
     let yaml = ours("ostree").ok(["--version"]);
     assert!(
@@ -37,8 +36,6 @@ fn help() {
     }
     let show = ours("oxtree").ok(["help", "show"]);
     assert!(show.contains("Usage: oxtree show"), "{show}");
-    let push = ours("ostree-push").ok(["--help"]);
-    assert!(push.contains("Usage: oxtree push"), "{push}");
 }
 
 #[test]

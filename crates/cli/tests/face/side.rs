@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use oxtree_testkit::{BinDir, Output, Tool};
 
 static BINS: LazyLock<BinDir> = LazyLock::new(|| {
-    let names = ["oxtree", "ostree", "ostree-push", "ostree-receive"];
+    let names = ["oxtree", "ostree"];
     BinDir::linked(env!("CARGO_BIN_EXE_oxtree"), &names)
 });
 

@@ -232,7 +232,7 @@ impl Judge<'_> {
                 // History that comes along belongs to each ref as much as to the other.
                 if !named || tip(outcome) {
                     outcome.status = Status::Rejected;
-                    outcome.reason = Some(format!("commit {id}: {reason}"));
+                    outcome.reason = Some(reason.clone());
                 }
             }
         }
@@ -250,7 +250,10 @@ impl Judge<'_> {
         let mut verifiers = self.policy.verifiers.iter();
         let refused = verifiers
             .find_map(|verifier| verifier.verify(subject, &bytes, detached.as_deref()).err());
-        Ok(refused.map(|error| error.to_string()))
+        Ok(refused.map(|error| match error.to_string() {
+            reason if reason.contains(&id.to_string()) => reason,
+            reason => format!("commit {id}: {reason}"),
+        }))
     }
 }
 

@@ -12,6 +12,7 @@ use oxtree_repo::sign::{Signer, Verifier};
 
 use super::audit::Audit;
 use super::hook::Hook;
+use crate::limits::Caps;
 
 /// All of it. The default asks for nothing.
 #[derive(Debug, Default)]
@@ -32,6 +33,8 @@ pub struct Policy {
     pub no_generated_refs: bool,
     /// Who pushes, as far as that is known.
     pub identity: Option<Identity>,
+    /// Bounds for them.
+    pub caps: Caps,
     /// Is asked before anything is published.
     pub hook: Option<Hook>,
     /// Brings up to date what is computed from refs.

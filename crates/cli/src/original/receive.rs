@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `ostree-receive`, `ostree-receive-1` and `ostree-receive-0`: their arguments in front of
+//! `oxtree receive`, of a pull from a pusher's URL, and of the protocol before version 1.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use oxtree_format::refs::RefName;
+use oxtree_transfer::protocol::message::Status;
+use oxtree_transfer::pull::fetch::Network;
+use oxtree_transfer::receive::from_url::{self, Report, Request};
+use rustix::fs::{FileType, fstat};
+
+use super::argparse::{Grammar, Opt, Parsed, Stop, required};
+use super::log::Log;
+use super::{Call, context};
+use crate::audit;
+use crate::commands::receive::{Ending, configure, converse, destination, places};
+use crate::context::Context;
+use crate::error::AlreadyReported;
+use crate::names::Program;
+use crate::output::Output;
+use crate::receive_conf::{CommandLine, Conf, ConfError, LogLevel, ReceiveConfig, Urls};
+use crate::receive_policy::Manners;
+
+pub(super) const GRAMMAR: Grammar = Grammar {
+    options: &[
+        Opt {
+            names: &["-h", "--help"],
+            takes_value: false,
+        },
+        Opt {
+            names: &["--no-update"],
+            takes_value: false,
+        },
+        Opt {
+            names: &["-n", "--dry-run"],
+            takes_value: false,
+        },
+        Opt {
+            names: &["-f", "--force"],
+            takes_value: false,
+        },
+        Opt {
+            names: &["-q", "--quiet"],
+            takes_value: false,
+        },
+        Opt {
+            names: &["-v", "--verbose"],
+            takes_value: false,
+        },
+        Opt {
+            names: &["--version"],
+            takes_value: false,
+        },
+    ],
+    arguments: &["REPO", "URL"],
+    more: true,
+    usage: "[-h] [--no-update] [-n] [-f] [-q] [-v] [--version]\nREPO URL [REF ...]",
+    help: "
+The far side of a push: what ostree-push runs through ssh. Without a URL and with a pusher of oxtree
+on standard input it is `oxtree receive`, with the rules of ostree-push 1.2.0.
+
+positional arguments:
+  REPO           the repository to receive into
+  URL            where the pusher serves its repository, on this machine
+  REF            what to receive [default: all refs]
+
+options:
+  -h, --help     print this and exit
+  --no-update    leave the summary as it is
+  -n, --dry-run  change nothing, only say what would be
+  -f, --force    take what is older than, or the same as, what is there
+  -q, --quiet    print warnings and errors only
+  -v, --verbose  print what is being done
+  --version      print the version and exit
+
+Options, and much else, can be set in /etc/ostree/ostree-receive.conf and
+~/.config/ostree/ostree-receive.conf, or in the file that $OSTREE_RECEIVE_CONF names, in YAML:
+  root: /srv/repos
+  gpg_verify: yes",
+};
+
+pub(super) const LEGACY_GRAMMAR: Grammar = Grammar {
+    options: &[
+        Opt {
+            names: &["-h", "--help"],
+            takes_value: false,
+        },
+        Opt {
+            names: &["--repo"],
+            takes_value: true,
+        },
+        Opt {
+            names: &["-v", "--verbose"],
+            takes_value: false,
+        },
+        Opt {
+            names: &["--debug"],
+            takes_value: false,
+        },
+    ],
+    arguments: &[],
+    more: false,
+    usage: "[-h] [--repo REPO] [-v] [--debug]",
+    help: "
+The far side of a push by ostree-push before version 1.
+
+options:
+  -h, --help     print this and exit
+  --repo REPO    the repository to receive into
+  -v, --verbose  print what is being done
+  --debug        print more of it",
+};
+
+/// Runs one of the receivers; `identity` is who pushes, where that is known.
+pub(crate) fn run(
+    program: Program,
+    words: &[String],
+    identity: Option<&str>,
+    out: &Output,
+) -> Result<()> {
+    let name = program.name();
+    let call = Call { name, words, out };
+    let asks_for_legacy = words.iter().any(|word| word.starts_with("--repo"));
+    match program {
+        Program::Receive0 => legacy(&call, identity),
+        Program::Receive if asks_for_legacy => legacy(&call, identity),
+        _ => current(&call, identity),
+    }
+}
+
+fn current(call: &Call<'_>, identity: Option<&str>) -> Result<()> {
+    // A terminal or /dev/null is no pusher, so there has to be a URL.
+    let input = fstat(std::io::stdin())?;
+    let pusher = FileType::from_raw_mode(input.st_mode) != FileType::CharacterDevice;
+    let Some(parsed) = call.parse(&GRAMMAR, if pusher { 1 } else { 2 })? else {
+        return Ok(());
+    };
+    let command_line = command_line(&parsed);
+    let context = context(
+        None,
+        command_line.log_level == Some(LogLevel::Debug),
+        call.out,
+    );
+    let repo = Path::new(&parsed.arguments[0]);
+    let config = || config(repo, identity, command_line, &context);
+    let Some(url) = parsed.arguments.get(1) else {
+        return match converse(config, Manners::Original, &context)? {
+            Ending::Done => Ok(()),
+            // Nobody was there: a call without its second argument.
+            Ending::NobodyThere => {
+                let Stop::Wrong(text) = required(&["URL"]) else {
+                    return Ok(());
+                };
+                Err(call.wrong(&GRAMMAR, &text))
+            }
+        };
+    };
+    let config = config()?;
+    let refs = check_request(&config, url, &parsed.arguments[2..]).inspect_err(|error| {
+        if let Some(log) = &config.audit_log {
+            audit::refused(log, &call.words.join(" "), &error.to_string(), call.out);
+        }
+    })?;
+    receive_from_url(&config, url, refs, command_line.force, &context)
+}
+
+/// Whether the pusher may ask for that.
+fn check_request(config: &ReceiveConfig, url: &str, refs: &[String]) -> Result<Vec<RefName>> {
+    if config.urls == Urls::Loopback && !is_loopback(url) {
+        bail!(
+            "URL {url} is not on this machine's loopback interface: `urls: any` in the \
+             receiver's configuration allows that"
+        );
+    }
+    let refs = refs.iter().map(|name| name.parse::<RefName>());
+    let refs = refs.collect::<Result<Vec<_>, _>>()?;
+    if let Some(identity) = &config.identity
+        && let Some(name) = refs.iter().find(|name| !identity.may_write(name.as_str()))
+    {
+        bail!("{} may not write the ref {name}", identity.name);
+    }
+    Ok(refs)
+}
+
+fn command_line(parsed: &Parsed) -> CommandLine {
+    let level = match parsed.last(&["-q", "--quiet", "-v", "--verbose"]) {
+        Some("-q" | "--quiet") => Some(LogLevel::Warning),
+        Some(_) => Some(LogLevel::Debug),
+        None => None,
+    };
+    CommandLine {
+        no_update: parsed.has(&["--no-update"]),
+        dry_run: parsed.has(&["-n", "--dry-run"]),
+        force: parsed.has(&["-f", "--force"]),
+        log_level: level,
+    }
+}
+
+/// What holds for the repository. What there is to say about the files is logged.
+fn config(
+    repo: &Path,
+    identity: Option<&str>,
+    command_line: CommandLine,
+    context: &Context<'_>,
+) -> Result<ReceiveConfig, ConfError> {
+    let mut conf = Conf::load(places(context))?;
+    let log = Log {
+        out: context.out,
+        level: conf.log_level(command_line),
+        logger: "otpush.receive",
+    };
+    let log = |level, text: &str| log.write(level, text);
+    configure(&mut conf, repo, identity, command_line, &log, context)
+}
+
+fn legacy(call: &Call<'_>, identity: Option<&str>) -> Result<()> {
+    let Some(parsed) = call.parse(&LEGACY_GRAMMAR, 0)? else {
+        return Ok(());
+    };
+    let level = match (parsed.has(&["--debug"]), parsed.has(&["-v", "--verbose"])) {
+        (true, _) => LogLevel::Debug,
+        (false, true) => LogLevel::Info,
+        (false, false) => LogLevel::Warning,
+    };
+    let context = context(None, level == LogLevel::Debug, call.out);
+    let Some(repo) = parsed.values("--repo").pop() else {
+        return Err(call.wrong(&LEGACY_GRAMMAR, "argument --repo is missing"));
+    };
+    let command_line = CommandLine {
+        log_level: Some(level),
+        ..CommandLine::default()
+    };
+    let config = config(Path::new(&repo), identity, command_line, &context)?;
+    if !config.legacy_protocol {
+        bail!(
+            "the protocol of ostree-push before version 1 is turned off here: update ostree-push"
+        );
+    }
+    receive_legacy(&config)
+}
+
+/// Whether the URL is HTTP on the loopback interface: the end of the pusher's tunnel.
+fn is_loopback(url: &str) -> bool {
+    let lower = url.to_ascii_lowercase();
+    let Some(rest) = lower.strip_prefix("http://") else {
+        return false;
+    };
+    // What another reader of URLs could take for something else.
+    if url.contains(|c: char| c.is_whitespace() || c.is_control() || "@\\".contains(c)) {
+        return false;
+    }
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let (host, port) = match authority.strip_prefix("[::1]") {
+        Some("") => ("::1", None),
+        // What follows an address in brackets is a port or not for us.
+        Some(port) => ("::1", Some(port.strip_prefix(':').unwrap_or("none"))),
+        None => match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        },
+    };
+    let address = host.parse::<std::net::IpAddr>();
+    let here = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+    here && port.is_none_or(|port| port.parse::<u16>().is_ok())
+}
+
+/// Receives by pulling from the pusher's end of the tunnel, and says what ostree-push would.
+fn receive_from_url(
+    config: &ReceiveConfig,
+    url: &str,
+    refs: Vec<RefName>,
+    force: bool,
+    context: &Context<'_>,
+) -> Result<()> {
+    let log = Log {
+        out: context.out,
+        level: config.log_level,
+        logger: "otpush.receive",
+    };
+    let destination = destination(config, Manners::Original, context)?;
+    let request = Request {
+        url: url.to_owned(),
+        refs,
+        force: force && config.allow_force != Some(false),
+        dry_run: config.dry_run,
+        any_host: config.urls == Urls::Any,
+        network: Network::default(),
+    };
+    let mut notice = |text: &str| log.write(LogLevel::Info, text);
+    let report = from_url::receive_from_url(&destination, &request, &(), &mut notice)?;
+    describe(&report, log)
+}
+
+fn describe(report: &Report, log: Log<'_>) -> Result<()> {
+    log.write(LogLevel::Info, "Remote commits:");
+    for (name, commit) in &report.remote {
+        log.write(LogLevel::Info, &format!(" {name} {commit}"));
+    }
+    log.write(LogLevel::Info, "Current commits:");
+    for name in report.remote.keys() {
+        let commit = report.current.get(name);
+        let commit = commit.map_or_else(|| "None".to_owned(), ToString::to_string);
+        log.write(LogLevel::Info, &format!(" {name} {commit}"));
+    }
+    let outcome = &report.outcome;
+    if outcome.refs.is_empty() {
+        log.write(LogLevel::Info, "No refs need updating");
+    }
+    for change in &outcome.refs {
+        let name = &change.name;
+        let reason = change.reason.as_deref().unwrap_or_default();
+        match change.status {
+            Status::Rejected => log.write(LogLevel::Error, &format!("{name}: {reason}")),
+            Status::NotDone | Status::Deleted => {}
+            Status::Unchanged if reason.is_empty() => {}
+            Status::Unchanged => log.write(LogLevel::Warning, reason),
+            Status::Created | Status::Updated => {
+                if !reason.is_empty() {
+                    log.write(LogLevel::Warning, reason);
+                    log.write(LogLevel::Info, &format!("Forcing merge of ref {name}"));
+                }
+                if let Some(new) = &change.new {
+                    log.write(
+                        LogLevel::Info,
+                        &format!("Setting ref {name} to commit {new}"),
+                    );
+                }
+            }
+        }
+    }
+    for warning in &outcome.warnings {
+        log.write(LogLevel::Error, warning);
+    }
+    match outcome.is_ok() && outcome.warnings.is_empty() {
+        true => Ok(()),
+        false => Err(AlreadyReported { code: 1 }.into()),
+    }
+}
+
+/// Receives by the protocol of ostree-push before version 1.
+fn receive_legacy(config: &ReceiveConfig) -> Result<()> {
+    tracing::debug!(?config, "asked to receive by the protocol before version 1");
+    bail!(
+        "this version cannot yet receive into {} by the protocol of ostree-push before version 1: \
+         push with oxtree",
+        config.repo.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_on_the_loopback_interface() {
+        for url in [
+            "http://127.0.0.1:1234",
+            "http://127.0.0.1:1234/",
+            "HTTP://localhost/repo",
+            "http://127.9.9.9/x",
+            "http://[::1]:80/x",
+        ] {
+            assert!(is_loopback(url), "{url}");
+        }
+        for url in [
+            "file:///srv/repo",
+            "/srv/repo",
+            "https://127.0.0.1/",
+            "ftp://127.0.0.1/",
+            "",
+            "http://",
+            "http://10.0.0.1/",
+            "http://example.com/",
+            "http://127.0.0.1@evil/",
+            "http://127.0.0.1:80@evil/",
+            "http://evil\\@127.0.0.1/",
+            "http://127.0.0.1.evil/",
+            "http://[::1].evil/",
+            "http://[::2]/",
+            "http://0.0.0.0/",
+            "http://127.0.0.1:x/",
+            "http://127.0.0.1 /",
+            "http://localhost.evil/",
+            "http://2130706433/",
+            "http://127.1/",
+            "http:/127.0.0.1/",
+            "http:127.0.0.1",
+            "http://127.0.0.1\n/",
+            "http:///127.0.0.1/",
+        ] {
+            assert!(!is_loopback(url), "{url}");
+        }
+    }
+}

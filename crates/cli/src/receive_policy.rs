@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! From `ostree-receive.conf` to what the road of a push enforces: keys are read, programs named,
+//! the log opened.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result};
+use oxtree_format::refs::RefName;
+use oxtree_repo::commit::is_flatpak_ref;
+use oxtree_repo::sign::{Signer, Verifier};
+use oxtree_repo::{Repo, SummaryUpdate};
+use oxtree_sign::gpg::Gpg;
+use oxtree_sign::{Engine, PublicKeys, SecretKey, remote};
+use oxtree_transfer::limits::Caps;
+use oxtree_transfer::receive::audit::Audit;
+use oxtree_transfer::receive::hook::Hook;
+use oxtree_transfer::receive::policy::{
+    self, Commits, Derive, Deriver, Force, Future, Policy, Stale,
+};
+
+use crate::context::Context;
+use crate::receive_conf::{self, ReceiveConfig};
+use crate::signing::{dummy, trust};
+
+/// Whose manners a receiver has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manners {
+    /// Its own: what is no step forward refuses the push, commits stay what they are.
+    Oxtree,
+    /// ostree-push's: what is no step forward is left out, commits are made anew.
+    Original,
+}
+
+/// What the configuration asks for.
+pub(crate) fn policy(
+    config: &ReceiveConfig,
+    manners: Manners,
+    context: &Context<'_>,
+) -> Result<Policy> {
+    let original = manners == Manners::Original;
+    let commits = match (config.commits, original) {
+        (Some(receive_conf::Commits::Keep), _) | (None, false) => Commits::Keep,
+        (Some(receive_conf::Commits::Copy), _) | (None, true) => Commits::Copy,
+    };
+    let signers = signers(config, context)?;
+    let derive = derive(config, context)?;
+    Ok(Policy {
+        verifiers: verifiers(config, context)?,
+        signers,
+        commits,
+        stale: if original { Stale::Skip } else { Stale::Refuse },
+        force: match (config.allow_force, config.force) {
+            (Some(false), _) => Force::Never,
+            (_, true) => Force::Always,
+            (_, false) => Force::Asked,
+        },
+        future: (config.max_future > 0).then(|| Future {
+            now: SystemTime::now(),
+            bound: Duration::from_secs(config.max_future),
+        }),
+        no_generated_refs: original,
+        identity: identity(config),
+        caps: config.identity.as_ref().map_or(Caps::default(), caps),
+        hook: hook(config),
+        derive,
+        audit: audit(config)?,
+    })
+}
+
+fn identity(config: &ReceiveConfig) -> Option<policy::Identity> {
+    let known = config.identity.as_ref().map(|identity| policy::Identity {
+        name: identity.name.clone(),
+        refs: identity.refs.as_ref().map(|refs| {
+            let patterns = refs.iter().map(|pattern| pattern.as_str().to_owned());
+            patterns.collect()
+        }),
+        read_only: identity.read_only,
+        dry_run_only: identity.dry_run_only,
+    });
+    let dry_run = || policy::Identity {
+        name: "everybody".to_owned(),
+        dry_run_only: true,
+        ..policy::Identity::default()
+    };
+    match config.dry_run {
+        true => Some(policy::Identity {
+            dry_run_only: true,
+            ..known.unwrap_or_else(dry_run)
+        }),
+        false => known,
+    }
+}
+
+fn caps(identity: &receive_conf::Identity) -> Caps {
+    let limits = identity.limits;
+    Caps {
+        object: limits.max_object_size,
+        bytes: limits.max_bytes,
+        unpacked: limits.max_unpacked_size,
+        objects: limits.max_objects,
+        refs: limits.max_refs,
+    }
+}
+
+fn verifiers(config: &ReceiveConfig, context: &Context<'_>) -> Result<Vec<Box<dyn Verifier>>> {
+    let trust = trust(context);
+    let mut verifiers = Vec::new();
+    if config.gpg_verify {
+        let mut keyring = trust.global_keyring()?;
+        if let Some(path) = &config.gpg_trustedkeys {
+            keyring.add_path(path)?;
+        }
+        verifiers.push(remote::keys_verifier(Some(keyring), Vec::new(), &trust));
+    }
+    if config.sign_verify {
+        let engine = Engine::from_name(&config.sign_type)?;
+        let mut keys = PublicKeys::new(engine, trust.dummy)?;
+        keys.add_dirs(&trust.key_dirs)?;
+        if let Some(path) = &config.sign_trustedkeyfile {
+            keys.add_file(path)?;
+        }
+        verifiers.push(remote::keys_verifier(None, vec![keys], &trust));
+    }
+    Ok(verifiers)
+}
+
+type Signers = Vec<Box<dyn Signer + Send + Sync>>;
+
+fn signers(config: &ReceiveConfig, context: &Context<'_>) -> Result<Signers> {
+    let mut signers: Signers = Vec::new();
+    if !config.gpg_sign.is_empty() {
+        let gpg = Gpg::new(config.gpg_homedir.as_deref())?;
+        for id in &config.gpg_sign {
+            signers.push(Box::new(gpg.signer(id)?));
+        }
+    }
+    if !config.sign_keyfiles.is_empty() {
+        let engine = Engine::from_name(&config.sign_type)?;
+        for path in &config.sign_keyfiles {
+            for key in SecretKey::read(engine, path, dummy(context))? {
+                signers.push(Box::new(key));
+            }
+        }
+    }
+    Ok(signers)
+}
+
+fn absolute(repo: &Path) -> PathBuf {
+    std::path::absolute(repo).unwrap_or_else(|_| repo.to_owned())
+}
+
+const ENV_REPO: &str = "OSTREE_RECEIVE_REPO";
+const ENV_REFS: &str = "OSTREE_RECEIVE_REFS";
+const ENV_IDENTITY: &str = "OSTREE_RECEIVE_IDENTITY";
+
+fn hook(config: &ReceiveConfig) -> Option<Hook> {
+    let mut env = vec![(ENV_REPO.to_owned(), absolute(&config.repo).into_os_string())];
+    if let Some(identity) = &config.identity {
+        env.push((ENV_IDENTITY.to_owned(), identity.name.clone().into()));
+    }
+    let command = config.receive_hook.clone();
+    (!command.is_empty()).then_some(Hook { command, env })
+}
+
+fn derive(config: &ReceiveConfig, context: &Context<'_>) -> Result<Derive> {
+    if !config.update {
+        return Ok(Derive::Nothing);
+    }
+    if let Some((program, words)) = config.update_hook.split_first() {
+        let (program, words) = (program.clone(), words.to_vec());
+        return Ok(Derive::By(Box::new(move |repo, changed| {
+            let mut command = Command::new(&program);
+            command.args(&words);
+            command.env(ENV_REPO, absolute(repo.path()));
+            command.env(ENV_REFS, names(changed).join(" "));
+            run(command)
+        })));
+    }
+    let signers = signers(config, context)?;
+    let flatpak = flatpak_words(config);
+    let deriver: Box<Deriver> = Box::new(move |repo, _| match &flatpak {
+        Some(words) if is_flatpak_repo(repo)? => {
+            let mut command = Command::new("flatpak");
+            command
+                .arg("build-update-repo")
+                .args(words)
+                .arg(repo.path());
+            run(command)
+        }
+        _ => {
+            let signers: Vec<&dyn Signer> = signers
+                .iter()
+                .map(|signer| &**signer as &dyn Signer)
+                .collect();
+            let update = SummaryUpdate {
+                metadata_commit: true,
+                ..SummaryUpdate::default()
+            };
+            let updated = repo.update_signed_summary(&update, &signers);
+            updated.map_err(|error| format!("the summary could not be updated: {error}"))
+        }
+    });
+    Ok(Derive::By(deriver))
+}
+
+/// What `flatpak build-update-repo` is told about keys; [`None`] where there is no flatpak, or where
+/// it could not sign as it would have to.
+fn flatpak_words(config: &ReceiveConfig) -> Option<Vec<String>> {
+    let there =
+        std::env::split_paths(&std::env::var_os("PATH")?).any(|dir| dir.join("flatpak").is_file());
+    if !there || !config.sign_keyfiles.is_empty() {
+        return None;
+    }
+    let signs = config
+        .gpg_sign
+        .iter()
+        .map(|key| format!("--gpg-sign={key}"));
+    let home = config.gpg_homedir.as_ref();
+    let home = home.map(|home| format!("--gpg-homedir={}", home.display()));
+    Some(signs.chain(home).collect())
+}
+
+fn is_flatpak_repo(repo: &Repo) -> Result<bool, String> {
+    let refs = repo.local_refs().map_err(|error| error.to_string())?;
+    Ok(refs.keys().any(is_flatpak_ref))
+}
+
+fn names(refs: &[RefName]) -> Vec<&str> {
+    let mut names: Vec<&str> = refs.iter().map(RefName::as_str).collect();
+    names.sort_unstable();
+    names
+}
+
+/// Runs a program; what it prints must not get between the words of the protocol.
+fn run(mut command: Command) -> Result<(), String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    command.stdin(std::process::Stdio::null());
+    let output = command.output();
+    let output = output.map_err(|error| format!("{program} could not be run: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    let last = text.trim_end().lines().last().unwrap_or_default();
+    Err(format!("{program} failed with {}: {last}", output.status))
+}
+
+fn audit(config: &ReceiveConfig) -> Result<Option<Audit>> {
+    let Some(path) = &config.audit_log else {
+        return Ok(None);
+    };
+    let mut options = OpenOptions::new();
+    let file = options.append(true).create(true).mode(0o600).open(path);
+    Ok(Some(Audit {
+        file: file.with_context(|| format!("opening the audit log {}", path.display()))?,
+        identity: config
+            .identity
+            .as_ref()
+            .map(|identity| identity.name.clone()),
+        now: SystemTime::now,
+    }))
+}
