@@ -308,17 +308,21 @@ fn describe(report: &Report, log: Log<'_>) -> Result<()> {
     if outcome.refs.is_empty() {
         log.write(LogLevel::Info, "No refs need updating");
     }
+    let warn = |reason: &str| {
+        reason
+            .lines()
+            .for_each(|line| log.write(LogLevel::Warning, line))
+    };
     for change in &outcome.refs {
         let name = &change.name;
         let reason = change.reason.as_deref().unwrap_or_default();
         match change.status {
             Status::Rejected => log.write(LogLevel::Error, &format!("{name}: {reason}")),
             Status::NotDone | Status::Deleted => {}
-            Status::Unchanged if reason.is_empty() => {}
-            Status::Unchanged => log.write(LogLevel::Warning, reason),
+            Status::Unchanged => warn(reason),
             Status::Created | Status::Updated => {
+                warn(reason);
                 if !reason.is_empty() {
-                    log.write(LogLevel::Warning, reason);
                     log.write(LogLevel::Info, &format!("Forcing merge of ref {name}"));
                 }
                 if let Some(new) = &change.new {

@@ -257,7 +257,7 @@ impl Judge<'_> {
     }
 }
 
-/// In ostree-push's words, why a commit is no step forward, if it is none.
+/// In ostree-push's words, a line each, why a commit is no step forward, if it is none.
 fn stale(update: &WireUpdate, step: Step) -> Option<String> {
     let [old, new] = [&update.old, &update.new].map(|commit| {
         commit
@@ -265,14 +265,18 @@ fn stale(update: &WireUpdate, step: Step) -> Option<String> {
             .map_or_else(String::new, ToString::to_string)
     });
     let name = &update.name;
+    let mut reasons = Vec::new();
     if !step.newer {
-        return Some(format!(
+        reasons.push(format!(
             "received {name} commit {new} is not newer than current {name} commit {old}"
         ));
     }
-    (!step.differs).then(|| {
-        format!("received {name} commit {new} has the same content as current {name} commit {old}")
-    })
+    if !step.differs {
+        reasons.push(format!(
+            "received {name} commit {new} has the same content as current {name} commit {old}"
+        ));
+    }
+    (!reasons.is_empty()).then(|| reasons.join("\n"))
 }
 
 /// Is the ref what the pusher thinks it is?

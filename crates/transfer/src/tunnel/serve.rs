@@ -178,7 +178,11 @@ impl View {
 
     fn file(&self, id: FileId) -> Result<Content> {
         let (pieces, content) = channel(PIECES);
-        if let Some((mut file, size)) = self.repo.open_filez(id)? {
+        let stored = match self.repo.mode().is_archive() {
+            true => self.repo.open_filez(id)?,
+            false => None,
+        };
+        if let Some((mut file, size)) = stored {
             tokio::task::spawn_blocking(move || {
                 let mut to = Pieces::new(pieces);
                 let sent = io::copy(&mut file, &mut to).and_then(|_| to.flush());
