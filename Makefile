@@ -21,8 +21,8 @@ test: setup ## every check: format, lints, licences, docs, all tests, the static
 	cargo check --locked --package oxtree --no-default-features
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --locked --manifest-path fuzz/Cargo.toml -- -D warnings
-	scripts/build-static
-	scripts/test-static
+	scripts/build-static static-test
+	scripts/test-static '$(TARGET)/static/static-test/oxtree'
 
 demo: setup ## publish a real Debian tree over SSH, end to end
 	scripts/demo

@@ -33,6 +33,11 @@ pub trait Signer: fmt::Debug {
 
     /// A signature of these bytes. `earlier` are those that are there already under the key.
     fn sign(&self, data: &[u8], earlier: &[&[u8]]) -> Result<Vec<u8>, SignError>;
+
+    /// Whether one of these signatures is its own, as far as it can tell.
+    fn has_signed(&self, _earlier: &[&[u8]]) -> bool {
+        false
+    }
 }
 
 /// What a signature is for.
@@ -81,6 +86,23 @@ impl Transaction<'_> {
         }
         self.edit_detached_metadata(commit, |data, detached| {
             add_signatures(signers, data, detached)
+        })
+    }
+
+    /// The same, by those who have not signed it yet.
+    pub fn sign_commit_once(&self, commit: CommitId, signers: &[&dyn Signer]) -> Result<()> {
+        if signers.is_empty() {
+            return Ok(());
+        }
+        self.edit_detached_metadata(commit, |data, detached| {
+            for signer in signers {
+                let bytes = detached.to_bytes();
+                let old = Detached::parse(&bytes)?.signatures(signer.metadata_key())?;
+                if !signer.has_signed(&old) {
+                    add_signatures(&[*signer], data, detached)?;
+                }
+            }
+            Ok(())
         })
     }
 

@@ -99,7 +99,7 @@ pub trait Quarantine: Send + Sync {
         parent: Option<CommitId>,
     ) -> Result<CommitId>;
 
-    /// Adds signatures to a commit's detached metadata.
+    /// Adds signatures to a commit's detached metadata, by those who have not signed it yet.
     fn sign(&self, commit: CommitId, signers: &[&dyn Signer]) -> Result<()>;
 
     /// Makes the objects public, and then changes the refs: all of them or none. Of commits only

@@ -207,7 +207,7 @@ impl Quarantine for LocalQuarantine<'_> {
     }
 
     fn sign(&self, commit: CommitId, signers: &[&dyn Signer]) -> Result<()> {
-        Ok(self.transaction.sign_commit(commit, signers)?)
+        Ok(self.transaction.sign_commit_once(commit, signers)?)
     }
 
     fn publish(self, refs: &[RefUpdate], commits: &HashSet<CommitId>) -> Result<()> {

@@ -252,7 +252,7 @@ fn a_key_with_a_name() {
             format!("ostree-receive-1 {dest} {url} app/x main"),
             "ci may not write the ref main",
         ),
-        (format!("oxtree receive {dest}"), "asks for audit_log"),
+        (format!("oxtree receive {dest}"), "there is no pusher"),
         (
             format!("touch {}", touch.display()),
             "Executing touch not allowed",

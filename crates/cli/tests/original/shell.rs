@@ -261,15 +261,17 @@ fn pushes_work(site: &Site, dest: &Repo) {
     let source = Tool::ostree().repo(site.at("source")).init("archive");
     fs::create_dir(site.at("tree")).unwrap();
     trees::small(&site.at("tree"), 1);
-    for (name, first) in [("oxtree", &["push"][..]), ("ostree-push", &[])] {
-        let commit = source.commit("main", site.at("tree"), &["--canonical-permissions"]);
+    for (name, first, time) in [("oxtree", &["push"][..], 100), ("ostree-push", &[], 200)] {
+        fs::write(site.at("tree/name"), name).unwrap();
+        let time = format!("--timestamp=@{time}");
+        source.commit("main", site.at("tree"), &["--canonical-permissions", &time]);
         let mut words: Vec<String> = first.iter().map(|word| (*word).to_owned()).collect();
         words.push(format!("--repo={}", source.path().display()));
         words.extend(site.sshd.ssh_options());
         words.extend(["-p".to_owned(), site.sshd.port().to_string()]);
         words.push(format!("{}:{}", site.login(), dest.path().display()));
         called(name).run(words).expect_ok();
-        assert_eq!(dest.rev_parse("main"), commit);
+        assert_eq!(dest.ok("cat", ["main", "/name"]), name);
     }
     site.assert_no_loot(&"pushes");
 }

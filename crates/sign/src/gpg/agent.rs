@@ -157,7 +157,7 @@ impl Signer for GpgSigner {
     }
 
     fn sign(&self, data: &[u8], earlier: &[&[u8]]) -> Result<Vec<u8>, SignError> {
-        if earlier.iter().any(|blob| self.has_made(blob)) {
+        if self.has_signed(earlier) {
             return Err(Error::AlreadySigned(self.id.clone()).into());
         }
         let user = format!("--local-user={}", self.key);
@@ -167,6 +167,10 @@ impl Signer for GpgSigner {
             true => Ok(output.stdout),
             false => Err(Error::Gpg(complaint(&output)).into()),
         }
+    }
+
+    fn has_signed(&self, earlier: &[&[u8]]) -> bool {
+        earlier.iter().any(|blob| self.has_made(blob))
     }
 }
 

@@ -16,7 +16,7 @@ use super::policy::is_generated;
 use super::progress::Listener;
 use super::record;
 use super::take_in::settle;
-use crate::destination::Destination;
+use crate::destination::{Destination, Quarantine};
 use crate::local::{LocalDestination, LocalQuarantine};
 use crate::protocol::message::{Message, Outcome, Status, WireCommit, WireRef, WireUpdate};
 use crate::pull::fetch::{Cookies, Fetcher, Mirrors, Network, TlsOptions};
@@ -188,28 +188,32 @@ impl Door<'_> {
             if admit::is_refused(&refs) {
                 admit::refuse_rest(&mut refs);
             }
-            crate::destination::Quarantine::discard(quarantine)?;
+            quarantine.discard()?;
             return Ok(Outcome {
                 refs,
                 ..Outcome::default()
             });
         }
-        let going: Vec<Wanted> = updates
-            .iter()
-            .zip(&verdict)
-            .filter(|(_, outcome)| outcome.status != Status::Unchanged)
-            .filter_map(|(update, _)| update.new.as_ref())
-            .map(|new| Wanted {
-                name: None,
-                commit: new.0,
-            })
-            .collect();
-        let came = self.fill(&quarantine, &going, false);
+        // What stays as it is is not fetched, and not judged again.
+        let (skipped, going): (Vec<_>, Vec<_>) = verdict
+            .into_iter()
+            .zip(updates)
+            .partition(|(outcome, _)| outcome.status == Status::Unchanged);
+        let updates: Vec<WireUpdate> = going.into_iter().map(|(_, update)| update).collect();
+        let wanted = updates.iter().filter_map(|update| update.new.as_ref());
+        let wanted: Vec<Wanted> = wanted.map(|new| no_name(new.0)).collect();
+        let came = self.fill(&quarantine, &wanted, false);
         let came = came.map(|commits| {
             let stats = quarantine.parts().0.stats();
             (stats.metadata_written + stats.content_written, commits)
         });
-        settle(self.destination, quarantine, &updates, came, &mut self.ears)
+        let destination = self.destination;
+        let mut outcome = settle(destination, quarantine, &updates, came, &mut self.ears)?;
+        outcome
+            .refs
+            .extend(skipped.into_iter().map(|(outcome, _)| outcome));
+        outcome.refs.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(outcome)
     }
 
     /// Fetches the commits alone, and says what would become of the refs.
@@ -219,13 +223,7 @@ impl Door<'_> {
         news: &[(&RefName, &CommitId)],
         current: &BTreeMap<RefName, CommitId>,
     ) -> Result<(Verdict, Vec<WireUpdate>)> {
-        let wanted: Vec<Wanted> = news
-            .iter()
-            .map(|(_, commit)| Wanted {
-                name: None,
-                commit: **commit,
-            })
-            .collect();
+        let wanted: Vec<Wanted> = news.iter().map(|(_, commit)| no_name(**commit)).collect();
         self.fill(quarantine, &wanted, true)?;
         let mut updates = Vec::with_capacity(news.len());
         for (name, commit) in news {
@@ -271,6 +269,11 @@ impl Door<'_> {
     }
 }
 
+/// A commit, whatever ref it comes with.
+fn no_name(commit: CommitId) -> Wanted {
+    Wanted { name: None, commit }
+}
+
 /// Whose commits they are is judged when all is here.
 fn no_policy(repo: &Repo) -> PullPolicy<'_> {
     PullPolicy {
@@ -288,7 +291,7 @@ fn no_policy(repo: &Repo) -> PullPolicy<'_> {
 fn give_up(quarantine: LocalQuarantine<'_>, error: Error) -> Result<Outcome> {
     if !matches!(error, Error::Fetch { .. }) {
         // The reason says more than what may go wrong with the tidying up.
-        let _ = crate::destination::Quarantine::discard(quarantine);
+        let _ = quarantine.discard();
     }
     Err(error)
 }
