@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use oxtree_format::refs::RefName;
 use rustix::fs::{FileType, fstat};
 
-use super::argparse::{Grammar, Opt, Parsed, Stop, required};
+use super::argparse::{Grammar, Opt, Parsed, required};
 use super::log::Log;
 use super::{Call, context};
 use crate::audit;
@@ -144,12 +144,7 @@ fn current(call: &Call<'_>, identity: Option<&str>) -> Result<()> {
         return match converse(config, &context)? {
             Ending::Done => Ok(()),
             // Nobody was there: a call without its second argument.
-            Ending::NobodyThere => {
-                let Stop::Wrong(text) = required(&["URL"]) else {
-                    return Ok(());
-                };
-                Err(call.wrong(&GRAMMAR, &text))
-            }
+            Ending::NobodyThere(_) => Err(call.wrong(&GRAMMAR, &required(&["URL"]))),
         };
     };
     let config = config()?;
