@@ -79,7 +79,7 @@ pub(crate) struct Args {
     #[arg(long, requires = "cleanup")]
     json: bool,
     /// Who pushes: a name below `identities` in ostree-receive.conf
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "cleanup")]
     identity: Option<String>,
     /// The repository to receive into [default: with --identity, what the client of ssh asks for]
     #[arg(value_name = "REPO", required_unless_present = "identity")]
