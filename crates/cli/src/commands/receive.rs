@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Error, Result, bail};
+use anyhow::{Context as _, Error, Result};
 use oxtree_repo::Repo;
 use oxtree_transfer::limits::parse_seconds;
 use oxtree_transfer::local::{LocalDestination, unfinished};
@@ -80,7 +80,7 @@ pub(crate) struct Args {
     #[arg(long, requires = "cleanup")]
     json: bool,
     /// Who pushes: a name below `identities` in ostree-receive.conf
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "cleanup")]
     identity: Option<String>,
     /// The repository to receive into [default: with --identity, what the client of ssh asks for]
     #[arg(value_name = "REPO", required_unless_present = "identity")]
@@ -88,12 +88,12 @@ pub(crate) struct Args {
 }
 
 /// How a conversation with a pusher has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Ending {
     /// All is said.
     Done,
     /// There was no pusher: not a byte has come.
-    NobodyThere,
+    NobodyThere(oxtree_transfer::Error),
 }
 
 fn time(text: &str) -> Result<Duration, String> {
@@ -133,7 +133,7 @@ fn receive_into(path: &Path, identity: Option<&str>, context: &Context<'_>) -> R
     };
     match converse(config, Manners::Oxtree, context)? {
         Ending::Done => Ok(()),
-        Ending::NobodyThere => bail!("there is no pusher on standard input"),
+        Ending::NobodyThere(error) => Err(error.into()),
     }
 }
 
@@ -217,11 +217,7 @@ pub(crate) fn converse(
     let to = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
     match receive::receive_in_time(open, &from, to, &agent()) {
         Ok(_) => Ok(Ending::Done),
-        Err(oxtree_transfer::Error::Connection(error))
-            if error.kind() == ErrorKind::UnexpectedEof && !from.any.get() =>
-        {
-            Ok(Ending::NobodyThere)
-        }
+        Err(error) if is_end(&error) && !from.any.get() => Ok(Ending::NobodyThere(error)),
         Err(error) => Err(error.into()),
     }
 }
@@ -235,6 +231,13 @@ pub(crate) fn destination(
     let repo = open_repo(&config.repo, context)?;
     let policy = policy(config, manners, context)?;
     Ok(LocalDestination::with_policy(repo, policy))
+}
+
+fn is_end(error: &oxtree_transfer::Error) -> bool {
+    let oxtree_transfer::Error::Connection(error) = error else {
+        return false;
+    };
+    error.kind() == ErrorKind::UnexpectedEof
 }
 
 /// Standard input, and whether anything has come from there.

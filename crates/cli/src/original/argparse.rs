@@ -62,9 +62,9 @@ impl Parsed {
 }
 
 /// The message for arguments that are missing.
-pub(super) fn required(names: &[&str]) -> Stop {
+pub(super) fn required(names: &[&str]) -> String {
     let names = names.join(", ");
-    Stop::Wrong(format!("the following arguments are required: {names}"))
+    format!("the following arguments are required: {names}")
 }
 
 /// Reads the command line. At least `least` of the arguments have to be there.
@@ -89,7 +89,7 @@ pub(super) fn parse(grammar: &Grammar, words: &[String], least: usize) -> Result
     }
     let there = parsed.arguments.len();
     if there < least.min(grammar.arguments.len()) {
-        return Err(required(&grammar.arguments[there..]));
+        return Err(Stop::Wrong(required(&grammar.arguments[there..])));
     }
     if !grammar.more && there > grammar.arguments.len() {
         unknown.extend(parsed.arguments.split_off(grammar.arguments.len()));

@@ -11,7 +11,7 @@ use oxtree_transfer::pull::fetch::Network;
 use oxtree_transfer::receive::from_url::{self, Report, Request};
 use rustix::fs::{FileType, fstat};
 
-use super::argparse::{Grammar, Opt, Parsed, Stop, required};
+use super::argparse::{Grammar, Opt, Parsed, required};
 use super::log::Log;
 use super::{Call, context};
 use crate::audit;
@@ -149,12 +149,7 @@ fn current(call: &Call<'_>, identity: Option<&str>) -> Result<()> {
         return match converse(config, Manners::Original, &context)? {
             Ending::Done => Ok(()),
             // Nobody was there: a call without its second argument.
-            Ending::NobodyThere => {
-                let Stop::Wrong(text) = required(&["URL"]) else {
-                    return Ok(());
-                };
-                Err(call.wrong(&GRAMMAR, &text))
-            }
+            Ending::NobodyThere(_) => Err(call.wrong(&GRAMMAR, &required(&["URL"]))),
         };
     };
     let config = config()?;

@@ -292,7 +292,7 @@ mod tests {
         Value::Text(text.to_owned())
     }
 
-    /// Each as `yaml.safe_load` of `PyYAML` 6.0.2 reads it.
+    /// Each as `yaml.safe_load` of `PyYAML` 6.0 reads it.
     #[test]
     fn plain_words() {
         for (word, name) in [

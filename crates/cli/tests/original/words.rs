@@ -223,7 +223,7 @@ fn nobody_pushes() {
             2,
             "the following arguments are required: URL",
         ),
-        ("oxtree", 1, "there is no pusher on standard input"),
+        ("oxtree", 1, "left"),
     ] {
         let words = ["receive", "r"];
         let mut command = called(name)
