@@ -11,7 +11,7 @@ mod run;
 mod scan;
 mod stream;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -20,7 +20,10 @@ use oxtree_repo::object::import::{Buffer, ImportOptions, Importer, check_mode};
 use oxtree_repo::traverse::Objects as _;
 use oxtree_repo::{Progress, Repo, Transaction};
 
+pub(super) use self::commits::get_detached;
 use self::run::Run;
+pub(super) use self::run::{PIECES, send_pieces};
+pub(super) use self::stream::PieceReader;
 use super::fetch::{Fetcher, Mirrors};
 use super::policy::Policy;
 use super::subpath::Part;
@@ -55,6 +58,8 @@ pub(crate) struct Source<'a> {
     pub(crate) transaction: &'a Transaction<'a>,
     caches: Vec<Cache<'a>>,
     what: What,
+    /// Detached metadata that was asked for before.
+    detached: HashMap<CommitId, Option<Vec<u8>>>,
     counts: Counts,
     seen: Mutex<HashSet<ObjectId>>,
 }
@@ -93,6 +98,7 @@ impl<'a> Source<'a> {
         transaction: &'a Transaction<'a>,
         caches: &'a [Repo],
         what: What,
+        detached: HashMap<CommitId, Option<Vec<u8>>>,
     ) -> Result<Self> {
         let import = ImportOptions {
             verify: !what.trusted,
@@ -109,6 +115,7 @@ impl<'a> Source<'a> {
             transaction,
             caches: caches.iter().map(cache).collect::<Result<_>>()?,
             what,
+            detached,
             counts: Counts::default(),
             seen: Mutex::default(),
         })

@@ -29,7 +29,7 @@ const LARGE_METADATA: usize = 1 << 20;
 const STREAMS: usize = 2;
 
 /// Pieces of a large file that wait to be written.
-const PIECES: usize = 4;
+pub(in crate::pull) const PIECES: usize = 4;
 
 /// What has happened.
 enum Event {
@@ -179,9 +179,15 @@ where
         let (signatures, objects) = (&self.source.signatures, &self.source.objects);
         let (signatures, objects) = (signatures.clone(), objects.clone());
         let tombstones = self.source.what.tombstones;
+        let known = self.source.detached.get(&want.id).cloned();
         self.start(async move {
             let (id, is_tip) = (want.id, want.tip.is_some());
-            let detached = get_detached(&fetcher, &signatures, id);
+            let detached = async {
+                match known {
+                    Some(known) => Ok(known),
+                    None => get_detached(&fetcher, &signatures, id).await,
+                }
+            };
             let commit = async {
                 match is_here {
                     true => Ok(None),
@@ -222,18 +228,7 @@ where
                 return tell(&events, Event::File(id, Ok(Body::Whole(first))));
             }
             tell(&events, Event::File(id, Ok(Body::Stream(first, pieces))));
-            loop {
-                let piece: Result<Chunk> = match download.chunk().await {
-                    Ok(None) => return,
-                    Ok(Some(piece)) => Ok(piece),
-                    Err(error) => Err(error),
-                };
-                let failed = piece.is_err();
-                // Whoever writes may have seen enough.
-                if sender.send(piece).await.is_err() || failed {
-                    return;
-                }
-            }
+            send_pieces(download, sender).await;
         });
         true
     }
@@ -362,6 +357,25 @@ where
 /// Nobody listens any more when it is over.
 fn tell(events: &mpsc::UnboundedSender<Event>, event: Event) {
     drop(events.send(event));
+}
+
+/// Sends what is still to come, or why it does not.
+pub(in crate::pull) async fn send_pieces(
+    mut download: Download,
+    sender: mpsc::Sender<Result<Chunk>>,
+) {
+    loop {
+        let piece: Result<Chunk> = match download.chunk().await {
+            Ok(None) => return,
+            Ok(Some(piece)) => Ok(piece),
+            Err(error) => Err(error),
+        };
+        let failed = piece.is_err();
+        // Whoever writes may have seen enough.
+        if sender.send(piece).await.is_err() || failed {
+            return;
+        }
+    }
 }
 
 /// All of a metadata object.

@@ -9,11 +9,11 @@ use crate::pull::fetch::Chunk;
 use crate::{Error, Result};
 
 /// What goes from the request to the one who writes: pieces, or why there are no more.
-pub(super) type Pieces = mpsc::Receiver<Result<Chunk>>;
+pub(in crate::pull) type Pieces = mpsc::Receiver<Result<Chunk>>;
 
 /// Reads pieces as they come; waits for them.
 #[derive(Debug)]
-pub(super) struct PieceReader {
+pub(in crate::pull) struct PieceReader {
     pieces: Pieces,
     current: Chunk,
     fault: Option<Error>,
@@ -21,7 +21,7 @@ pub(super) struct PieceReader {
 
 impl PieceReader {
     /// Reads `first`, and then the pieces.
-    pub(super) fn new(first: Vec<u8>, pieces: Pieces) -> Self {
+    pub(in crate::pull) fn new(first: Vec<u8>, pieces: Pieces) -> Self {
         Self {
             pieces,
             current: first.into(),
@@ -30,7 +30,7 @@ impl PieceReader {
     }
 
     /// The outcome of what was done with the content; a fault of the request counts more.
-    pub(super) fn blame(&mut self, outcome: Result<()>) -> Result<()> {
+    pub(in crate::pull) fn blame(&mut self, outcome: Result<()>) -> Result<()> {
         match self.fault.take() {
             Some(fault) => Err(fault),
             None => outcome,
