@@ -5,7 +5,8 @@
 //! up (without one, `refs/heads/REF`), then of each commit its detached metadata with the commit, and
 //! then its trees and files. [`policy`] says which commits are taken, [`objects`] fetches what they
 //! need into a transaction and knows nothing of refs, [`wanted::publish`] makes it public. Objects are
-//! staged in a quarantine, so a pull that was cut off goes on where it was.
+//! staged in a quarantine, so a pull that was cut off goes on where it was. Where the server has a static
+//! delta of use, [`deltas`] brings most of a commit before that.
 
 mod deltas;
 pub mod fetch;
@@ -171,6 +172,10 @@ pub fn pull(
     }
     if repo.mode().is_archive() && options.deltas == Use::Required {
         return Err(invalid("Can't use static deltas in an archive repo"));
+    }
+    if options.bareuseronly_files && options.deltas == Use::Required {
+        let reason = "Static deltas cannot be required where files' modes are to be looked at";
+        return Err(invalid(reason));
     }
     let remote = Remote::open(repo, remote, options.url.as_deref())?;
     let refs = match (&options.refs[..], options.mirror) {
