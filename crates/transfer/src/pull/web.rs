@@ -44,16 +44,8 @@ pub(super) fn pull(job: &Job<'_>) -> Result<Report> {
     let runtime = runtime()?;
     let fetcher = job.remote.fetcher(&options.network)?;
     let plan = runtime.block_on(plan(job, &fetcher))?;
-    let part = Part::of_root(&options.subpaths);
-    let whole = part == Part::All && !options.commit_metadata_only;
-    let what = What {
-        depth: options.depth,
-        commits_only: options.commit_metadata_only,
-        part,
-        trusted: options.http_trusted,
-        bareuseronly_files: options.bareuseronly_files,
-        tombstones: plan.tombstones,
-    };
+    let what = what(job, plan.tombstones);
+    let whole = what.part == Part::All && !what.commits_only;
     let policy = job.policy();
     let deltas = takes_deltas(job, &what).then(|| Deltas {
         fetcher: &fetcher,
@@ -77,12 +69,14 @@ pub(super) fn pull(job: &Job<'_>) -> Result<Report> {
         None => Ok(Outcome::default()),
     };
     let filled = by_deltas.and_then(|Outcome { report, detached }| {
+        let (signatures, objects) = (plan.signatures.clone(), plan.objects.clone());
+        let caches = &options.local_caches;
         let source = Source::new(
             fetcher.clone(),
-            plan.signatures.clone(),
-            plan.objects.clone(),
+            signatures,
+            objects,
             &transaction,
-            &options.local_caches,
+            caches,
             what,
             detached,
         )?;
@@ -114,6 +108,18 @@ pub(super) fn pull(job: &Job<'_>) -> Result<Report> {
         deltas,
         ..Report::default()
     })
+}
+
+fn what(job: &Job<'_>, tombstones: bool) -> What {
+    let options = job.options;
+    What {
+        depth: options.depth,
+        commits_only: options.commit_metadata_only,
+        part: Part::of_root(&options.subpaths),
+        trusted: options.http_trusted,
+        bareuseronly_files: options.bareuseronly_files,
+        tombstones,
+    }
 }
 
 /// Whether static deltas can be taken at all.
