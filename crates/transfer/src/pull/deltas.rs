@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Commits that come by a web server's static deltas, or most of them does: what a delta leaves out is fetched
-//! as ever.
+//! Commits that come by a web server's static deltas. What a delta leaves out is fetched as ever.
 //!
 //! Which deltas there are says the commit's index or, where the server has none, the summary. Without
 //! either, that delta is asked for which would be of use. The commit in the superblock is checked

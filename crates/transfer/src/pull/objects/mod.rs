@@ -22,8 +22,7 @@ use oxtree_repo::{Progress, Repo, Transaction};
 
 pub(super) use self::commits::get_detached;
 use self::run::Run;
-pub(super) use self::run::{PIECES, send_pieces};
-pub(super) use self::stream::PieceReader;
+pub(super) use self::stream::{PIECES, PieceReader, send_pieces};
 use super::fetch::{Fetcher, Mirrors};
 use super::policy::Policy;
 use super::subpath::Part;

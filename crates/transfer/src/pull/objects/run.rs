@@ -12,9 +12,9 @@ use tokio::task::JoinSet;
 
 use super::commits::{NewCommit, get_commit, get_detached};
 use super::scan::{Scanned, TreeWant};
-use super::stream::{PieceReader, Pieces};
+use super::stream::{PIECES, PieceReader, Pieces, send_pieces};
 use super::{CommitWant, Source, path_of};
-use crate::pull::fetch::{Chunk, Download};
+use crate::pull::fetch::Download;
 use crate::pull::policy::Policy;
 use crate::pull::wanted::{Step, Wanted};
 use crate::{Error, Result};
@@ -27,9 +27,6 @@ const LARGE_METADATA: usize = 1 << 20;
 
 /// So many large files are written at once.
 const STREAMS: usize = 2;
-
-/// Pieces of a large file that wait to be written.
-pub(in crate::pull) const PIECES: usize = 4;
 
 /// What has happened.
 enum Event {
@@ -357,25 +354,6 @@ where
 /// Nobody listens any more when it is over.
 fn tell(events: &mpsc::UnboundedSender<Event>, event: Event) {
     drop(events.send(event));
-}
-
-/// Sends what is still to come, or why it does not.
-pub(in crate::pull) async fn send_pieces(
-    mut download: Download,
-    sender: mpsc::Sender<Result<Chunk>>,
-) {
-    loop {
-        let piece: Result<Chunk> = match download.chunk().await {
-            Ok(None) => return,
-            Ok(Some(piece)) => Ok(piece),
-            Err(error) => Err(error),
-        };
-        let failed = piece.is_err();
-        // Whoever writes may have seen enough.
-        if sender.send(piece).await.is_err() || failed {
-            return;
-        }
-    }
 }
 
 /// All of a metadata object.
