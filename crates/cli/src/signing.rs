@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the commands that sign have in common.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::Result;
@@ -35,6 +35,11 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// Where gpg has its keys, if that was said.
+    pub(crate) fn gpg_homedir(&self) -> Option<&Path> {
+        self.gpg_homedir.as_deref()
+    }
+
     /// Those who are to sign, in the order of the options, GPG first.
     pub(crate) fn signers(&self, context: &Context<'_>) -> Result<Vec<Box<dyn Signer>>> {
         let mut signers: Vec<Box<dyn Signer>> = Vec::new();

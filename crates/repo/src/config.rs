@@ -41,6 +41,8 @@ pub struct Config {
     pub tombstone_commits: bool,
     /// `core.auto-update-summary` or `core.commit-update-summary`.
     pub auto_update_summary: bool,
+    /// `core.indexed-deltas`: each commit to which static deltas lead has an index of them.
+    pub indexed_deltas: bool,
     /// `core.sign-verify-deltas`.
     pub sign_verify_deltas: bool,
     /// `core.no-deltas-in-summary`.
@@ -127,6 +129,7 @@ impl Config {
             uncompressed_cache: keys.boolean("core", "enable-uncompressed-cache", true)?,
             tombstone_commits: keys.boolean("core", "tombstone-commits", false)?,
             auto_update_summary,
+            indexed_deltas: keys.boolean("core", "indexed-deltas", false)?,
             sign_verify_deltas: keys.boolean("core", "sign-verify-deltas", false)?,
             no_deltas_in_summary: keys.boolean("core", "no-deltas-in-summary", false)?,
             requires_fsverity: keys.requires_fsverity()?,

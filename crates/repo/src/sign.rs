@@ -47,11 +47,13 @@ pub enum Subject {
     Commit(CommitId),
     /// The summary.
     Summary,
+    /// The superblock of a static delta that leads to this commit.
+    Delta(CommitId),
 }
 
 /// Decides whether something is signed as it has to be.
 pub trait Verifier: fmt::Debug + Send + Sync {
-    /// Checks that `data` (a commit object's bytes, or the summary's) are signed well by what is
+    /// Checks that `data` (a commit object's bytes, the summary's, or a superblock's) are signed well by what is
     /// in `detached` (the bytes of the detached metadata, or of `summary.sig`; [`None`] if there
     /// are none). The error says why not, in libostree's words where it has some.
     fn verify(

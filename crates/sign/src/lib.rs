@@ -25,5 +25,5 @@ pub mod secret;
 pub use engine::Engine;
 pub use error::{Error, Result};
 pub use keys::PublicKeys;
-pub use remote::{Trust, Wanted, commit_verifier, summary_verifier};
+pub use remote::{Trust, Wanted, commit_verifier, delta_verifier, summary_verifier};
 pub use secret::SecretKey;

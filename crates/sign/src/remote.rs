@@ -126,6 +126,22 @@ pub fn keys_verifier(
     })
 }
 
+/// Who has to be content with the static deltas of a remote, whether its commits are verified or not: its keys, or
+/// else those that the system trusts.
+pub fn delta_verifier(
+    repo: &Repo,
+    remote: &RemoteName,
+    trust: &Trust,
+) -> Result<Box<dyn Verifier>> {
+    // GPG does not sign them.
+    Ok(Box::new(RemoteVerifier {
+        keyring: None,
+        engines: engines(repo, remote, trust, "true")?,
+        now: trust.now,
+        show_time: trust.show_time,
+    }))
+}
+
 /// Which keys of the configuration speak of a thing, and what holds where they are not there.
 struct Keys {
     gpg: &'static str,
@@ -318,7 +334,9 @@ impl Verifier for RemoteVerifier {
         if let Some(keyring) = &self.keyring {
             self.verify_gpg(keyring, subject, data, &detached)
                 .map_err(|error| match subject {
-                    Subject::Commit(commit) => Error::Config(format!("Commit {commit}: {error}")),
+                    Subject::Commit(commit) | Subject::Delta(commit) => {
+                        Error::Config(format!("Commit {commit}: {error}"))
+                    }
                     Subject::Summary => error,
                 })?;
         }
@@ -326,6 +344,9 @@ impl Verifier for RemoteVerifier {
             self.verify_engines(data, &detached)
                 .map_err(|reason| match subject {
                     Subject::Commit(_) => Error::Config(format!("Can't verify commit: {reason}")),
+                    Subject::Delta(commit) => Error::Config(format!(
+                        "Can't verify the static delta to {commit}: {reason}"
+                    )),
                     Subject::Summary => Error::Config(reason),
                 })?;
         }
@@ -344,7 +365,7 @@ impl RemoteVerifier {
         let signatures = detached.signatures(keys::GPG)?;
         if signatures.is_empty() {
             return Err(match subject {
-                Subject::Commit(_) => Error::NoGpgSignatures,
+                Subject::Commit(_) | Subject::Delta(_) => Error::NoGpgSignatures,
                 Subject::Summary => Error::NoGpgSummarySignatures,
             });
         }

@@ -4,10 +4,12 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use oxtree_format::refs::RemoteName;
 use oxtree_repo::Repo;
-use oxtree_sign::{Wanted, commit_verifier, summary_verifier};
+use oxtree_repo::sign::Verifier;
+use oxtree_sign::{Wanted, commit_verifier, delta_verifier, summary_verifier};
+use oxtree_transfer::deltas::{Estimate, Use};
 use oxtree_transfer::pull::fetch::{Network, Proxies};
 use oxtree_transfer::pull::{CacheOptions, NotOlder, Options, Report, is_url, pull};
 
@@ -137,8 +139,9 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
         let message = "--dry-run requires --require-static-deltas";
         return Err(Usage(message.to_owned()).into());
     }
-    if args.require_static_deltas {
-        bail!(no_deltas(&repo));
+    if args.require_static_deltas && args.disable_static_deltas {
+        let message = "--require-static-deltas and --disable-static-deltas exclude each other";
+        return Err(Usage(message.to_owned()).into());
     }
     let config = repo.config_mut();
     config.fsync &= !args.disable_fsync;
@@ -149,7 +152,10 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     };
     let start = Instant::now();
     let report = pull(&repo, remote, &options, context.progress())?;
-    context.out.line(&describe(&report, start.elapsed()))
+    context.out.line(&match &report.estimate {
+        Some(estimate) => describe_estimate(estimate),
+        None => describe(&report, start.elapsed()),
+    })
 }
 
 impl Args {
@@ -167,6 +173,7 @@ impl Args {
             false => self.network_retries,
         };
         let mut options = options_for(repo, remote, context)?;
+        let (deltas, delta_verifier) = self.deltas(repo, remote, context)?;
         let network = &mut options.network;
         if let Some(more) = &self.append_user_agent {
             network.user_agent = format!("{} {more}", network.user_agent);
@@ -181,6 +188,9 @@ impl Args {
             untrusted: self.untrusted,
             http_trusted: self.http_trusted,
             bareuseronly_files: self.bareuseronly_files,
+            deltas,
+            delta_verifier,
+            dry_run: self.dry_run,
             verify_bindings: !self.disable_verify_bindings,
             not_older,
             local_caches: local_caches.collect::<Result<_>>()?,
@@ -198,6 +208,32 @@ impl Args {
             },
             ..options
         })
+    }
+
+    /// Whether static deltas are taken, and who has to be content with them.
+    fn deltas(
+        &self,
+        repo: &Repo,
+        remote: &str,
+        context: &Context<'_>,
+    ) -> Result<(Use, Option<Box<dyn Verifier>>)> {
+        let wanted = match (self.disable_static_deltas, self.require_static_deltas) {
+            (true, _) => return Ok((Use::Never, None)),
+            (false, true) => Use::Required,
+            (false, false) => Use::Possible,
+        };
+        if !repo.config().sign_verify_deltas {
+            return Ok((wanted, None));
+        }
+        let verifier = match is_url(remote) {
+            true => Err(anyhow!("Key is mandatory to check delta signature")),
+            false => delta_verifier(repo, &remote.parse()?, &trust(context)).map_err(Into::into),
+        };
+        match verifier {
+            // Without keys, no delta can be taken.
+            Err(_) if wanted == Use::Possible => Ok((Use::Never, None)),
+            verifier => Ok((wanted, Some(verifier?))),
+        }
     }
 
     fn headers(&self) -> Result<Vec<(String, String)>> {
@@ -221,6 +257,11 @@ pub(super) fn options_for(repo: &Repo, remote: &str, context: &Context<'_>) -> R
         },
         environment: context.environment(),
         show_time: text::local_time,
+        // Their signatures need somebody who knows the keys.
+        deltas: match repo.config().sign_verify_deltas {
+            true => Use::Never,
+            false => Use::Possible,
+        },
         ..Options::default()
     };
     // What is only a URL has no keys.
@@ -255,12 +296,16 @@ fn network(context: &Context<'_>) -> Network {
     network
 }
 
-/// Why static deltas cannot be had, in libostree's words where it has some.
-fn no_deltas(repo: &Repo) -> String {
-    match repo.mode().is_archive() {
-        true => "Can't use static deltas in an archive repo".to_owned(),
-        false => "Static deltas required, but none found: oxtree takes objects, so far".to_owned(),
-    }
+/// What a dry run found out, in the words that libostree's scripts look for.
+fn describe_estimate(estimate: &Estimate) -> String {
+    format!(
+        "Delta update: {}/{} parts, {}/{}, {} total uncompressed",
+        estimate.parts_here,
+        estimate.parts,
+        text::size(estimate.size_here),
+        text::size(estimate.size),
+        text::size(estimate.content),
+    )
 }
 
 /// The line that libostree's scripts look for.
@@ -273,6 +318,14 @@ fn describe(report: &Report, took: Duration) -> String {
         ..
     } = report;
     let written = text::size(report.written);
+    if report.deltas.parts > 0 {
+        let loose = report.deltas.loose + metadata + content;
+        let bytes = match report.is_local {
+            true => report.deltas.bytes,
+            false => report.transferred,
+        };
+        return pull_local::deltas_line(report.deltas.parts, loose, bytes, took, report.written);
+    }
     if report.is_local {
         return format!(
             "{local_metadata} metadata, {local_content} content objects imported; {written} content \

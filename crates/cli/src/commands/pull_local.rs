@@ -163,12 +163,21 @@ fn describe(report: &Report) -> String {
 /// The same where static deltas were taken.
 fn describe_deltas(report: &Report, took: Duration) -> String {
     let Report { deltas, bytes, .. } = report;
+    deltas_line(deltas.parts, deltas.loose, deltas.bytes, took, *bytes)
+}
+
+/// The line about static deltas that libostree's scripts look for.
+pub(super) fn deltas_line(
+    parts: u64,
+    loose: u64,
+    transferred: u64,
+    took: Duration,
+    written: u64,
+) -> String {
     format!(
-        "{} delta parts, {} loose fetched; {} transferred in {} seconds; {} content written",
-        deltas.parts,
-        deltas.loose,
-        text::size(deltas.bytes),
+        "{parts} delta parts, {loose} loose fetched; {} transferred in {} seconds; {} content written",
+        text::size(transferred),
         took.as_secs(),
-        text::size(*bytes),
+        text::size(written),
     )
 }

@@ -252,13 +252,13 @@ fn signatures(repo: &Repo, commit: CommitId, args: &Args, context: &Context<'_>)
         }
     };
     let data = repo.load_commit(commit)?;
-    describe_signatures("Found", &keyring, &data, &detached, context)
+    describe_signatures(("Found", ""), &keyring, &data, &detached, context)
 }
 
 /// What there is to say about the GPG signatures in detached metadata, or in a `summary.sig`. Their
-/// number comes after `found`.
+/// number comes between the words of `found`.
 pub(super) fn describe_signatures(
-    found: &str,
+    found: (&str, &str),
     keyring: &Keyring,
     data: &[u8],
     detached: &[u8],
@@ -273,9 +273,10 @@ pub(super) fn describe_signatures(
     }
     let trust = signing::trust(context);
     let reports = gpg::verify(keyring.certificates(), data, &signatures, trust.now)?;
+    let (before, after) = found;
     let mut text = match reports.len() {
-        1 => format!("{found} 1 signature:\n"),
-        count => format!("{found} {count} signatures:\n"),
+        1 => format!("{before} 1 signature{after}:\n"),
+        count => format!("{before} {count} signatures{after}:\n"),
     };
     for report in &reports {
         text.push('\n');

@@ -10,6 +10,7 @@ use oxtree_format::summary::{Refs, keys};
 use oxtree_repo::sign::Signer;
 use oxtree_repo::{Repo, SummaryUpdate};
 
+use super::show::describe_signatures;
 use crate::context::Context;
 use crate::error::Usage;
 use crate::signing;
@@ -78,7 +79,26 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     let bytes = read(&repo)?;
     let path = repo.path().join("summary");
     look.print(&bytes, context)
-        .with_context(|| format!("reading {}", path.display()))
+        .with_context(|| format!("reading {}", path.display()))?;
+    match look == Look::default() {
+        true => context.out.text(&signatures(&repo, &bytes, args, context)?),
+        false => Ok(()),
+    }
+}
+
+/// What there is to say about the summary's GPG signatures.
+fn signatures(repo: &Repo, summary: &[u8], args: &Args, context: &Context<'_>) -> Result<String> {
+    let detached = repo.read_summary_signatures()?.unwrap_or_default();
+    let mut keyring = signing::trust(context).any_keyring(repo)?;
+    if let Some(homedir) = args.signing.gpg_homedir() {
+        keyring.add_dir(homedir)?;
+    }
+    let found = ("Found", " on the summary");
+    let described = describe_signatures(found, &keyring, summary, &detached, context)?;
+    Ok(match described.is_empty() {
+        true => "Summary is unsigned\n".to_owned(),
+        false => format!("\n{described}"),
+    })
 }
 
 /// What of a summary is printed, if not all of it in words.

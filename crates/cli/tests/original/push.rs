@@ -252,7 +252,10 @@ fn a_key_with_a_name() {
             format!("ostree-receive-1 {dest} {url} app/x main"),
             "ci may not write the ref main",
         ),
-        (format!("oxtree receive {dest}"), "there is no pusher"),
+        (
+            format!("oxtree receive {dest}"),
+            "the pusher has left before it said anything",
+        ),
         (
             format!("touch {}", touch.display()),
             "Executing touch not allowed",

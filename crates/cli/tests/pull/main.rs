@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `pull` from web servers: a real nginx, one of our own that misbehaves, and no memory to spare.
 
+mod deltas;
 mod fixture;
 mod hostile;
 mod options;

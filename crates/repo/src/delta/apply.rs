@@ -2,6 +2,7 @@
 //! Parts of a delta, turned into objects of a transaction.
 
 use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use oxtree_format::delta::part::{self, Made, Piece, Recipe};
 use oxtree_format::delta::{Part, Superblock};
@@ -13,6 +14,9 @@ use super::payload::{Payload, invalid};
 use crate::object::stored::is_symlink;
 use crate::{Error, Result, Transaction, traverse};
 
+/// Parts that are unpacked at the same time: each needs its dictionary.
+const UNPACKERS: usize = 2;
+
 impl Transaction<'_> {
     /// Checks that the commit that a delta needs is there.
     pub fn check_delta_source(&self, delta: &Superblock<'_>) -> Result<()> {
@@ -22,16 +26,6 @@ impl Transaction<'_> {
             )),
             _ => Ok(()),
         }
-    }
-
-    /// Whether all objects that a part makes are there: then it is of no use.
-    pub fn has_delta_part(&self, part: &Part<'_>) -> Result<bool> {
-        for object in part.objects.iter() {
-            if !traverse::Objects::has(self, &object)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 
     /// Writes the commit that a delta leads to, and its detached metadata if the commit is new. That all of
@@ -144,6 +138,56 @@ impl Transaction<'_> {
         };
         written.map(drop).map_err(io::Error::other)
     }
+}
+
+/// Whether all objects that a part makes are there: then it is of no use.
+pub fn has_part(objects: &impl traverse::Objects, part: &Part<'_>) -> Result<bool> {
+    for object in part.objects.iter() {
+        if !objects.has(&object)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Lets `apply` turn each part (counted from 0) into objects of `transaction` that makes something new there, a
+/// few at a time. Returns how many there were, and the size of their files in bytes.
+pub fn each_part<E: From<Error> + Send>(
+    superblock: &Superblock<'_>,
+    transaction: &Transaction<'_>,
+    apply: impl Fn(usize, &Part<'_>) -> Result<(), E> + Sync,
+) -> Result<(u64, u64), E> {
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (count, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+    let one = |index: usize, part: &Part<'_>| {
+        if has_part(transaction, part)? {
+            return Ok(());
+        }
+        count.fetch_add(1, Ordering::Relaxed);
+        bytes.fetch_add(part.size, Ordering::Relaxed);
+        apply(index, part)
+    };
+    let work = || -> Result<(), E> {
+        while !failed.load(Ordering::Relaxed) {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(part) = superblock.part(index) else {
+                break;
+            };
+            let done = one(index, &part);
+            failed.fetch_or(done.is_err(), Ordering::Relaxed);
+            done?;
+        }
+        Ok(())
+    };
+    let workers = UNPACKERS.min(superblock.part_count());
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| {
+            let crashed = |_| Error::Invalid("a thread that applies a delta crashed".to_owned());
+            worker.join().map_err(crashed)?
+        })
+    })?;
+    Ok((count.into_inner(), bytes.into_inner()))
 }
 
 /// The size of the content of what a recipe makes, in bytes. A link has none.

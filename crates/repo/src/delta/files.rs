@@ -5,19 +5,16 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use oxtree_format::delta::{Signed, Superblock, part};
 
+use super::apply::each_part;
 use super::payload::Head;
 use super::stored::SUPERBLOCK;
 use crate::{Error, Repo, Result, Stats, Transaction, fs, traverse};
 
 /// The largest superblock that is read, in bytes. Parts may be in it.
 const MAX_SUPERBLOCK: u64 = 1 << 30;
-
-/// Parts that are unpacked at the same time: each needs its dictionary.
-const UNPACKERS: usize = 2;
 
 /// What is in a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,37 +163,9 @@ impl DeltaFiles {
         superblock: &Superblock<'_>,
         transaction: &Transaction<'_>,
     ) -> Result<(u64, u64)> {
-        let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let (count, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
-        let work = || -> Result<()> {
-            while !failed.load(Ordering::Relaxed) {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                let Some(part) = superblock.part(index) else {
-                    break;
-                };
-                let done = transaction.has_delta_part(&part).and_then(|has| match has {
-                    true => Ok(()),
-                    false => {
-                        count.fetch_add(1, Ordering::Relaxed);
-                        bytes.fetch_add(part.size, Ordering::Relaxed);
-                        let mut packed = self.part(superblock, index)?;
-                        transaction.apply_delta_part(superblock, index, &mut packed)
-                    }
-                });
-                failed.fetch_or(done.is_err(), Ordering::Relaxed);
-                done?;
-            }
-            Ok(())
-        };
-        let workers = UNPACKERS.min(superblock.part_count());
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-            workers.into_iter().try_for_each(|worker| {
-                let crashed =
-                    |_| Error::Invalid("a thread that applies a delta crashed".to_owned());
-                worker.join().map_err(crashed)?
-            })
-        })?;
-        Ok((count.into_inner(), bytes.into_inner()))
+        each_part(superblock, transaction, |index, _| {
+            let mut packed = self.part(superblock, index)?;
+            transaction.apply_delta_part(superblock, index, &mut packed)
+        })
     }
 }

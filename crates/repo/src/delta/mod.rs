@@ -9,24 +9,20 @@
 //!
 //! ```no_run
 //! use oxtree_format::delta::Superblock;
+//! use oxtree_repo::delta::each_part;
 //! use oxtree_repo::{Repo, Result, Transaction};
 //!
 //! # fn fetch(path: &str) -> Vec<u8> { Vec::new() }
 //! fn pull(repo: &Repo, superblock: &Superblock<'_>) -> Result<()> {
 //!     let transaction = Transaction::quarantine(repo)?;
 //!     transaction.check_delta_source(superblock)?;
-//!     for (index, part) in superblock.parts().enumerate() {
-//!         if transaction.has_delta_part(&part)? {
-//!             continue;
+//!     each_part(superblock, &transaction, |index, _| match superblock.inline_part(index) {
+//!         Some(mut packed) => transaction.apply_delta_part(superblock, index, &mut packed),
+//!         None => {
+//!             let packed = fetch(&format!("{}/{index}", superblock.name.folder()));
+//!             transaction.apply_delta_part(superblock, index, &mut &packed[..])
 //!         }
-//!         match superblock.inline_part(index) {
-//!             Some(mut packed) => transaction.apply_delta_part(superblock, index, &mut packed)?,
-//!             None => {
-//!                 let packed = fetch(&format!("{}/{index}", superblock.name.folder()));
-//!                 transaction.apply_delta_part(superblock, index, &mut &packed[..])?;
-//!             }
-//!         }
-//!     }
+//!     })?;
 //!     // Now fetch superblock.fallbacks(), and what else is missing.
 //!     transaction.write_delta_commit(superblock)?;
 //!     transaction.commit_complete(&[], &[superblock.name.to])?;
@@ -46,4 +42,5 @@ pub mod generate;
 mod payload;
 mod stored;
 
+pub use apply::{each_part, has_part};
 pub use files::{DeltaFiles, PartContent};

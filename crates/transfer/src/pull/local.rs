@@ -14,6 +14,7 @@ use super::summary::NO_SUMMARY;
 use super::wanted::Wanted;
 use super::{Job, Report, Summary, invalid, look_up};
 use crate::Result;
+use crate::deltas::Use;
 use crate::pull_local::{self, Copy};
 
 pub(super) fn pull(job: &Job<'_>, path: &Path) -> Result<Report> {
@@ -27,13 +28,21 @@ pub(super) fn pull(job: &Job<'_>, path: &Path) -> Result<Report> {
         }
         _ => wanted(job, &source)?,
     };
+    if options.dry_run {
+        let commits = wanted.iter().map(|wanted| wanted.commit);
+        let estimate = pull_local::deltas::estimate(&source, job.repo, commits)?;
+        return Ok(Report {
+            estimate: Some(estimate),
+            ..Report::default()
+        });
+    }
     let copy = Copy {
         wanted: &wanted,
         into: job.into,
         policy: job.policy(),
         depth: options.depth,
         commit_metadata_only: options.commit_metadata_only,
-        require_deltas: false,
+        require_deltas: options.deltas == Use::Required,
         part: Part::of_root(&options.subpaths),
         import: ImportOptions {
             verify: options.untrusted,
@@ -49,6 +58,7 @@ pub(super) fn pull(job: &Job<'_>, path: &Path) -> Result<Report> {
         local_metadata: copied.metadata,
         local_content: copied.content,
         written: copied.bytes,
+        deltas: copied.deltas,
         is_local: true,
         ..Report::default()
     })

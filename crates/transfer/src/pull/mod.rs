@@ -5,8 +5,10 @@
 //! up (without one, `refs/heads/REF`), then of each commit its detached metadata with the commit, and
 //! then its trees and files. [`policy`] says which commits are taken, [`objects`] fetches what they
 //! need into a transaction and knows nothing of refs, [`wanted::publish`] makes it public. Objects are
-//! staged in a quarantine, so a pull that was cut off goes on where it was.
+//! staged in a quarantine, so a pull that was cut off goes on where it was. Where the server has a static
+//! delta of use, [`deltas`] brings most of a commit before that.
 
+mod deltas;
 pub mod fetch;
 pub(crate) mod local;
 mod metalink;
@@ -34,6 +36,7 @@ use self::remote::Remote;
 pub use self::remote::is_url;
 use self::request::Request;
 use self::wanted::Destination;
+use crate::deltas::{Estimate, Use};
 use crate::{Error, Result};
 
 /// How to pull.
@@ -64,6 +67,10 @@ pub struct Options {
     pub not_older: Option<NotOlder>,
     /// Repositories on this machine that may have objects, which are then not fetched.
     pub local_caches: Vec<Repo>,
+    /// Whether static deltas are taken. Never into an archive, nor where only commits come.
+    pub deltas: Use,
+    /// Nothing is pulled: the report says what static deltas would bring.
+    pub dry_run: bool,
     /// Where summaries are kept.
     pub summary_cache: CacheOptions,
     /// How to use the network.
@@ -72,6 +79,8 @@ pub struct Options {
     pub commit_verifier: Option<Box<dyn Verifier>>,
     /// Has to be content with the signatures of the summary.
     pub summary_verifier: Option<Box<dyn Verifier>>,
+    /// Has to be content with the signatures of each static delta.
+    pub delta_verifier: Option<Box<dyn Verifier>>,
     /// For a remote on this machine.
     pub environment: Environment,
     /// How times are written in messages.
@@ -93,10 +102,13 @@ impl Default for Options {
             verify_bindings: true,
             not_older: None,
             local_caches: Vec::new(),
+            deltas: Use::default(),
+            dry_run: false,
             summary_cache: CacheOptions::default(),
             network: Network::default(),
             commit_verifier: None,
             summary_verifier: None,
+            delta_verifier: None,
             environment: Environment::default(),
             show_time: |seconds| format!("@{seconds}"),
         }
@@ -128,8 +140,12 @@ pub struct Report {
     pub local_content: u64,
     /// Bytes that came over the network, without headers.
     pub transferred: u64,
-    /// Bytes of content that were written: not of hard links.
+    /// Bytes of content that were written: not of hard links, nor by static deltas.
     pub written: u64,
+    /// What came by static deltas.
+    pub deltas: crate::deltas::Report,
+    /// What they would bring, of a dry run.
+    pub estimate: Option<Estimate>,
     /// The remote is on this machine.
     pub is_local: bool,
 }
@@ -152,6 +168,13 @@ pub fn pull(
 ) -> Result<Report> {
     if repo.mode() == Mode::BareSplitXattrs {
         let reason = "Not allowed due to repo mode: bare-split-xattrs is read only";
+        return Err(invalid(reason));
+    }
+    if repo.mode().is_archive() && options.deltas == Use::Required {
+        return Err(invalid("Can't use static deltas in an archive repo"));
+    }
+    if options.bareuseronly_files && options.deltas == Use::Required {
+        let reason = "Static deltas cannot be required where files' modes are to be looked at";
         return Err(invalid(reason));
     }
     let remote = Remote::open(repo, remote, options.url.as_deref())?;

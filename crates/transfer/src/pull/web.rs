@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A pull from a web server.
 
+use oxtree_format::delta::DeltaName;
 use oxtree_format::keyfile::KeyFile;
 use oxtree_format::refs::RefName;
 use oxtree_format::{Checksum, CommitId};
-use oxtree_repo::{Repo, Transaction};
+use oxtree_repo::{Config, Mode, Repo, Transaction};
 use tokio::runtime::Runtime;
 
+use super::deltas::{Announced, Deltas, Outcome};
 use super::fetch::{Fetcher, Mirrors};
 use super::mirrors::Found;
 use super::objects::{Source, What};
@@ -15,6 +17,7 @@ use super::request::Request;
 use super::subpath::Part;
 use super::wanted::{Wanted, publish};
 use super::{Job, Options, Report, Summary, in_collection, invalid, look_up, summary};
+use crate::deltas::Use;
 use crate::{Error, Result};
 
 /// The largest `config` that is fetched, in bytes.
@@ -31,6 +34,7 @@ struct Plan {
     signatures: Mirrors,
     objects: Mirrors,
     tombstones: bool,
+    deltas: Announced,
     summary: Summary,
     wanted: Vec<Wanted>,
 }
@@ -40,27 +44,46 @@ pub(super) fn pull(job: &Job<'_>) -> Result<Report> {
     let runtime = runtime()?;
     let fetcher = job.remote.fetcher(&options.network)?;
     let plan = runtime.block_on(plan(job, &fetcher))?;
-    let part = Part::of_root(&options.subpaths);
-    let whole = part == Part::All && !options.commit_metadata_only;
-    let what = What {
-        depth: options.depth,
-        commits_only: options.commit_metadata_only,
-        part,
-        trusted: options.http_trusted,
-        bareuseronly_files: options.bareuseronly_files,
-        tombstones: plan.tombstones,
-    };
+    let what = what(job, plan.tombstones);
+    let whole = what.part == Part::All && !what.commits_only;
+    let policy = job.policy();
+    let deltas = takes_deltas(job, &what).then(|| Deltas {
+        fetcher: &fetcher,
+        signatures: &plan.signatures,
+        objects: &plan.objects,
+        announced: &plan.deltas,
+        policy: &policy,
+        verifier: options.delta_verifier.as_deref(),
+        required: options.deltas == Use::Required,
+    });
+    if options.dry_run {
+        let estimate = deltas.map(|deltas| deltas.estimate(&runtime, &plan.wanted));
+        return Ok(Report {
+            estimate: Some(estimate.transpose()?.unwrap_or_default()),
+            ..Report::default()
+        });
+    }
     let transaction = Transaction::quarantine(job.repo)?;
-    let filled = Source::new(
-        fetcher.clone(),
-        plan.signatures.clone(),
-        plan.objects.clone(),
-        &transaction,
-        &options.local_caches,
-        what,
-    )
-    .and_then(|source| source.fill(&runtime, &plan.wanted, &job.policy(), job.progress));
-    let (fetched, steps) = match filled {
+    let by_deltas = match deltas {
+        Some(deltas) => deltas.apply(&runtime, &plan.wanted, &transaction, job.progress),
+        None => Ok(Outcome::default()),
+    };
+    let filled = by_deltas.and_then(|Outcome { report, detached }| {
+        let (signatures, objects) = (plan.signatures.clone(), plan.objects.clone());
+        let caches = &options.local_caches;
+        let source = Source::new(
+            fetcher.clone(),
+            signatures,
+            objects,
+            &transaction,
+            caches,
+            what,
+            detached,
+        )?;
+        let filled = source.fill(&runtime, &plan.wanted, &policy, job.progress)?;
+        Ok((report, filled))
+    });
+    let (deltas, (fetched, steps)) = match filled {
         Ok(filled) => filled,
         // What has come so far need not come again.
         Err(error @ Error::Fetch { .. }) => return Err(error),
@@ -69,7 +92,7 @@ pub(super) fn pull(job: &Job<'_>) -> Result<Report> {
             return Err(error);
         }
     };
-    let written = transaction.stats().content_bytes;
+    let written = transaction.stats().content_bytes - deltas.content;
     publish(transaction, &steps, &plan.wanted, job.into, whole)?;
     if let (true, Some(summary)) = (job.is_of_all(), &plan.summary.bytes) {
         let signatures = plan.summary.signatures.as_deref();
@@ -82,8 +105,34 @@ pub(super) fn pull(job: &Job<'_>) -> Result<Report> {
         local_content: fetched.local_content,
         transferred: fetcher.received(),
         written,
-        is_local: false,
+        deltas,
+        ..Report::default()
     })
+}
+
+fn what(job: &Job<'_>, tombstones: bool) -> What {
+    let options = job.options;
+    What {
+        depth: options.depth,
+        commits_only: options.commit_metadata_only,
+        part: Part::of_root(&options.subpaths),
+        trusted: options.http_trusted,
+        bareuseronly_files: options.bareuseronly_files,
+        tombstones,
+    }
+}
+
+/// Whether static deltas can be taken at all.
+fn takes_deltas(job: &Job<'_>, what: &What) -> bool {
+    let mode = job.repo.mode();
+    // Nobody looks at the modes of what a delta makes, but those of this kind.
+    let as_they_are = !what.bareuseronly_files || mode == Mode::BareUserOnly;
+    match job.options.deltas {
+        _ if mode.is_archive() || what.commits_only => false,
+        Use::Never => false,
+        Use::Possible => as_they_are && what.part == Part::All,
+        Use::Required => true,
+    }
 }
 
 /// The summary of a remote at a web server.
@@ -145,7 +194,12 @@ async fn plan(job: &Job<'_>, fetcher: &Fetcher) -> Result<Plan> {
         }
     });
     let summary = summary?;
-    let tombstones = read_config(&config?)?;
+    let config = read_config(&config?)?;
+    let deltas = match (config.indexed_deltas, &summary.bytes) {
+        (true, _) => Announced::Indexed,
+        (false, Some(summary)) => Announced::Listed(listed_deltas(summary)?),
+        (false, None) => Announced::Unknown,
+    };
     let collection = remote.collection.as_ref();
     let wanted = match &summary.bytes {
         Some(bytes) => look_up(job.requests, bytes, collection)?,
@@ -173,19 +227,27 @@ async fn plan(job: &Job<'_>, fetcher: &Fetcher) -> Result<Plan> {
     Ok(Plan {
         signatures,
         objects,
-        tombstones,
+        tombstones: config.tombstone_commits,
+        deltas,
         summary,
         wanted,
     })
 }
 
-/// Whether deleted commits leave tombstones. What is no archive cannot be pulled from a web server.
-fn read_config(bytes: &[u8]) -> Result<bool> {
+/// The static deltas that a summary lists.
+fn listed_deltas(summary: &[u8]) -> Result<Vec<(DeltaName, Checksum)>> {
+    let deltas = oxtree_format::Summary::parse(summary).and_then(|summary| summary.static_deltas());
+    let deltas = deltas.map_err(|error| invalid(format!("Parsing the summary: {error}")))?;
+    Ok(deltas.unwrap_or_default())
+}
+
+/// The remote's config. What is no archive cannot be pulled from a web server.
+fn read_config(bytes: &[u8]) -> Result<Config> {
     let wrong = |reason: String| invalid(format!("Parsing the remote's config: {reason}"));
     let file = KeyFile::parse(bytes).map_err(|error| wrong(error.to_string()))?;
-    let config = oxtree_repo::Config::new(file).map_err(wrong)?;
+    let config = Config::new(file).map_err(wrong)?;
     match config.mode.is_archive() {
-        true => Ok(config.tombstone_commits),
+        true => Ok(config),
         false => Err(invalid(format!(
             "Can't pull from archives with mode \"{}\"",
             config.mode

@@ -2,25 +2,12 @@
 //! Commits that come by the source's static deltas.
 
 use oxtree_format::CommitId;
-use oxtree_format::delta::DeltaName;
+use oxtree_repo::delta::DeltaFiles;
 use oxtree_repo::traverse::Objects;
 use oxtree_repo::{Repo, Transaction};
 
-use super::invalid;
 use crate::Result;
-
-/// What came by static deltas.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// How many parts were applied.
-    pub parts: u64,
-    /// How many other files were read: superblocks, and what says which deltas there are.
-    pub loose: u64,
-    /// The sizes of all of these but the last ones, in bytes.
-    pub bytes: u64,
-    /// Bytes of content that were made of them.
-    pub content: u64,
-}
+use crate::deltas::{Estimate, Report, best, is_whole, none_found};
 
 /// Stages what each commit that is not whole here gets by a delta, from a commit that is, or else from
 /// scratch. Each has to have one.
@@ -34,14 +21,7 @@ pub(super) fn apply(
         if is_whole(transaction, commit)? {
             continue;
         }
-        let name = best(source, transaction, commit)?;
-        let none = || {
-            invalid(format!(
-                "Static deltas required, but none found for {commit}"
-            ))
-        };
-        let name = name.ok_or_else(none)?;
-        let files = source.open_static_delta(&name)?.ok_or_else(none)?;
+        let files = find(source, transaction, commit)?;
         let superblock = files.superblock()?;
         transaction.check_delta_source(&superblock)?;
         let (parts, bytes) = files.apply_parts(&superblock, transaction)?;
@@ -53,23 +33,27 @@ pub(super) fn apply(
     Ok(report)
 }
 
-/// The delta to take.
-fn best(
+/// What [`apply`] would do.
+pub(crate) fn estimate(
     source: &Repo,
-    transaction: &Transaction<'_>,
-    commit: CommitId,
-) -> Result<Option<DeltaName>> {
-    let mut scratch = None;
-    for (name, _) in source.announced_deltas(commit)? {
-        match name.from {
-            Some(from) if is_whole(transaction, from)? => return Ok(Some(name)),
-            Some(_) => {}
-            None => scratch = Some(name),
+    repo: &Repo,
+    commits: impl Iterator<Item = CommitId>,
+) -> Result<Estimate> {
+    let mut estimate = Estimate::default();
+    for commit in commits {
+        if !is_whole(repo, commit)? {
+            let files = find(source, repo, commit)?;
+            estimate.add(repo, &files.superblock()?)?;
         }
     }
-    Ok(scratch)
+    Ok(estimate)
 }
 
-fn is_whole(transaction: &Transaction<'_>, commit: CommitId) -> Result<bool> {
-    Ok(transaction.has(&commit.object())? && !transaction.is_partial(commit)?)
+/// The delta to take.
+fn find(source: &Repo, here: &impl Objects, commit: CommitId) -> Result<DeltaFiles> {
+    let announced = source.announced_deltas(commit)?.into_iter();
+    let name = best(here, announced.map(|(name, _)| name))?;
+    let name = name.ok_or_else(|| none_found(commit))?;
+    let files = source.open_static_delta(&name)?;
+    files.ok_or_else(|| none_found(commit))
 }

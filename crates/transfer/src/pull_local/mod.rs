@@ -7,7 +7,7 @@
 //! are staged in a quarantine, which the next pull or push takes up again.
 
 mod both;
-pub mod deltas;
+pub(crate) mod deltas;
 mod history;
 mod part;
 
@@ -80,7 +80,7 @@ pub struct Report {
     /// Bytes of content that were written: not of hard links, nor by static deltas.
     pub bytes: u64,
     /// What came by static deltas.
-    pub deltas: deltas::Report,
+    pub deltas: crate::deltas::Report,
 }
 
 /// What is copied, and as what.
@@ -192,7 +192,7 @@ pub(crate) fn copy(
             &transaction,
             copy.wanted.iter().map(|wanted| wanted.commit),
         ),
-        false => Ok(deltas::Report::default()),
+        false => Ok(crate::deltas::Report::default()),
     };
     let pull = Pull {
         repo,
@@ -325,7 +325,7 @@ impl Pull<'_> {
             metadata: load(&self.counts.metadata),
             content: load(&self.counts.content),
             bytes: self.transaction.stats().content_bytes,
-            deltas: deltas::Report::default(),
+            deltas: crate::deltas::Report::default(),
         };
         Ok((report, steps))
     }

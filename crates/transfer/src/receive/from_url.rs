@@ -3,7 +3,7 @@
 //! and we fetch from it. What is fetched takes the same road as what is sent: quarantine, limits,
 //! policy, publish.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use oxtree_format::CommitId;
@@ -261,7 +261,8 @@ impl Door<'_> {
         };
         let places = || self.places.clone();
         let fetcher = self.fetcher.clone();
-        let source = Source::new(fetcher, places(), places(), transaction, &[], what)?;
+        let asked = HashMap::new();
+        let source = Source::new(fetcher, places(), places(), transaction, &[], what, asked)?;
         let policy = no_policy(self.destination.repo());
         let source = source.within(budget);
         let (_, steps) = source.fill(&self.runtime, wanted, &policy, self.progress)?;

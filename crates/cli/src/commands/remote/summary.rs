@@ -38,7 +38,7 @@ pub(crate) struct Args {
 }
 
 /// libostree's words, which its tests look for.
-const FOUND: &str = "GPG: Verification enabled, found";
+const FOUND: (&str, &str) = ("GPG: Verification enabled, found", "");
 
 pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     let Some(name) = &args.name else {

@@ -116,7 +116,7 @@ impl<'scope: 'threads, 'threads> Run<'_, 'scope, 'threads, '_> {
 }
 
 /// The detached metadata of a commit, if it has any.
-pub(super) async fn get_detached(
+pub(in crate::pull) async fn get_detached(
     fetcher: &Fetcher,
     signatures: &Mirrors,
     id: CommitId,

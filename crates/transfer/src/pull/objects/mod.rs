@@ -11,7 +11,7 @@ mod run;
 mod scan;
 mod stream;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -20,7 +20,9 @@ use oxtree_repo::object::import::{Buffer, ImportOptions, Importer, check_mode};
 use oxtree_repo::traverse::Objects as _;
 use oxtree_repo::{Progress, Repo, Transaction};
 
+pub(super) use self::commits::get_detached;
 use self::run::Run;
+pub(super) use self::stream::{PIECES, PieceReader, send_pieces};
 use super::fetch::{Fetcher, Mirrors};
 use super::policy::Policy;
 use super::subpath::Part;
@@ -57,6 +59,8 @@ pub(crate) struct Source<'a> {
     caches: Vec<Cache<'a>>,
     what: What,
     budget: Option<&'a Budget>,
+    /// Detached metadata that was asked for before.
+    detached: HashMap<CommitId, Option<Vec<u8>>>,
     counts: Counts,
     seen: Mutex<HashSet<ObjectId>>,
 }
@@ -95,6 +99,7 @@ impl<'a> Source<'a> {
         transaction: &'a Transaction<'a>,
         caches: &'a [Repo],
         what: What,
+        detached: HashMap<CommitId, Option<Vec<u8>>>,
     ) -> Result<Self> {
         let import = ImportOptions {
             verify: !what.trusted,
@@ -112,6 +117,7 @@ impl<'a> Source<'a> {
             caches: caches.iter().map(cache).collect::<Result<_>>()?,
             what,
             budget: None,
+            detached,
             counts: Counts::default(),
             seen: Mutex::default(),
         })

@@ -12,9 +12,9 @@ use tokio::task::JoinSet;
 
 use super::commits::{NewCommit, get_commit, get_detached};
 use super::scan::{Scanned, TreeWant};
-use super::stream::{PieceReader, Pieces};
+use super::stream::{PIECES, PieceReader, Pieces, send_pieces};
 use super::{CommitWant, Source, path_of};
-use crate::pull::fetch::{Chunk, Download};
+use crate::pull::fetch::Download;
 use crate::pull::policy::Policy;
 use crate::pull::wanted::{Step, Wanted};
 use crate::{Error, Result};
@@ -27,9 +27,6 @@ const LARGE_METADATA: usize = 1 << 20;
 
 /// So many large files are written at once.
 const STREAMS: usize = 2;
-
-/// Pieces of a large file that wait to be written.
-const PIECES: usize = 4;
 
 /// What has happened.
 enum Event {
@@ -179,9 +176,15 @@ where
         let (signatures, objects) = (&self.source.signatures, &self.source.objects);
         let (signatures, objects) = (signatures.clone(), objects.clone());
         let tombstones = self.source.what.tombstones;
+        let known = self.source.detached.get(&want.id).cloned();
         self.start(async move {
             let (id, is_tip) = (want.id, want.tip.is_some());
-            let detached = get_detached(&fetcher, &signatures, id);
+            let detached = async {
+                match known {
+                    Some(known) => Ok(known),
+                    None => get_detached(&fetcher, &signatures, id).await,
+                }
+            };
             let commit = async {
                 match is_here {
                     true => Ok(None),
@@ -222,18 +225,7 @@ where
                 return tell(&events, Event::File(id, Ok(Body::Whole(first))));
             }
             tell(&events, Event::File(id, Ok(Body::Stream(first, pieces))));
-            loop {
-                let piece: Result<Chunk> = match download.chunk().await {
-                    Ok(None) => return,
-                    Ok(Some(piece)) => Ok(piece),
-                    Err(error) => Err(error),
-                };
-                let failed = piece.is_err();
-                // Whoever writes may have seen enough.
-                if sender.send(piece).await.is_err() || failed {
-                    return;
-                }
-            }
+            send_pieces(download, sender).await;
         });
         true
     }

@@ -5,15 +5,37 @@ use std::io::{self, Read};
 
 use tokio::sync::mpsc;
 
-use crate::pull::fetch::Chunk;
+use crate::pull::fetch::{Chunk, Download};
 use crate::{Error, Result};
 
+/// Pieces of a large file that wait to be written.
+pub(in crate::pull) const PIECES: usize = 4;
+
 /// What goes from the request to the one who writes: pieces, or why there are no more.
-pub(super) type Pieces = mpsc::Receiver<Result<Chunk>>;
+pub(in crate::pull) type Pieces = mpsc::Receiver<Result<Chunk>>;
+
+/// Sends what is still to come, or why it does not.
+pub(in crate::pull) async fn send_pieces(
+    mut download: Download,
+    sender: mpsc::Sender<Result<Chunk>>,
+) {
+    loop {
+        let piece: Result<Chunk> = match download.chunk().await {
+            Ok(None) => return,
+            Ok(Some(piece)) => Ok(piece),
+            Err(error) => Err(error),
+        };
+        let failed = piece.is_err();
+        // Whoever writes may have seen enough.
+        if sender.send(piece).await.is_err() || failed {
+            return;
+        }
+    }
+}
 
 /// Reads pieces as they come; waits for them.
 #[derive(Debug)]
-pub(super) struct PieceReader {
+pub(in crate::pull) struct PieceReader {
     pieces: Pieces,
     current: Chunk,
     fault: Option<Error>,
@@ -21,7 +43,7 @@ pub(super) struct PieceReader {
 
 impl PieceReader {
     /// Reads `first`, and then the pieces.
-    pub(super) fn new(first: Vec<u8>, pieces: Pieces) -> Self {
+    pub(in crate::pull) fn new(first: Vec<u8>, pieces: Pieces) -> Self {
         Self {
             pieces,
             current: first.into(),
@@ -30,7 +52,7 @@ impl PieceReader {
     }
 
     /// The outcome of what was done with the content; a fault of the request counts more.
-    pub(super) fn blame(&mut self, outcome: Result<()>) -> Result<()> {
+    pub(in crate::pull) fn blame(&mut self, outcome: Result<()>) -> Result<()> {
         match self.fault.take() {
             Some(fault) => Err(fault),
             None => outcome,
