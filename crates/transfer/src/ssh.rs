@@ -34,6 +34,11 @@ pub struct SshOptions {
 }
 
 impl SshOptions {
+    /// What is run as ssh.
+    pub(crate) fn name(&self) -> &str {
+        self.program.first().map_or("ssh", String::as_str)
+    }
+
     /// The ssh that goes to `url`; what it is to do there is missing yet. Of an option that is given
     /// twice the first counts, so `first` go before the user's.
     pub(crate) fn command(&self, url: &SshUrl, first: &[&str]) -> Command {
@@ -94,7 +99,7 @@ impl Ssh {
         tracing::debug!(?ssh, "connecting");
         let mut child = ssh
             .spawn()
-            .map_err(|error| Error::Ssh(format!("cannot run ssh: {error}")))?;
+            .map_err(|error| Error::Ssh(format!("cannot run {}: {error}", options.name())))?;
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {

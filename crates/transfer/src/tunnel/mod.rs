@@ -116,7 +116,8 @@ impl<'a> Master<'a> {
             .stdout(Stdio::null());
         command.stderr(Stdio::piped());
         let started = command.spawn();
-        let child = started.map_err(|error| Error::Ssh(format!("cannot run ssh: {error}")))?;
+        let cannot = |error| Error::Ssh(format!("cannot run {}: {error}", ssh.name()));
+        let child = started.map_err(cannot)?;
         let mut master = Self {
             url,
             ssh,
