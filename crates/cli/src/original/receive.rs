@@ -304,9 +304,9 @@ fn describe(report: &Report, log: Log<'_>) -> Result<()> {
         log.write(LogLevel::Info, "No refs need updating");
     }
     let warn = |reason: &str| {
-        reason
-            .lines()
-            .for_each(|line| log.write(LogLevel::Warning, line))
+        for line in reason.lines() {
+            log.write(LogLevel::Warning, line);
+        }
     };
     for change in &outcome.refs {
         let name = &change.name;
