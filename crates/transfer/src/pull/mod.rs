@@ -3,10 +3,10 @@
 //!
 //! What is asked for, and in which order: `summary.sig` and `config`, `summary` if a ref has to be looked
 //! up (without one, `refs/heads/REF`), then of each commit its detached metadata with the commit, and
-//! then its trees and files. [`policy`] says which commits are taken, [`objects`] fetches what they
-//! need into a transaction and knows nothing of refs, [`wanted::publish`] makes it public. Objects are
+//! then its trees and files. `policy` says which commits are taken, `objects` fetches what they
+//! need into a transaction and knows nothing of refs, `wanted::publish` makes it public. Objects are
 //! staged in a quarantine, so a pull that was cut off goes on where it was. Where the server has a static
-//! delta of use, [`deltas`] brings most of a commit before that.
+//! delta of use, `deltas` brings most of a commit before that.
 
 mod deltas;
 pub mod fetch;
