@@ -16,7 +16,7 @@ pub(crate) fn refused(log: &Path, asked: &str, reason: &str, out: &Output) {
     let var = |name: &str| std::env::var(name).ok();
     let short = |text: &str| text.chars().take(MAX_TEXT).collect::<String>();
     let line = serde_json::json!({
-        "time": jiff::Timestamp::now().to_string(),
+        "time": jiff::Timestamp::now().as_second(),
         "result": "refused",
         "user": var("USER"),
         "client": var("SSH_CLIENT"),
