@@ -142,8 +142,10 @@ fn copies_are_bound_to_the_ref_and_follow_what_is_there() {
 
     // The same again is not newer; newer with the same content is no step either.
     let (outcome, _) = pair.push(skipping(), &["app/a"], false);
-    let reason =
-        format!("received app/a commit {first} is not newer than current app/a commit {copied}");
+    let reason = format!(
+        "received app/a commit {first} is not newer than current app/a commit {copied}\n\
+         received app/a commit {first} has the same content as current app/a commit {copied}"
+    );
     assert_eq!(
         said(&outcome),
         [("app/a".to_owned(), Status::Unchanged, reason)]
