@@ -17,7 +17,10 @@ use crate::receive_conf::LogLevel;
 use crate::shell_words;
 
 /// What is run on the far side unless told otherwise.
-const COMMANDS: [&str; 2] = ["ostree-receive-1", "ostree-receive"];
+///
+/// The original begins with the other one. This one is there wherever there is any, so nobody logs in
+/// twice; where it is the receiver of before version 1, its complaint says so.
+const COMMANDS: [&str; 2] = ["ostree-receive", "ostree-receive-1"];
 
 pub(super) const GRAMMAR: Grammar = Grammar {
     options: &[
@@ -79,8 +82,8 @@ options:
   -v, --verbose         print what is being done
   --repo REPO           the local repository [default: the current directory]
   --command COMMAND     what to run on the far side; can be repeated, the first
-                        that is there is taken [default: ostree-receive-1, then
-                        ostree-receive]
+                        that is there is taken [default: ostree-receive, then
+                        ostree-receive-1]
   -i OPTION, -o OPTION  options for ssh
   --version             print the version and exit
 
@@ -198,7 +201,11 @@ fn commands(parsed: &Parsed) -> Result<Vec<String>> {
 /// The error when none of the commands is there.
 fn not_found(commands: &[String]) -> anyhow::Error {
     let first = |command: &String| shell_words::split(command).ok()?.into_iter().next();
-    let names: Vec<String> = commands.iter().filter_map(first).collect();
+    let mut names: Vec<String> = commands.iter().filter_map(first).collect();
+    if names == COMMANDS {
+        // As the original says it.
+        names.reverse();
+    }
     anyhow!("Could not find commands {} on server", names.join(" "))
 }
 
