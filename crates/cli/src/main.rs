@@ -13,6 +13,7 @@ mod output;
 mod progress;
 mod receive_conf;
 mod receive_policy;
+mod serve_conf;
 mod shell_words;
 mod signing;
 mod text;
