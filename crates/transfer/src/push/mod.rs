@@ -8,7 +8,6 @@ mod listen;
 mod object;
 pub mod plan;
 mod rate;
-mod room;
 pub mod send;
 pub mod session;
 mod similar;

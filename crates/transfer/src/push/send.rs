@@ -19,11 +19,11 @@ use oxtree_repo::{Progress, Repo};
 use super::jobs::{Job, LARGE, jobs};
 use super::link::{Compression, Gauge, Link};
 use super::object::{MOST_ALONE, MOST_TOGETHER, Scratch, Source};
-use super::room::Room;
 use super::squeeze::Squeezer;
 use crate::protocol::frame::{self, FrameKind};
 use crate::protocol::message;
 use crate::protocol::stream::{MAX_PIECE, pack, stored_payload};
+use crate::room::Room;
 use crate::{Error, Result};
 
 /// Pieces of a job that wait for their turn.
