@@ -8,6 +8,7 @@ mod context;
 mod dates;
 mod error;
 mod names;
+mod network;
 mod original;
 mod output;
 mod progress;
