@@ -74,6 +74,12 @@ pub enum Error {
     /// The pusher gave up and said why.
     #[error("the pusher has given up: {0}")]
     Aborted(String),
+    /// The push is not in a state for what is asked of it.
+    #[error("this cannot be done with the push now: {0}")]
+    State(String),
+    /// The receiver has too much to do.
+    #[error("{0}; try again later")]
+    Busy(String),
     /// A program of the receiver's owner could not be run.
     #[error("{0}")]
     Hook(String),

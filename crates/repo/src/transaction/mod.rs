@@ -11,8 +11,10 @@ mod staging;
 mod unfinished;
 
 use std::collections::{BTreeSet, HashSet};
+use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use oxtree_format::{CommitId, FileId, ObjectId, ObjectKind};
@@ -57,7 +59,7 @@ struct Counters {
 /// it is a quarantine, which stays for the next one to resume.
 #[derive(Debug)]
 pub struct Transaction<'r> {
-    repo: &'r Repo,
+    repo: Handle<'r>,
     _lock: Option<FileLock>,
     staging: Option<Staging>,
     counters: Counters,
@@ -66,6 +68,31 @@ pub struct Transaction<'r> {
     fanout: [AtomicBool; 256],
     /// What [`Repo::prune_stamp`] was at the beginning.
     prune_stamp: Vec<u8>,
+}
+
+/// The repository of a transaction: lent, or its own for as long as it lasts.
+#[derive(Debug)]
+enum Handle<'r> {
+    Lent(&'r Repo),
+    Shared(Arc<Repo>),
+}
+
+impl Deref for Handle<'_> {
+    type Target = Repo;
+
+    fn deref(&self) -> &Repo {
+        match self {
+            Self::Lent(repo) => repo,
+            Self::Shared(repo) => repo,
+        }
+    }
+}
+
+impl Transaction<'static> {
+    /// [`Transaction::quarantine`] for whoever keeps it longer than a call lasts.
+    pub fn shared_quarantine(repo: Arc<Repo>) -> Result<Self> {
+        Self::open_quarantine(Handle::Shared(repo))
+    }
 }
 
 impl<'r> Transaction<'r> {
@@ -78,30 +105,35 @@ impl<'r> Transaction<'r> {
         let staging = staged
             .then(|| Staging::create(repo, "staging-", false))
             .transpose()?;
-        Self::new(repo, lock, staging)
+        Self::new(Handle::Lent(repo), lock, staging)
     }
 
     /// Begins a transaction for objects that somebody else sends. They stay out of sight until
     /// they are committed. What earlier quarantines had received before they were cut off is taken
     /// over, after every object was verified, which can take long.
     pub fn quarantine(repo: &'r Repo) -> Result<Self> {
+        Self::open_quarantine(Handle::Lent(repo))
+    }
+
+    fn open_quarantine(repo: Handle<'r>) -> Result<Self> {
         let lock = repo.lock(LockKind::Shared)?;
-        let staging = match Staging::resume(repo)? {
+        let staging = match Staging::resume(&repo)? {
             Some(staging) => staging,
-            None => Staging::create(repo, QUARANTINE, true)?,
+            None => Staging::create(&repo, QUARANTINE, true)?,
         };
         Self::new(repo, lock, Some(staging))
     }
 
-    fn new(repo: &'r Repo, lock: Option<FileLock>, staging: Option<Staging>) -> Result<Self> {
+    fn new(repo: Handle<'r>, lock: Option<FileLock>, staging: Option<Staging>) -> Result<Self> {
         repo.check_writable()?;
         if repo.config().requires_fsverity {
             let reason = "fsverity required but filesystem does not support it, or oxtree cannot \
                           turn it on (see ex-integrity.fsverity in the repository's config)";
             return Err(Error::Invalid(reason.to_owned()));
         }
-        let space = free_space(repo)?.map(AtomicU64::new);
+        let space = free_space(&repo)?.map(AtomicU64::new);
         let fanout = [const { AtomicBool::new(false) }; 256];
+        let prune_stamp = repo.prune_stamp()?;
         Ok(Self {
             repo,
             _lock: lock,
@@ -109,13 +141,13 @@ impl<'r> Transaction<'r> {
             counters: Counters::default(),
             space,
             fanout,
-            prune_stamp: repo.prune_stamp()?,
+            prune_stamp,
         })
     }
 
     /// The repository.
-    pub fn repo(&self) -> &'r Repo {
-        self.repo
+    pub fn repo(&self) -> &Repo {
+        &self.repo
     }
 
     /// Whether this is a quarantine that has taken over what earlier ones had left.
@@ -220,7 +252,7 @@ impl<'r> Transaction<'r> {
         let Some(staging) = self.staging.as_mut() else {
             return Ok(());
         };
-        let repo = self.repo;
+        let repo = &*self.repo;
         let config = repo.config();
         let io = || Error::io("publishing objects in", repo.path());
         if config.fsync {
@@ -296,7 +328,7 @@ impl<'r> Transaction<'r> {
     pub fn abort(mut self) -> Result<()> {
         self.staging
             .take()
-            .map_or(Ok(()), |staging| staging.remove(self.repo))
+            .map_or(Ok(()), |staging| staging.remove(&self.repo))
     }
 
     /// Notes that an object is to be written, if it is not there already.
@@ -393,7 +425,7 @@ impl Drop for Transaction<'_> {
             !staging.keep || (staging.remove_empty_folders().is_ok() && staging.is_empty())
         };
         if let Some(staging) = self.staging.take().filter(of_no_use)
-            && let Err(error) = staging.remove(self.repo)
+            && let Err(error) = staging.remove(&self.repo)
         {
             tracing::warn!("{error}");
         }

@@ -11,6 +11,7 @@ pub mod ingest;
 pub mod policy;
 mod progress;
 pub mod publish;
+pub mod push;
 pub mod session;
 mod take_in;
 
