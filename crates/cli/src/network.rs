@@ -19,7 +19,7 @@ const MAX_TOKEN: u64 = 64 << 10;
 
 /// Options of a push to a web server.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct HttpArgs {
     /// The file with the token for https:// [default: that of --token-command, else $OXTREE_TOKEN]
     #[arg(long, value_name = "FILE", conflicts_with = "token_command")]
     token_file: Option<PathBuf>,
@@ -43,7 +43,7 @@ pub(crate) struct Args {
     network_retries: u32,
 }
 
-impl Args {
+impl HttpArgs {
     /// What they say, and the environment.
     pub(crate) fn options(&self, context: &Context<'_>) -> Result<HttpOptions> {
         let mut network = network(context);

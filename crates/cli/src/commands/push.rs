@@ -16,7 +16,7 @@ use oxtree_transfer::{Audience, Compression, History, Options, Packing, Request,
 
 use crate::context::Context;
 use crate::error::{AlreadyReported, Usage};
-use crate::network;
+use crate::network::HttpArgs;
 
 /// Options of `push`.
 #[derive(Debug, clap::Args)]
@@ -98,7 +98,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "COMMAND")]
     ssh_command: Option<String>,
     #[command(flatten)]
-    http: network::Args,
+    http: HttpArgs,
     /// What to run on the far side (can be repeated: the first that is there) [default: oxtree
     /// receive, ostree-receive]
     #[arg(long, value_name = "COMMAND")]
