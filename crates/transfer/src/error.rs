@@ -99,6 +99,15 @@ pub enum Error {
         /// What it says, or what came between.
         reason: String,
     },
+    /// There is a web server at a URL, but no repository that can be pushed to as ours.
+    #[error(
+        "{url}: there is no repository of `oxtree serve` here (by the name `ostree-upload` this \
+         program can push to a server of that, too)"
+    )]
+    NoApi {
+        /// Where it was looked for.
+        url: String,
+    },
     /// A file could not be fetched from a web server.
     #[error("While fetching {url}: {reason}")]
     Fetch {

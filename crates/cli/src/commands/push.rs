@@ -228,9 +228,20 @@ pub(crate) fn run(args: Args, context: &Context<'_>) -> Result<()> {
         let text = json(&job.url, &report, started.elapsed());
         context.out.line(&text)?;
     } else if !quiet {
-        describe(context, &job.url, &report, started.elapsed())?;
+        return tell(context, &job.url, &report, started.elapsed());
     }
     finish(context, &report)
+}
+
+/// Says what came of a push; an error if it was refused.
+pub(crate) fn tell(
+    context: &Context<'_>,
+    url: &Url,
+    report: &Report,
+    took: Duration,
+) -> Result<()> {
+    describe(context, url, report, took)?;
+    finish(context, report)
 }
 
 fn job(args: Args, url: Url, ssh: SshOptions, http: HttpOptions) -> Job {

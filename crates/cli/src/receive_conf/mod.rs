@@ -10,15 +10,14 @@ mod keys;
 mod place;
 #[cfg(test)]
 mod tests;
-mod yaml;
 
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::yaml::Value;
 use config::{Settings, apply_permissions, find_identity};
 use keys::{KEYS, Setting};
-use yaml::Value;
 
 pub(crate) use config::{CommandLine, Commits, LogLevel, ReceiveConfig, Urls};
 pub(crate) use identity::Identity;
@@ -77,7 +76,7 @@ impl Conf {
             return Ok(Vec::new());
         };
         self.note(LogLevel::Debug, format!("Loading config file {shown}"));
-        let entries = match yaml::parse(&text).map_err(wrong)? {
+        let entries = match crate::yaml::parse(&text).map_err(wrong)? {
             Value::Null => {
                 self.note(
                     LogLevel::Debug,

@@ -166,6 +166,11 @@ impl Api {
         })
     }
 
+    /// The repository's URL.
+    pub(super) fn url(&self) -> String {
+        self.url.to_string()
+    }
+
     pub(super) fn patience(&self) -> Patience {
         let (retries, tries) = (self.retries, 0);
         Patience { retries, tries }

@@ -5,7 +5,9 @@
 //! made of requests, each of which can fail and be made again, and that objects go in parcels.
 
 mod api;
+mod old;
 mod parcels;
+mod pipe;
 mod token;
 
 use std::collections::{BTreeMap, HashSet};
@@ -21,6 +23,7 @@ use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
 
 use self::api::{Api, Ask, Failure, JSON};
+pub use self::old::push_old;
 use self::parcels::{Answers, Parcels};
 pub use self::token::Token;
 use super::link::Link;
@@ -186,18 +189,9 @@ impl Push<'_> {
 
     fn about(&self) -> Result<About> {
         let about = match self.ask(&Ask::get("api/v1/repo"), MAX_REFS) {
-            Err(Error::Server {
-                url,
-                status: Some(404),
-                ..
-            }) => {
-                let reason = "there is no repository of `oxtree serve` here (the name \
-                              `ostree-upload` of this program can push to a server of that)";
-                return Err(Error::Server {
-                    url,
-                    status: Some(404),
-                    reason: reason.to_owned(),
-                });
+            Err(error) if error.status() == Some(404) => {
+                let url = self.api.url();
+                return Err(Error::NoApi { url });
             }
             about => parse::<About>(&about?)?,
         };

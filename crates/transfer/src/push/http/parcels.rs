@@ -2,23 +2,20 @@
 //! Objects on their way: one request after the other gets its body, while those before it still wait
 //! for their answers.
 
-use std::io::{self, Write};
-use std::pin::Pin;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use hyper::body::{Body, Frame};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, Response};
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::Sender;
 use tokio::task::AbortHandle;
 
 use super::api::{Api, Failure, JSON};
+use super::pipe::{Mouth, Part, Pipe};
 use super::{Options, not_understood};
 use crate::protocol::frame::{self, FrameKind};
 use crate::protocol::message::Progress;
@@ -39,38 +36,6 @@ const MAX_ANSWER: u64 = 64 << 10;
 
 /// How long the answers of those that were sent are waited for when another has failed.
 const LAST_WORDS: Duration = Duration::from_secs(10);
-
-/// A part of a body; none is its end.
-type Part = Option<Bytes>;
-
-/// A body that is made while it is sent.
-struct Pipe {
-    parts: mpsc::Receiver<Part>,
-    ended: bool,
-}
-
-impl Body for Pipe {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        if self.ended {
-            return Poll::Ready(None);
-        }
-        self.parts.poll_recv(context).map(|part| match part {
-            Some(Some(bytes)) => Some(Ok(Frame::data(bytes))),
-            Some(None) => {
-                self.ended = true;
-                None
-            }
-            // Whoever makes it has given up: this must not look like an end.
-            None => Some(Err(io::ErrorKind::BrokenPipe.into())),
-        })
-    }
-}
 
 /// What is known of a request once its body is complete.
 #[derive(Default)]
@@ -109,43 +74,6 @@ impl Answers {
     }
 }
 
-/// Writes into the body that is open.
-struct Mouth<'a> {
-    runtime: &'a Runtime,
-    idle: Option<Duration>,
-    parts: Option<mpsc::Sender<Part>>,
-}
-
-impl Mouth<'_> {
-    fn send(&self, part: Part) -> io::Result<()> {
-        let parts = self.parts.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
-        let sent = self.runtime.block_on(async {
-            match self.idle {
-                Some(idle) => tokio::time::timeout(idle, parts.send(part)).await,
-                None => Ok(parts.send(part).await),
-            }
-        });
-        match sent {
-            Ok(sent) => sent.map_err(|_| io::ErrorKind::BrokenPipe.into()),
-            Err(_) => {
-                let reason = "the server takes nothing any more (--timeout)";
-                Err(io::Error::new(io::ErrorKind::TimedOut, reason))
-            }
-        }
-    }
-}
-
-impl Write for Mouth<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.send(Some(Bytes::copy_from_slice(bytes)))?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// The request that is being sent.
 struct Open {
     facts: Arc<Facts>,
@@ -168,7 +96,7 @@ pub(super) struct Parcels<'a> {
     answered: usize,
     /// How many have arrived.
     arrived: usize,
-    told: (Sender<Told>, Receiver<Told>),
+    told: (mpsc::Sender<Told>, mpsc::Receiver<Told>),
     idle: Option<Duration>,
     requests: Vec<AbortHandle>,
     /// Why it does not go on.
@@ -186,22 +114,17 @@ impl<'a> Parcels<'a> {
         answers: &'a Arc<Answers>,
         options: &Options,
     ) -> Self {
-        let mouth = Mouth {
-            runtime,
-            idle: options.idle,
-            parts: None,
-        };
         Self {
             api,
             runtime,
             path,
             answers,
-            body: Paced::new(mouth, options.rate),
+            body: Paced::new(Mouth::new(runtime, options.idle), options.rate),
             open: None,
             begun: 0,
             answered: 0,
             arrived: 0,
-            told: channel(),
+            told: mpsc::channel(),
             idle: options.idle,
             requests: Vec::new(),
             failure: None,
@@ -212,7 +135,7 @@ impl<'a> Parcels<'a> {
     pub(super) fn finish(mut self, sent: Result<()>) -> (usize, Result<(), Failure>) {
         // A body that is not complete is none.
         self.open = None;
-        self.connect(None);
+        self.speak_into(None);
         let ours = sent.err();
         if ours.is_none() {
             // It is noted.
@@ -280,12 +203,8 @@ impl<'a> Parcels<'a> {
     }
 
     fn begin(&mut self) -> Open {
-        let (sender, parts) = mpsc::channel(1);
         let facts = Arc::new(Facts::default());
-        let pipe = Pipe {
-            parts,
-            ended: false,
-        };
+        let (sender, pipe) = Pipe::new();
         let request = self.api.request(Method::POST, self.path, JSON);
         let request = request.header(CONTENT_TYPE, OBJECTS);
         let sent = request.body(reqwest::Body::wrap(pipe)).send();
@@ -302,7 +221,7 @@ impl<'a> Parcels<'a> {
         });
         self.requests.push(task.abort_handle());
         self.begun += 1;
-        self.connect(Some(sender));
+        self.speak_into(Some(sender));
         Open {
             facts,
             begun: Instant::now(),
@@ -312,9 +231,9 @@ impl<'a> Parcels<'a> {
     }
 
     /// What is written goes there from now on.
-    fn connect(&mut self, parts: Option<mpsc::Sender<Part>>) {
+    fn speak_into(&mut self, pipe: Option<Sender<Part>>) {
         if let Some(mouth) = self.body.inner() {
-            mouth.parts = parts;
+            mouth.speak_into(pipe);
         }
     }
 }
@@ -348,7 +267,7 @@ impl Outlet for Parcels<'_> {
             // Why, the answer says.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.open = None;
-                self.connect(None);
+                self.speak_into(None);
                 self.hear(0)
             }
             Err(error) => Err(Error::Connection(error)),
@@ -366,8 +285,8 @@ impl Outlet for Parcels<'_> {
         open.facts
             .as_stored
             .store(open.as_stored, Ordering::Relaxed);
-        let ended = self.body.inner().map_or(Ok(()), |mouth| mouth.send(None));
-        self.connect(None);
+        let ended = self.body.inner().map_or(Ok(()), |mouth| mouth.end());
+        self.speak_into(None);
         match ended {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.hear(0),
             ended => ended.map_err(Error::Connection),
