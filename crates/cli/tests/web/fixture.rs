@@ -34,8 +34,8 @@ impl Fixture {
     /// Commits a tree of some small files and so many of a megabyte that do not pack; two of them
     /// have the same content in all versions.
     pub(crate) fn commit(&self, repo: &Repo, branch: &str, version: u64, large: u64) -> String {
-        let tree = self.at(&format!("tree-{branch}-{version}"));
-        fs::create_dir(&tree).expect("mkdir");
+        let tree = self.at(&format!("tree/{branch}/{version}"));
+        fs::create_dir_all(&tree).expect("mkdir");
         trees::small(&tree, version);
         for number in 0..large {
             let path = tree.join(format!("large-{number}"));
@@ -43,8 +43,9 @@ impl Fixture {
         }
         // Programs, say: most of each is as it was.
         for number in 0..40 {
-            let mut content = Noise::new(number).bytes(60_000);
-            content[1000] = u8::try_from(version).expect("a small version");
+            let noise = Noise::new(number).bytes(30_000);
+            let content: String = noise.iter().map(|byte| format!("{byte:02x}")).collect();
+            let content = format!("{version}{content}");
             fs::write(tree.join(format!("program-{number}")), content).expect("write a file");
         }
         let timestamp = format!("--timestamp=2026-01-02T03:04:{version:02}Z");

@@ -114,7 +114,7 @@ fn about() -> (&'static str, Answer) {
 }
 
 fn opened() -> (&'static str, Answer) {
-    let text = r#"{"id":"p1","state":"open"}"#;
+    let text = r#"{"id":"p1","state":"open","refs":[],"objects":0,"bytes":0,"expires":9}"#;
     (
         "/api/v1/pushes",
         Answer::Plain(201, text.as_bytes().to_vec()),
@@ -149,7 +149,10 @@ fn what_makes_no_sense() {
     let endless = |kind, piece: &[u8]| Answer::Endless(kind, piece.repeat(1000));
     let refs = r#"{"versions":[1],"agent":"","refs":[["../../x",null]]}"#;
     let newer = r#"{"versions":[9],"agent":"","refs":[]}"#;
-    let outside = Answer::Plain(201, br#"{"id":"../../../other","state":"open"}"#.to_vec());
+    let outside = Answer::Plain(
+        201,
+        br#"{"id":"../../x","state":"open","refs":[],"objects":0,"bytes":0,"expires":9}"#.to_vec(),
+    );
     let cases: Vec<(Vec<(&'static str, Answer)>, &str)> = vec![
         (vec![], "there is no repository of `oxtree serve` here"),
         (
@@ -189,23 +192,26 @@ fn what_makes_no_sense() {
 fn what_does_not_end() {
     let fixture = Fixture::new();
     let source = source(&fixture);
-    let lines = "application/x-ndjson";
-    let progress = br#"{"type":"progress","objects":1}"#;
-    let notice = br#"{"type":"notice","text":"buy this"}"#;
-    let line = |text: &[u8]| [text, b"\n"].concat().repeat(500);
+    let commit = "1".repeat(64);
+    let refs = format!(r#"{{"versions":[1],"agent":"x","refs":[["gone","{commit}"]]}}"#);
+    let line = |text: &str| format!("{text}\n").repeat(500).into_bytes();
     for (piece, words) in [
-        (line(progress), "over the limit"),
-        (line(notice), "a number of bytes in notices"),
-        (b"x".repeat(5000), "a line of the server's does not end"),
+        (line(r#"{"type":"progress","objects":1}"#), "over the limit"),
+        (
+            line(r#"{"type":"notice","text":"buy this"}"#),
+            "a number of bytes in notices",
+        ),
+        (line(""), "the server's answer has no end"),
+        (vec![b'x'; 5000], "the server's answer has no end"),
     ] {
-        let finish = ("/finish", Answer::Endless(lines, piece));
-        let liar = Liar::new(&[about(), opened(), finish]);
-        let output = push_to(&liar, &source, &["--dry-run"]);
-        assert!(output.code == Some(1), "{output:?}");
-        // It has no list of what is missing either.
+        let finish = ("/finish", Answer::Endless("application/x-ndjson", piece));
+        let liar = Liar::new(&[("/repo", json(&refs)), opened(), finish]);
+        // There are no objects to be sent.
+        let output = push_to(&liar, &source, &["--delete=gone", "-q"]);
         assert!(
-            output.stderr().contains("404") || output.stderr().contains(words),
-            "{output:?}"
+            output.stderr().contains(words),
+            "{words}: {}",
+            output.stderr().len()
         );
     }
 }

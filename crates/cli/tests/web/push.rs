@@ -63,10 +63,10 @@ fn history_goes_as_patches_of_what_went_before_it() {
         fixture.commit(&source, "main", version, 8);
     }
     let report = push_ok(&source, server.url(), &["--all-history", "--compression=3"]);
-    // 40 programs of 60 kB in six versions would be 14 MB more.
-    let alone = (2 + 6 * 6) * (1 << 20) + 40 * 60_000;
+    // 40 programs in six versions, 33 kB each when they are packed.
     let sent = number(&report, "bytes_sent");
-    assert!(sent < alone + (5 << 20), "{sent} of {alone}: {report}");
+    let all = number(&report, "object_bytes");
+    assert!(sent + 4 * 40 * 33_000 < all, "{sent} of {all}: {report}");
     assert_same(&source, &dest, "main");
 }
 

@@ -83,9 +83,14 @@ impl Link {
 
     /// Waits for the first measurement, but only as long as the link has something to carry.
     pub(super) fn wait_until_known(&self) {
-        while !self.known.load(Ordering::Relaxed) && self.ahead.load(Ordering::Relaxed) > 0 {
+        while !self.is_known() && self.ahead.load(Ordering::Relaxed) > 0 {
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// Whether it was measured, or need not be.
+    pub(super) fn is_known(&self) -> bool {
+        self.known.load(Ordering::Relaxed)
     }
 
     /// Nobody is to wait for a measurement any more.

@@ -10,7 +10,7 @@ use super::jobs::Job;
 /// How large parcels are: each is larger than the one before it, up to a size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sizes {
-    /// Bytes of the first, as they are stored: small, so that something is soon known of the link.
+    /// Bytes of the first, as they are stored.
     pub(super) first: u64,
     /// The most bytes, but that an object is never parted.
     pub(super) most: u64,
@@ -30,7 +30,9 @@ impl Parcels {
         let mut size = sizes.map_or(u64::MAX, |sizes| sizes.first);
         let mut bytes = 0;
         for (at, job) in jobs.iter().enumerate() {
-            if bytes > 0 && bytes + job.bytes > size {
+            // The others may wait until the answer to the first one tells what the link is like.
+            let first = sizes.is_some() && at == 1 && jobs[0].as_stored;
+            if first || (bytes > 0 && bytes + job.bytes > size) {
                 ends.push(at);
                 bytes = 0;
                 size = sizes.map_or(size, |sizes| (2 * size).min(sizes.most));
@@ -94,6 +96,12 @@ mod tests {
         assert_eq!(parcels.ended_by(3), Some(1));
         assert_eq!(parcels.ended_by(2), None);
         assert_eq!(Parcels::new(&jobs, None).ends, [8]);
+        let first = Job {
+            as_stored: true,
+            ..Job::default()
+        };
+        let jobs = [first, Job::default()];
+        assert_eq!(Parcels::new(&jobs, Some(sizes)).ends, [1, 2]);
         assert_eq!(Parcels::new(&[], None).ends, [0; 0]);
     }
 }

@@ -195,17 +195,27 @@ impl Api {
         request
     }
 
-    /// Asks until there is an answer of at most `limit` bytes: a success, or the conflict that a
-    /// refused push is.
+    /// Asks until there is an answer of at most `limit` bytes.
     pub(super) fn ask(&self, runtime: &Runtime, ask: &Ask, limit: u64) -> Result<Vec<u8>> {
+        Ok(self.ask_or_be_refused(runtime, ask, limit)?.1)
+    }
+
+    /// The same; with its status, which may also be that of a push that is refused.
+    pub(super) fn ask_or_be_refused(
+        &self,
+        runtime: &Runtime,
+        ask: &Ask,
+        limit: u64,
+    ) -> Result<(StatusCode, Vec<u8>)> {
         let mut patience = self.patience();
         loop {
             let tried = runtime.block_on(async {
                 let mut response = self.try_once(ask).await?;
-                self.body(&mut response, limit).await
+                let body = self.body(&mut response, limit).await?;
+                Ok((response.status(), body))
             });
             match tried {
-                Ok(body) => return Ok(body),
+                Ok(answer) => return Ok(answer),
                 Err(failure) => patience.wait(failure)?,
             }
         }

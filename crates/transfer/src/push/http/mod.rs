@@ -17,7 +17,7 @@ use oxtree_format::refs::RefName;
 use oxtree_format::{CommitId, ObjectId};
 use oxtree_repo::Repo;
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Method, Response};
+use reqwest::{Method, Response, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
@@ -39,6 +39,7 @@ use crate::protocol::message::{
 };
 use crate::pull::fetch::{Network, TlsOptions};
 use crate::pull::web::runtime;
+use crate::receive::push::{PushInfo, PushState};
 use crate::url::HttpUrl;
 use crate::{Error, Result};
 
@@ -58,10 +59,10 @@ const LINES: &str = "application/x-ndjson";
 const BYTES: &str = "application/octet-stream";
 
 /// How large the bodies with objects are.
-const PARCELS: Sizes = Sizes {
-    first: 2 << 20,
-    most: 32 << 20,
-};
+const PARCEL: u64 = 32 << 20;
+
+/// How large the first one is where its answer is to tell what the link is like.
+const FIRST_PARCEL: u64 = 2 << 20;
 
 /// How often a push that the server has forgotten is begun anew.
 const TIMES: u32 = 3;
@@ -87,13 +88,6 @@ struct About {
     refs: Vec<(WireRef, WireCommit)>,
     #[serde(default)]
     partial: Vec<WireCommit>,
-}
-
-/// A push at the server.
-#[derive(Deserialize)]
-struct Opened {
-    id: String,
-    state: String,
 }
 
 /// Pushes to the repository at a URL.
@@ -147,11 +141,19 @@ pub fn status_http(
 ) -> Result<Vec<UnfinishedPush>> {
     #[derive(Deserialize)]
     struct Listed {
-        unfinished: Vec<UnfinishedPush>,
+        pushes: Vec<PushInfo>,
     }
     let api = Api::new(url, how, options.idle)?;
     let found = api.ask(&runtime()?, &Ask::get("api/v1/pushes"), MAX_ANSWER)?;
-    Ok(parse::<Listed>(&found)?.unfinished)
+    let found = parse::<Listed>(&found)?.pushes.into_iter();
+    let open = found.filter(|push| push.state != PushState::Ended);
+    let unfinished = open.map(|push| UnfinishedPush {
+        age: push.idle,
+        objects: push.objects,
+        bytes: push.bytes,
+        running: true,
+    });
+    Ok(unfinished.collect())
 }
 
 struct Push<'a> {
@@ -235,11 +237,14 @@ impl Push<'_> {
         let dry_run = self.options.dry_run;
         let asked = serde_json::json!({"updates": updates, "dry_run": dry_run});
         let asked = Ask::post("api/v1/pushes", JSON, asked.to_string().into_bytes());
-        let answer = self.ask(&asked, MAX_ANSWER)?;
-        if let Ok(refused) = serde_json::from_slice(&answer) {
-            return Ok(Err(refused));
+        let asked = self
+            .api
+            .ask_or_be_refused(&self.runtime, &asked, MAX_ANSWER);
+        let (status, answer) = asked?;
+        if status == StatusCode::CONFLICT {
+            return parse(&answer).map(Err);
         }
-        let id = parse::<Opened>(&answer)?.id;
+        let id = parse::<PushInfo>(&answer)?.id;
         // It becomes a part of URLs.
         let word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         match !id.is_empty() && id.len() <= 128 && id.chars().all(word) {
@@ -287,8 +292,15 @@ impl Push<'_> {
             let bytes = objects.iter().map(|(_, size)| size).sum();
             self.audience.progress.start("Sending objects", Some(bytes));
             let mut shipment = shipment(self.repo, plan, &objects, self.options, receiver);
-            shipment.parcels = Some(PARCELS);
             let link = link.get_or_insert_with(|| Arc::new(shipment.link()));
+            shipment.parcels = Some(Sizes {
+                first: if link.is_known() {
+                    PARCEL
+                } else {
+                    FIRST_PARCEL
+                },
+                most: PARCEL,
+            });
             let answers = Arc::new(Answers::new(Arc::clone(link)));
             let server = (&self.runtime, &self.api);
             let mut parcels = Parcels::new(server, &path, &answers, self.options);
@@ -306,7 +318,7 @@ impl Push<'_> {
             }
             // It is open still, or a 404 ends this.
             let state = self.ask(&Ask::get(format!("api/v1/pushes/{id}")), MAX_ANSWER)?;
-            if parse::<Opened>(&state)?.state != "open" {
+            if parse::<PushInfo>(&state)?.state != PushState::Open {
                 return Ok(());
             }
             let left: Vec<ObjectId> = objects.iter().map(|(id, _)| *id).collect();
@@ -345,19 +357,25 @@ impl Push<'_> {
         }
         let mut session = Session::finishing();
         let mut line = Vec::new();
+        let mut empty = 0;
         while let Some(chunk) = self.api.chunk(&mut response).await? {
             for part in chunk.split_inclusive(|byte| *byte == b'\n') {
                 line.extend_from_slice(part);
-                if line.len() > MAX_FRAME {
-                    let reason = "a line of the server's does not end".to_owned();
+                if line.len().max(empty) > MAX_FRAME {
+                    let reason = "the server's answer has no end".to_owned();
                     return Err(Failure::Lasting(Error::Protocol(reason)));
                 }
-                if !line.ends_with(b"\n") || line.trim_ascii().is_empty() {
+                if !line.ends_with(b"\n") {
+                    continue;
+                }
+                let payload = std::mem::take(&mut line);
+                if payload.trim_ascii().is_empty() {
+                    empty += payload.len();
                     continue;
                 }
                 let frame = Frame {
                     kind: FrameKind::Control,
-                    payload: std::mem::take(&mut line),
+                    payload,
                 };
                 match session.receive(frame).map_err(Failure::Lasting)? {
                     Event::Outcome(outcome) => return Ok(outcome),

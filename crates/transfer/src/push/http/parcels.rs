@@ -29,7 +29,7 @@ use crate::{Error, Result};
 const OBJECTS: &str = "application/vnd.oxtree.objects";
 
 /// Requests that may wait for their answers, with the one that is being sent.
-const UNDER_WAY: usize = 4;
+const UNDER_WAY: usize = 2;
 
 /// The largest answer to one, in bytes.
 const MAX_ANSWER: u64 = 64 << 10;

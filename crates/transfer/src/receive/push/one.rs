@@ -118,6 +118,7 @@ impl<D: Destination + 'static> Push<D> {
             dry_run: record.dry_run,
             objects: record.objects,
             bytes: record.bytes,
+            idle: now.saturating_sub(record.used),
             expires: record.used.saturating_add(lifetime).saturating_sub(now),
             outcome: record.outcome.clone(),
         }
