@@ -15,11 +15,11 @@ mod output;
 mod progress;
 mod receive_conf;
 mod receive_policy;
+mod serve_conf;
 mod shell_words;
 mod signing;
 mod text;
 mod upload;
-mod yaml;
 
 use std::process::ExitCode;
 

@@ -2,11 +2,10 @@
 //! The server as a function: a request in, an answer out.
 
 use std::convert::Infallible;
-use std::fmt::Write as _;
-use std::fs::File;
-use std::io::Read;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
@@ -15,31 +14,52 @@ use hyper::header::{ALLOW, HeaderValue};
 use hyper::{Method, Request, StatusCode, Uri};
 use tower::ServiceExt;
 
-use crate::access::{Permission, Visitor};
+use crate::access::issuers::Issuers;
+use crate::access::tokens::{TokenFile, hex, random};
+use crate::access::{Gate, Permission, Visitor};
 use crate::api::fault::{Answer, Fault};
 use crate::api::{self, Visit, refusal};
-use crate::file;
 use crate::site::{Site, now};
+use crate::watch::{AccessLog, Counters, Seen, watch};
+use crate::{Config, Result, file};
 
 /// What all requests share.
 pub(crate) struct App {
     pub(crate) sites: Vec<Arc<Site>>,
     pub(crate) agent: String,
-    anonymous: Arc<Visitor>,
+    pub(crate) gate: Gate,
+    pub(crate) counters: Arc<Counters>,
+    /// Whether all may be read by everybody, so that caches in between may keep it.
+    is_public: bool,
+    log: Option<Arc<AccessLog>>,
     ending: AtomicBool,
 }
 
 impl App {
-    pub(crate) fn new(sites: Vec<Site>, agent: String, anonymous: Visitor) -> Self {
-        let mut sites: Vec<_> = sites.into_iter().map(Arc::new).collect();
+    pub(crate) fn new(config: Config) -> Result<Self> {
+        let lifetime = config.push_lifetime;
+        let sites = config.sites.into_iter();
+        let sites: Result<Vec<_>> = sites
+            .map(|site| Ok(Arc::new(Site::new(site, lifetime)?)))
+            .collect();
+        let mut sites = sites?;
         // A name that another one begins with comes later.
         sites.sort_by(|a, b| b.name.cmp(&a.name));
-        Self {
+        let anonymous = config.anonymous;
+        let log = config.access_log.as_deref().map(AccessLog::open);
+        Ok(Self {
             sites,
-            agent,
-            anonymous: Arc::new(anonymous),
+            agent: config.agent,
+            is_public: anonymous.can(Permission::Read) && anonymous.refs.is_none(),
+            gate: Gate::new(
+                anonymous,
+                config.tokens.map(TokenFile::new),
+                Issuers::new(config.issuers),
+            ),
+            counters: Arc::default(),
+            log: log.transpose()?.map(Arc::new),
             ending: AtomicBool::new(false),
-        }
+        })
     }
 
     pub(crate) fn is_ending(&self) -> bool {
@@ -52,16 +72,8 @@ impl App {
 
     /// An id that nobody can guess.
     pub(crate) fn random_id(&self) -> Answer<String> {
-        let mut bytes = [0; 16];
-        File::open("/dev/urandom")
-            .and_then(|mut file| file.read_exact(&mut bytes))
-            .map_err(|error| Fault::internal(format!("reading /dev/urandom: {error}")))?;
-        let mut id = String::with_capacity(32);
-        for byte in bytes {
-            // Writing to a string does not fail.
-            let _ = write!(id, "{byte:02x}");
-        }
-        Ok(id)
+        let bytes = random::<16>().map_err(|error| Fault::internal(error.to_string()))?;
+        Ok(hex(&bytes))
     }
 
     /// Gives up what nobody has used for too long.
@@ -97,8 +109,18 @@ pub(crate) struct Doors {
     repositories: Router,
 }
 
-/// What is asked of the server itself.
-const SERVER: [&str; 4] = ["/healthz", "/readyz", "/metrics", "/api/v1/repos"];
+/// Whether something is asked of the server itself.
+fn is_of_the_server(path: &str) -> bool {
+    let fixed = [
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/api/v1/openapi.json",
+        "/api/v1/repos",
+        "/api/v1/tokens",
+    ];
+    fixed.contains(&path) || path.starts_with("/api/v1/tokens/")
+}
 
 impl Doors {
     pub(crate) fn new(app: &Arc<App>) -> Self {
@@ -109,15 +131,32 @@ impl Doors {
         }
     }
 
-    /// Answers a request.
-    pub(crate) async fn answer(&self, mut request: Request<Body>) -> Response {
+    /// Answers a request that has come from this address.
+    pub(crate) async fn answer(&self, request: Request<Body>, from: IpAddr) -> Response {
+        let seen = Seen {
+            remote: from,
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            began: Instant::now(),
+        };
+        let gate = &self.app.gate;
+        let visitor = gate.visitor(request.headers(), from, now()).await;
+        let (response, user) = match visitor {
+            Ok(visitor) => {
+                let user = visitor.name.clone();
+                (self.route(request, visitor).await, user)
+            }
+            Err(fault) => (fault.into_response(), None),
+        };
+        let (counters, log) = (&self.app.counters, self.app.log.as_ref());
+        watch(response, seen, user, counters, log)
+    }
+
+    async fn route(&self, mut request: Request<Body>, visitor: Arc<Visitor>) -> Response {
         let path = request.uri().path().to_owned();
-        let visitor = Arc::clone(&self.app.anonymous);
-        if SERVER.contains(&path.as_str()) {
-            request.extensions_mut().insert(Visit {
-                site: None,
-                visitor,
-            });
+        if is_of_the_server(&path) {
+            let site = None;
+            request.extensions_mut().insert(Visit { site, visitor });
             return call(&self.server, request).await;
         }
         let (site, rest) = self.app.find(&path);
@@ -125,7 +164,7 @@ impl Doors {
             return Fault::not_found("there is nothing of that name").into_response();
         };
         if !rest.starts_with("/api/") {
-            let answered = static_file(&site, &visitor, rest, &request);
+            let answered = static_file(&site, &visitor, rest, &request, !self.app.is_public);
             return answered.unwrap_or_else(IntoResponse::into_response);
         }
         let query = request.uri().query();
@@ -151,6 +190,7 @@ fn static_file(
     visitor: &Visitor,
     path: &str,
     request: &Request<Body>,
+    private: bool,
 ) -> Answer<Response> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = StatusCode::METHOD_NOT_ALLOWED.into_response();
@@ -163,6 +203,9 @@ fn static_file(
     }
     let none = || Fault::not_found("there is no such file");
     let path = path.strip_prefix('/').and_then(decode).ok_or_else(none)?;
+    if !may_see(visitor, &path) {
+        return Err(none());
+    }
     let found = site.repo.open_public(&path);
     let found = found.map_err(|error| Fault::from(oxtree_transfer::Error::from(error)))?;
     Ok(file::answer(
@@ -170,8 +213,29 @@ fn static_file(
         request.headers(),
         &path,
         found.ok_or_else(none)?,
-        false,
+        private,
     ))
+}
+
+/// Whether somebody who may read some refs only may have this file. Objects are for those who know
+/// their names, which nobody can guess.
+fn may_see(visitor: &Visitor, path: &str) -> bool {
+    if visitor.refs.is_none() || visitor.can(Permission::Admin) {
+        return true;
+    }
+    match path.split_once('/') {
+        // They have all refs in them. Clients do without.
+        None => path == "config",
+        Some(("refs", rest)) => {
+            let name = match rest.split_once('/') {
+                Some(("heads", name)) => Some(name),
+                Some(("mirrors" | "remotes", name)) => name.split_once('/').map(|(_, name)| name),
+                _ => None,
+            };
+            name.is_some_and(|name| visitor.concerns(name))
+        }
+        Some((folder, _)) => folder == "objects",
+    }
 }
 
 /// A path as it is meant; [`None`] if it is not UTF-8, or no path.

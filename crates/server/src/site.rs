@@ -8,9 +8,13 @@ use std::time::SystemTime;
 
 use oxtree_repo::Repo;
 use oxtree_transfer::local::LocalDestination;
+use oxtree_transfer::receive::policy::Derive;
 use oxtree_transfer::receive::push::Pushes;
 
-use crate::access::Visitor;
+use crate::access::{Permission, Visitor};
+use crate::jobs::Jobs;
+use crate::jobs::retention::Retention;
+use crate::jobs::webhooks::Webhook;
 use crate::{Error, Result};
 
 /// Makes of the repository what a visitor's pushes go to, with all that its owner asks of them.
@@ -25,6 +29,10 @@ pub struct SiteConfig {
     pub path: PathBuf,
     /// What its visitors push to.
     pub open: Box<OpenDestination>,
+    /// Who wants to be told of pushes.
+    pub webhooks: Vec<Webhook>,
+    /// What of it is kept; [`None`] for all.
+    pub retention: Option<Retention>,
 }
 
 impl fmt::Debug for SiteConfig {
@@ -41,6 +49,7 @@ pub(crate) struct Site {
     pub(crate) name: String,
     pub(crate) repo: Arc<Repo>,
     pub(crate) pushes: Pushes<LocalDestination>,
+    pub(crate) jobs: Arc<Jobs>,
     open: Box<OpenDestination>,
 }
 
@@ -53,10 +62,14 @@ impl Site {
         let repo = Repo::open(&config.path).map_err(|error| in_repo(error.into()))?;
         let repo = Arc::new(repo);
         let pushes = Pushes::load(Arc::clone(&repo) as _, lifetime).map_err(in_repo)?;
+        let name = config.name.clone();
+        let jobs = Jobs::load(Arc::clone(&repo), name, config.webhooks, config.retention);
+        let jobs = jobs.map_err(|error| in_repo(error.into()))?;
         Ok(Self {
             name: config.name,
             repo,
             pushes,
+            jobs: Arc::new(jobs),
             open: config.open,
         })
     }
@@ -67,7 +80,22 @@ impl Site {
         &self,
         visitor: &Visitor,
     ) -> oxtree_transfer::Result<LocalDestination> {
-        (self.open)(visitor)
+        let mut destination = (self.open)(visitor)?;
+        let policy = destination.policy_mut();
+        visitor.restrict(policy);
+        if !matches!(policy.derive, Derive::Nothing) {
+            // In its turn: pushes that end at the same time need it only once.
+            let jobs = Arc::clone(&self.jobs);
+            policy.derive = Derive::By(Box::new(move |_, changed| {
+                jobs.derive(changed.iter().map(ToString::to_string))
+            }));
+        }
+        Ok(destination)
+    }
+
+    /// The same for the server itself.
+    pub(crate) fn own_destination(&self) -> oxtree_transfer::Result<LocalDestination> {
+        (self.open)(&Visitor::anonymous([Permission::Admin]))
     }
 }
 

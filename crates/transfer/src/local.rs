@@ -43,6 +43,11 @@ impl LocalDestination {
         Self { repo, policy }
     }
 
+    /// Changes what is asked of a push.
+    pub fn policy_mut(&mut self) -> &mut Policy {
+        &mut self.policy
+    }
+
     fn quarantine_of<'d>(&self, transaction: Transaction<'d>) -> Result<LocalQuarantine<'d>> {
         Ok(LocalQuarantine {
             transaction,

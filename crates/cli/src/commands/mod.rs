@@ -33,6 +33,7 @@ mod show;
 mod sign;
 mod static_delta;
 mod summary;
+mod token;
 
 use std::ffi::OsString;
 
@@ -63,6 +64,8 @@ pub(crate) enum Command {
     Receive(receive::Args),
     /// Serve repositories over HTTP, to clients and to those who push
     Serve(serve::Args),
+    /// Make, list and revoke tokens: what those show who push to a server
+    Token(Box<token::Args>),
     /// Read and change the repository's settings
     Config(config::Args),
     /// Add, list and delete remotes: repositories that this one knows by a name
@@ -128,6 +131,7 @@ impl Command {
             Self::CreateUsb(args) => create_usb::run(&args, context),
             Self::Receive(args) => receive::run(&args, context),
             Self::Serve(args) => serve::run(&args, context),
+            Self::Token(args) => token::run(&args, context),
             Self::Config(args) => config::run(&args, context),
             Self::Remote(args) => remote::run(&args, context),
             Self::Refs(args) => refs::run(&args, context),

@@ -5,7 +5,7 @@ use oxtree_repo::refs::pattern::fits;
 use oxtree_transfer::limits::parse_size;
 
 use super::keys::{texts, words};
-use crate::yaml::Value;
+use super::yaml::Value;
 
 /// What one pusher may do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -126,6 +126,7 @@ impl RefPattern {
 
 #[cfg(test)]
 mod tests {
+    use super::super::yaml;
     use super::*;
 
     #[test]
@@ -158,7 +159,7 @@ mod tests {
 
     #[test]
     fn entries() {
-        let read = |text: &str| parse("ci", &crate::yaml::parse(text).unwrap());
+        let read = |text: &str| parse("ci", &yaml::parse(text).unwrap());
         let identity = read(
             "{refs: [app/*, main], read_only: no, dry_run_only: yes, allow_force: no,
               max_object_size: 64K, max_bytes: 1000, max_unpacked_size: 1G, max_objects: 5, max_refs: 2}",

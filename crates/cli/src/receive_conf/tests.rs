@@ -610,14 +610,14 @@ proptest! {
     /// Whatever is in the file, it is read or refused.
     #[test]
     fn any_file(text in "[-a-z:\\[\\]{}&*!|>'\"#%@`, \n0-9~<.\\\\]{0,80}") {
-        let _ = crate::yaml::parse(&text);
+        let _ = yaml::parse(&text);
         let site = Site::new();
         let _ = site.system(&text).load();
     }
 
     #[test]
     fn any_bytes(text in proptest::collection::vec(any::<char>(), 0..60)) {
-        let _ = crate::yaml::parse(&text.into_iter().collect::<String>());
+        let _ = yaml::parse(&text.into_iter().collect::<String>());
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod fault;
 mod pushes;
 mod repo;
 mod status;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -23,8 +24,15 @@ use crate::access::{Permission, Visitor};
 use crate::app::App;
 use crate::site::Site;
 
+#[cfg(test)]
+mod tests;
+
 /// A way to ask for something.
 pub(crate) struct Route {
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the test of openapi.json reads it")
+    )]
     pub(crate) method: &'static str,
     pub(crate) path: &'static str,
     /// What one has to be allowed; [`None`] for nothing.
@@ -64,22 +72,28 @@ fn route(
 
 /// Below the URL of a repository.
 pub(crate) fn of_repositories() -> Vec<Route> {
-    use Permission::{Push, Read};
+    use Permission::{Promote, Push, Read};
     vec![
         route("get", "/api/v1/repo", Some(Read), get(repo::describe)),
-        route("get", "/api/v1/pushes", Some(Push), get(pushes::list)),
-        route("post", "/api/v1/pushes", Some(Push), post(pushes::open)),
-        route("get", "/api/v1/pushes/{id}", Some(Push), get(pushes::show)),
+        route("get", "/api/v1/jobs", Some(Read), get(repo::jobs)),
+        route("get", "/api/v1/pushes", Some(Promote), get(pushes::list)),
+        route("post", "/api/v1/pushes", Some(Promote), post(pushes::open)),
+        route(
+            "get",
+            "/api/v1/pushes/{id}",
+            Some(Promote),
+            get(pushes::show),
+        ),
         route(
             "delete",
             "/api/v1/pushes/{id}",
-            Some(Push),
+            Some(Promote),
             delete(pushes::abort),
         ),
         route(
             "post",
             "/api/v1/pushes/{id}/missing",
-            Some(Push),
+            Some(Promote),
             post(pushes::missing),
         ),
         route(
@@ -97,7 +111,7 @@ pub(crate) fn of_repositories() -> Vec<Route> {
         route(
             "post",
             "/api/v1/pushes/{id}/finish",
-            Some(Push),
+            Some(Promote),
             post(pushes::finish),
         ),
     ]
@@ -105,10 +119,21 @@ pub(crate) fn of_repositories() -> Vec<Route> {
 
 /// Below the server's root.
 pub(crate) fn of_the_server() -> Vec<Route> {
+    use Permission::Admin;
     vec![
         route("get", "/healthz", None, get(status::healthy)),
         route("get", "/readyz", None, get(status::ready)),
+        route("get", "/metrics", None, get(status::metrics)),
+        route("get", "/api/v1/openapi.json", None, get(status::openapi)),
         route("get", "/api/v1/repos", None, get(repo::list)),
+        route("get", "/api/v1/tokens", Some(Admin), get(tokens::list)),
+        route("post", "/api/v1/tokens", Some(Admin), post(tokens::create)),
+        route(
+            "delete",
+            "/api/v1/tokens/{name}",
+            Some(Admin),
+            delete(tokens::revoke),
+        ),
     ]
 }
 

@@ -17,7 +17,7 @@ use oxtree_transfer::protocol::ID_LEN;
 use oxtree_transfer::protocol::message::{
     Message, Outcome, WireUpdate, parse_ids, travels, write_bitmap,
 };
-use oxtree_transfer::receive::push::{Intent, Opened, Push};
+use oxtree_transfer::receive::push::{Intent, Opened, Push, PushState};
 use serde::Deserialize;
 
 use super::fault::{Answer, Fault, json};
@@ -26,6 +26,7 @@ use crate::access::Permission;
 use crate::app::App;
 use crate::body::{BodyReader, Made};
 use crate::site::now;
+use crate::watch::add;
 
 /// The media type of many objects.
 const OBJECTS: &str = "application/vnd.oxtree.objects";
@@ -33,7 +34,6 @@ const BYTES: &str = "application/octet-stream";
 const LINES: &str = "application/x-ndjson";
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Wish {
     updates: Vec<WireUpdate>,
     #[serde(default)]
@@ -49,6 +49,9 @@ pub(super) async fn open(
     let site = Arc::clone(visit.site()?);
     blocking(move || {
         let destination = site.destination(&visit.visitor)?;
+        if !visit.visitor.can(Permission::Push) {
+            check_is_there(&destination, &wish.updates)?;
+        }
         let intent = Intent {
             owner: visit.visitor.name.clone(),
             updates: wish.updates,
@@ -56,8 +59,12 @@ pub(super) async fn open(
         };
         let id = app.random_id()?;
         match site.pushes.open(id, &destination, intent, now())? {
-            Opened::Refused(outcome) => Ok(json(StatusCode::CONFLICT, &outcome)),
+            Opened::Refused(outcome) => {
+                add(&app.counters.refused, 1);
+                Ok(json(StatusCode::CONFLICT, &outcome))
+            }
             Opened::Open(push) => {
+                add(&app.counters.opened, 1);
                 let info = site.pushes.info(&push, now());
                 let mut response = json(StatusCode::CREATED, &info);
                 // Relative to the request's URL, whatever proxy is in front of us.
@@ -69,6 +76,19 @@ pub(super) async fn open(
         }
     })
     .await
+}
+
+/// Those who may promote may set refs to what is there, and bring nothing.
+fn check_is_there(destination: &LocalDestination, updates: &[WireUpdate]) -> Answer<()> {
+    let new = updates.iter().filter_map(|update| update.new.as_ref());
+    let ids: Vec<ObjectId> = new.map(|commit| commit.0.object()).collect();
+    match destination.missing(&ids)?.contains(&true) {
+        false => Ok(()),
+        true => Err(Fault::new(
+            StatusCode::FORBIDDEN,
+            "this token only allows to set refs to commits that are there",
+        )),
+    }
 }
 
 pub(super) async fn list(Extension(visit): Extension<Visit>) -> Answer {
@@ -157,6 +177,7 @@ fn parse_name(name: &str) -> Answer<ObjectId> {
 }
 
 pub(super) async fn take(
+    State(app): State<Arc<App>>,
     Extension(visit): Extension<Visit>,
     Path(id): Path<String>,
     headers: HeaderMap,
@@ -175,12 +196,15 @@ pub(super) async fn take(
         let destination = site.destination(&visit.visitor)?;
         let progress = push.take(&destination, &mut from)?;
         push.touch(now());
+        add(&app.counters.objects, progress.objects);
+        add(&app.counters.object_bytes, progress.bytes);
         Ok(json(StatusCode::OK, &progress))
     })
     .await
 }
 
 pub(super) async fn put(
+    State(app): State<Arc<App>>,
     Extension(visit): Extension<Visit>,
     Path((id, name)): Path<(String, String)>,
     headers: HeaderMap,
@@ -201,29 +225,39 @@ pub(super) async fn put(
         let destination = site.destination(&visit.visitor)?;
         push.put(&destination, object, len, &mut from)?;
         push.touch(now());
+        add(&app.counters.objects, 1);
+        add(&app.counters.object_bytes, len);
         Ok(StatusCode::NO_CONTENT.into_response())
     })
     .await
 }
 
 pub(super) async fn finish(
+    State(app): State<Arc<App>>,
     Extension(visit): Extension<Visit>,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Answer {
     let push = find(&visit, &id)?;
     let site = Arc::clone(visit.site()?);
-    if is_type(&headers, ACCEPT, LINES) {
-        return Ok(finish_in_lines(move |tell| {
-            let destination = site.destination(&visit.visitor)?;
-            push.finish(&destination, tell)
-        }));
-    }
-    let outcome = blocking(move || {
+    let finish = move |tell: &mut dyn FnMut(&Message)| {
         let destination = site.destination(&visit.visitor)?;
-        Ok(push.finish(&destination, &mut |_| {})?)
-    });
-    let outcome = outcome.await?;
+        let was_over = push.state() == PushState::Ended;
+        let outcome = push.finish(&destination, tell)?;
+        match outcome.is_ok() {
+            _ if was_over => {}
+            true => {
+                add(&app.counters.published, 1);
+                site.jobs.published(&outcome, visit.visitor.name.as_deref());
+            }
+            false => add(&app.counters.refused, 1),
+        }
+        Ok(outcome)
+    };
+    if is_type(&headers, ACCEPT, LINES) {
+        return Ok(finish_in_lines(finish));
+    }
+    let outcome = blocking(move || Ok(finish(&mut |_| {})?)).await?;
     let status = match outcome.is_ok() {
         true => StatusCode::OK,
         false => StatusCode::CONFLICT,

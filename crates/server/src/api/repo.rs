@@ -60,6 +60,12 @@ pub(super) async fn describe(
     .await
 }
 
+/// What is done in the background.
+pub(super) async fn jobs(Extension(visit): Extension<Visit>) -> Answer {
+    let jobs = visit.site()?.jobs.list();
+    Ok(json(StatusCode::OK, &serde_json::json!({"jobs": jobs})))
+}
+
 /// The repositories that one may read.
 pub(super) async fn list(
     State(app): State<Arc<App>>,
