@@ -23,7 +23,7 @@ use oxtree_transfer::protocol::message::{
     Limits, RefOutcome, Status, WireCommit, WireRef, WireUpdate,
 };
 use oxtree_transfer::protocol::stream::{Form, Record, pack};
-use oxtree_transfer::receive::push::{Intent, Opened, Push};
+use oxtree_transfer::receive::push::{Intent, Opened, Push, PushState};
 use ring::digest::{Context, SHA256};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -120,7 +120,11 @@ pub(crate) async fn info(
         nothing(&headers, body).await?;
         let site = Arc::clone(visit.site()?);
         blocking(move || {
-            let mode = site.repo.mode().as_str();
+            let mode = match site.repo.mode() {
+                // As libostree has named it since.
+                mode if mode.is_archive() => "archive",
+                mode => mode.as_str(),
+            };
             let refs = site.repo.local_refs();
             let refs = refs.map_err(|error| Fault::from(oxtree_transfer::Error::from(error)))?;
             let seen = refs
@@ -234,6 +238,15 @@ fn parse(name: &str) -> Answer<ObjectId> {
     }
 }
 
+/// A push that has not ended: whatever came of it, the original forgets it then.
+fn entry(visit: &Visit, id: &str) -> Answer<Arc<Push<LocalDestination>>> {
+    let push = find(visit, id)?;
+    match push.state() {
+        PushState::Ended => Err(Fault::not_found("queue entry not found")),
+        _ => Ok(push),
+    }
+}
+
 /// `GET /api/v1/queue/{id}`
 pub(crate) async fn missing(
     Extension(visit): Extension<Visit>,
@@ -243,7 +256,7 @@ pub(crate) async fn missing(
     body: Body,
 ) -> Result<Response, Response> {
     let answer = async {
-        let push = find(&visit, &id)?;
+        let push = entry(&visit, &id)?;
         nothing(&headers, body).await?;
         let objects = lists
             .get(&id)
@@ -271,7 +284,7 @@ pub(crate) async fn delete(
     Path(id): Path<String>,
 ) -> Result<Response, Response> {
     let answer = async {
-        find(&visit, &id)?;
+        entry(&visit, &id)?;
         lists.forget(&id);
         let site = Arc::clone(visit.site()?);
         blocking(move || Ok(site.pushes.abort(&id)?)).await?;
@@ -289,7 +302,7 @@ pub(crate) async fn upload(
     body: Body,
 ) -> Result<Response, Response> {
     let answer = async {
-        let push = find(&visit, &id)?;
+        let push = entry(&visit, &id)?;
         let kind = headers
             .get(CONTENT_TYPE)
             .and_then(|kind| kind.to_str().ok());
