@@ -102,6 +102,9 @@ pub struct PushInfo {
     pub objects: u64,
     /// Bytes that have come.
     pub bytes: u64,
+    /// Seconds since somebody has done something with it.
+    #[serde(default)]
+    pub idle: u64,
     /// Seconds after which it is forgotten if nobody does anything with it.
     pub expires: u64,
     /// How it has ended.
