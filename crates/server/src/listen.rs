@@ -30,9 +30,6 @@ use crate::tls::Certificate;
 use crate::watch::add;
 use crate::{Address, Config, Error, Result};
 
-/// How long a client may take to say what it wants, or to agree on how to talk.
-const HEADERS: Duration = Duration::from_secs(30);
-
 /// Bytes of a request's head.
 const MAX_HEAD: usize = 64 << 10;
 
@@ -82,6 +79,7 @@ async fn serve(mut config: Config, ready: impl FnOnce(&[Address])) -> Result<()>
         return Err(Error::OpenToAll(one.address));
     }
     let room = Arc::new(Semaphore::new(config.max_connections));
+    let patience = config.header_timeout;
     let app = Arc::new(App::new(config)?);
     let service = Arc::new(Doors::new(&app));
     let watch = |kind| signal(kind).map_err(system("waiting for signals"));
@@ -104,6 +102,7 @@ async fn serve(mut config: Config, ready: impl FnOnce(&[Address])) -> Result<()>
                         service: Arc::clone(&service),
                         app: Arc::clone(&app),
                         from: from.ip(),
+                        patience,
                         _permit: permit,
                     };
                     talk.begin(stream, door.tls.clone(), &graceful);
@@ -234,7 +233,7 @@ enum Stream {
 
 /// Whether a client begins as one of HTTP/2 does, without having asked whether it may.
 async fn is_http2(stream: &TcpStream) -> io::Result<bool> {
-    const BEGINNING: &[u8; 4] = b"PRI ";
+    const BEGINNING: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let mut first = [0; BEGINNING.len()];
     loop {
         let len = stream.peek(&mut first).await?;
@@ -251,6 +250,8 @@ struct Talk {
     service: Arc<Doors>,
     app: Arc<App>,
     from: IpAddr,
+    /// How long it may take to say what it wants.
+    patience: Duration,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -268,7 +269,7 @@ impl Talk {
         let _ = stream.set_nodelay(true);
         let watcher = graceful.watcher();
         tokio::spawn(async move {
-            let agreed = tokio::time::timeout(HEADERS, async {
+            let agreed = tokio::time::timeout(self.patience, async {
                 Ok::<_, io::Error>(match tls {
                     None => (is_http2(&stream).await?, Stream::Plain(stream)),
                     Some(tls) => {
@@ -307,7 +308,7 @@ impl Talk {
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEADERS)
+            .header_read_timeout(self.patience)
             .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_HEAD);
         builder
