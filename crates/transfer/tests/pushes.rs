@@ -245,11 +245,9 @@ impl World {
             updates: vec![update],
             dry_run,
         };
-        let opened = self
-            .pushes
-            .open(id.clone(), &self.destination(), intent, self.now);
-        if let Opened::Open(_) = opened.unwrap() {
-            self.open[who] = Some((id, version));
+        let opened = self.pushes.open(id, &self.destination(), intent, self.now);
+        if let Opened::Open(push) = opened.unwrap() {
+            self.open[who] = Some((push.id().to_owned(), version));
         }
     }
 
@@ -403,5 +401,60 @@ fn a_push_goes_on_after_a_restart() {
     let push = world.pushes.get(&id, 1000).unwrap();
     assert_eq!(push.finish(&destination, &mut |_| {}).unwrap(), outcome);
     drop(push);
+    world.end();
+}
+
+/// A client that was killed opens the same push again, and need not send anything twice; and those that
+/// never come back do not keep others out.
+#[test]
+fn what_was_left_is_taken_up_or_makes_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = World::new(dir.path());
+    world.open(0, true, false);
+    let (id, version) = world.open[0].clone().unwrap();
+    let destination = world.destination();
+    let objects: Vec<(Record, Vec<u8>)> = world.objects(0, version).into_iter().cloned().collect();
+    let push = world.pushes.get(&id, world.now).unwrap();
+    let sent = stream(&objects);
+    push.take(&destination, &mut &sent[..], &Room::new(1))
+        .unwrap();
+    drop(push);
+    let open = |world: &mut World| {
+        let client = &world.clients[0];
+        let intent = Intent {
+            owner: Some(client.name.to_string()),
+            updates: vec![WireUpdate {
+                name: WireRef(client.name.clone()),
+                old: None,
+                new: Some(WireCommit(client.versions[version].commit)),
+                force: false,
+                timestamp: version as u64 + 1,
+                fast_forward: true,
+            }],
+            dry_run: false,
+        };
+        world.ids += 1;
+        let id = format!("push-{}", world.ids);
+        match world.pushes.open(id, &destination, intent, world.now) {
+            Ok(Opened::Open(push)) => Some(push.id().to_owned()),
+            Ok(Opened::Refused(outcome)) => panic!("{outcome:?}"),
+            Err(Error::Busy(_)) => None,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    // It may be another client with the same wish, which is still there.
+    assert_ne!(open(&mut world).unwrap(), id);
+    world.now += 60;
+    assert_eq!(open(&mut world).unwrap(), id);
+    let push = world.pushes.get(&id, world.now).unwrap();
+    let ids: Vec<ObjectId> = objects.iter().map(|(record, _)| record.object).collect();
+    let missing = push.missing(&world.destination(), &ids).unwrap();
+    assert!(!missing.contains(&true));
+    drop(push);
+    // Without end, one after the other: until there are too many that may still be used.
+    let opened = (0..1000).take_while(|_| open(&mut world).is_some()).count();
+    assert!((100..1000).contains(&opened), "{opened}");
+    world.now += 60;
+    assert!(open(&mut world).is_some());
     world.end();
 }

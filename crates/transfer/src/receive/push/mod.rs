@@ -28,6 +28,9 @@ const MAX_OPEN: usize = 1000;
 /// And by one of those who open them: nobody is to be able to keep all others out.
 const MAX_OWN: usize = 200;
 
+/// A push that nobody has used for so many seconds may be that of a client that was cut off.
+const CUT_OFF: u64 = 10;
+
 /// What is wanted of a push.
 #[derive(Clone, Debug, Default)]
 pub struct Intent {
@@ -90,10 +93,9 @@ impl<D: Destination + 'static> Pushes<D> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens a push by the name of `id`, which nobody can guess.
+    /// Opens a push by the name of `id`, which nobody can guess; or goes on with one that was cut off.
     pub fn open(&self, id: String, destination: &D, intent: Intent, now: u64) -> Result<Opened<D>> {
         check_updates(&intent.updates, destination.limits()?)?;
-        self.check_room(intent.owner.as_ref())?;
         let mut verdict = admit::before(destination, &intent.updates, intent.dry_run)?;
         if admit::is_refused(&verdict) {
             admit::refuse_rest(&mut verdict);
@@ -106,6 +108,10 @@ impl<D: Destination + 'static> Pushes<D> {
             }
             return Ok(Opened::Refused(outcome));
         }
+        if let Some(push) = self.take_up(&intent, now) {
+            return Ok(Opened::Open(push));
+        }
+        self.make_room(intent.owner.as_ref(), now)?;
         let record = Record {
             owner: intent.owner,
             updates: intent.updates,
@@ -119,16 +125,43 @@ impl<D: Destination + 'static> Pushes<D> {
         Ok(Opened::Open(push))
     }
 
-    fn check_room(&self, owner: Option<&String>) -> Result<()> {
+    /// An open push of the same owner's for the very same, which nobody uses any more: that of a client
+    /// that was cut off. Its objects need not come again.
+    fn take_up(&self, intent: &Intent, now: u64) -> Option<Arc<Push<D>>> {
         let all = self.lock();
-        let open = all.values().filter(|push| push.state() != PushState::Ended);
-        let owners: Vec<Option<String>> = open.map(|push| push.owner()).collect();
-        let own = owners.iter().filter(|one| one.as_ref() == owner).count();
-        match owners.len() >= MAX_OPEN || own >= MAX_OWN {
-            true => Err(Error::Busy(
+        let fitting = all.values().filter(|push| {
+            push.is_left(now, CUT_OFF) && push.is_for(intent) && push.state() == PushState::Open
+        });
+        let found = fitting.max_by_key(|push| push.objects()).cloned()?;
+        found.touch(now);
+        Some(found)
+    }
+
+    /// Makes room for one more push of this owner's: that goes which was left alone for the longest
+    /// time, if there is one. Its objects stay in quarantine.
+    fn make_room(&self, owner: Option<&String>, now: u64) -> Result<()> {
+        let all: Vec<_> = self.lock().values().cloned().collect();
+        let open: Vec<_> = all
+            .iter()
+            .filter(|push| push.state() != PushState::Ended)
+            .collect();
+        let own = open
+            .iter()
+            .filter(|push| push.owner().as_ref() == owner)
+            .copied();
+        let (least, mine) = match own.clone().count() >= MAX_OWN {
+            true => (own.min_by_key(|push| push.used()), true),
+            false => (open.iter().copied().min_by_key(|push| push.used()), false),
+        };
+        if !mine && open.len() < MAX_OPEN {
+            return Ok(());
+        }
+        let left = least.filter(|push| push.is_left(now, CUT_OFF));
+        match left {
+            Some(push) if push.give_up().is_ok() => self.forget(push.id()),
+            _ => Err(Error::Busy(
                 "too many pushes are open here already".to_owned(),
             )),
-            false => Ok(()),
         }
     }
 

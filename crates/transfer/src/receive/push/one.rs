@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
 use oxtree_format::{Commit, CommitId, FileId, ObjectId};
 
+use super::Intent;
 use super::objects::{self, Before, Bounds, Brought, is_settled};
 use super::record::{Book, PushInfo, PushState, Record};
 use crate::destination::{Destination, Quarantine};
@@ -337,6 +338,29 @@ impl<D: Destination + 'static> Push<D> {
             }
         }
         Ok(())
+    }
+
+    /// When somebody last did something with it, in seconds since 1970.
+    pub(super) fn used(&self) -> u64 {
+        self.record().used
+    }
+
+    /// Objects that have come.
+    pub(super) fn objects(&self) -> u64 {
+        self.record().objects
+    }
+
+    /// Whether nobody has used it for so many seconds, and nobody does.
+    pub(super) fn is_left(&self, now: u64, seconds: u64) -> bool {
+        self.used().saturating_add(seconds) <= now && self.stage.try_write().is_ok()
+    }
+
+    /// Whether it is to do the very same, for the same owner.
+    pub(super) fn is_for(&self, intent: &Intent) -> bool {
+        let record = self.record();
+        record.owner == intent.owner
+            && record.updates == intent.updates
+            && record.dry_run == intent.dry_run
     }
 
     /// Ends it if nobody has used it since, and nobody does; true if it has ended.
