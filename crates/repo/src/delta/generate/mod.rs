@@ -29,7 +29,7 @@ use crate::fs::tmpfile::TmpFile;
 use crate::sign::{self, Signer};
 use crate::{Error, LockKind, Progress, Repo, Result};
 
-/// Packers that work at the same time at the most: each needs about 40 MB.
+/// Packers that work at the same time at the most: each needs about 25 MB.
 const PACKERS: usize = 8;
 
 /// How a static delta is to be made. Sizes are in bytes.
@@ -182,7 +182,7 @@ fn build<'d>(
         let mut built = Vec::new();
         while !failed.load(Ordering::Relaxed) {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(items) = plan.parts.get(index) else {
+            let Some(items) = plan.parts().nth(index) else {
                 break;
             };
             let part = part::build(&mut encoder, items, destination.new_file()?, progress);
@@ -193,7 +193,7 @@ fn build<'d>(
     };
     let workers = PACKERS
         .min(rayon::current_num_threads())
-        .min(plan.parts.len());
+        .min(plan.parts().len());
     let mut built = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
         let mut built = Vec::new();
