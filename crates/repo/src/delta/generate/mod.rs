@@ -15,14 +15,13 @@ mod plan;
 mod publish;
 
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use oxtree_format::delta::{ByteOrder, DeltaName, NewPart, NewSuperblock};
 use oxtree_format::detached::NewDetached;
 use oxtree_format::{Commit, delta};
 
-use self::encode::Encoder;
+use self::encode::{Encoder, Large};
 use self::plan::Plan;
 use self::publish::Destination;
 use crate::fs::tmpfile::TmpFile;
@@ -176,7 +175,7 @@ fn build<'d>(
 ) -> Result<Vec<Built<'d>>> {
     progress.start("Generating static delta", Some(plan.report.uncompressed));
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let large = Mutex::new(());
+    let large = Large::default();
     let work = || -> Result<Vec<(usize, Built<'d>)>> {
         let mut encoder = Encoder::new(repo, plan, &large);
         let mut built = Vec::new();
