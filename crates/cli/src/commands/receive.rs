@@ -208,18 +208,22 @@ pub(crate) fn converse(
         let config = config().map_err(|error| refused(error.to_string()))?;
         destination(&config, manners, context).map_err(|error| refused(one_line(&error)))
     };
-    // Past the buffers of the standard library: what is in there would not be seen by whoever waits
-    // for more.
-    let from = Counting {
-        file: File::from(std::io::stdin().as_fd().try_clone_to_owned()?),
-        any: Cell::new(false),
-    };
-    let to = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
+    let [file, to] = unbuffered_stdio()?;
+    let any = Cell::new(false);
+    let from = Counting { file, any };
     match receive::receive_in_time(open, &from, to, &agent()) {
         Ok(_) => Ok(Ending::Done),
         Err(error) if is_end(&error) && !from.any.get() => Ok(Ending::NobodyThere(error)),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Standard input and output, past the buffers of the standard library: what is in there would not
+/// be seen by whoever waits for more.
+pub(crate) fn unbuffered_stdio() -> std::io::Result<[File; 2]> {
+    let input = std::io::stdin().as_fd().try_clone_to_owned()?;
+    let output = std::io::stdout().as_fd().try_clone_to_owned()?;
+    Ok([File::from(input), File::from(output)])
 }
 
 /// The repository, and what its owner asks of pushes.

@@ -6,16 +6,19 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use oxtree_format::refs::RefName;
-use oxtree_transfer::protocol::message::Status;
+use oxtree_transfer::protocol::message::{Outcome, Status};
 use oxtree_transfer::pull::fetch::Network;
 use oxtree_transfer::receive::from_url::{self, Report, Request};
+use oxtree_transfer::receive::legacy;
 use rustix::fs::{FileType, fstat};
 
 use super::argparse::{Grammar, Opt, Parsed, required};
 use super::log::Log;
 use super::{Call, context};
 use crate::audit;
-use crate::commands::receive::{Ending, configure, converse, destination, places};
+use crate::commands::receive::{
+    Ending, configure, converse, destination, places, unbuffered_stdio,
+};
 use crate::context::Context;
 use crate::error::AlreadyReported;
 use crate::names::Program;
@@ -124,8 +127,8 @@ pub(crate) fn run(
     let call = Call { name, words, out };
     let asks_for_legacy = words.iter().any(|word| word.starts_with("--repo"));
     match program {
-        Program::Receive0 => legacy(&call, identity),
-        Program::Receive if asks_for_legacy => legacy(&call, identity),
+        Program::Receive0 => by_messages(&call, identity),
+        Program::Receive if asks_for_legacy => by_messages(&call, identity),
         _ => current(&call, identity),
     }
 }
@@ -210,7 +213,7 @@ fn config(
     configure(&mut conf, repo, identity, command_line, &log, context)
 }
 
-fn legacy(call: &Call<'_>, identity: Option<&str>) -> Result<()> {
+fn by_messages(call: &Call<'_>, identity: Option<&str>) -> Result<()> {
     let Some(parsed) = call.parse(&LEGACY_GRAMMAR, 0)? else {
         return Ok(());
     };
@@ -233,7 +236,7 @@ fn legacy(call: &Call<'_>, identity: Option<&str>) -> Result<()> {
             "the protocol of ostree-push before version 1 is turned off here: update ostree-push"
         );
     }
-    receive_legacy(&config)
+    receive_legacy(&config, &context)
 }
 
 /// Whether the URL is HTTP on the loopback interface: the end of the pusher's tunnel.
@@ -329,6 +332,11 @@ fn describe(report: &Report, log: Log<'_>) -> Result<()> {
             }
         }
     }
+    conclude(outcome, log)
+}
+
+/// Says what failed after the refs were set, and makes the exit code.
+fn conclude(outcome: &Outcome, log: Log<'_>) -> Result<()> {
     for warning in &outcome.warnings {
         log.write(LogLevel::Error, warning);
     }
@@ -338,14 +346,32 @@ fn describe(report: &Report, log: Log<'_>) -> Result<()> {
     }
 }
 
-/// Receives by the protocol of ostree-push before version 1.
-fn receive_legacy(config: &ReceiveConfig) -> Result<()> {
-    tracing::debug!(?config, "asked to receive by the protocol before version 1");
-    bail!(
-        "this version cannot yet receive into {} by the protocol of ostree-push before version 1: \
-         push with oxtree",
-        config.repo.display()
-    )
+/// Receives by the protocol of ostree-push before version 1: commits stay what they are, and only
+/// descendants are taken.
+fn receive_legacy(config: &ReceiveConfig, context: &Context<'_>) -> Result<()> {
+    let log = Log {
+        out: context.out,
+        level: config.log_level,
+        logger: "otpush.receive_legacy",
+    };
+    let destination = destination(config, Manners::Oxtree, context)?;
+    let [from, to] = unbuffered_stdio()?;
+    let mut notice = |text: &str| log.write(LogLevel::Warning, text);
+    let Some(outcome) = legacy::receive_legacy(&destination, from, to, &mut notice)? else {
+        return Ok(());
+    };
+    for change in &outcome.refs {
+        let name = &change.name;
+        match (&change.status, change.reason.as_deref()) {
+            (Status::Rejected | Status::NotDone, reason) => {
+                let reason = reason.unwrap_or_default();
+                log.write(LogLevel::Error, &format!("{name}: {reason}"));
+            }
+            (_, Some(reason)) => log.write(LogLevel::Warning, &format!("{name}: {reason}")),
+            (..) => log.write(LogLevel::Info, &format!("Set {name}")),
+        }
+    }
+    conclude(&outcome, log)
 }
 
 #[cfg(test)]

@@ -13,12 +13,12 @@ use reqwest::Url;
 
 use super::admit::{self, Verdict};
 use super::policy::is_generated;
-use super::progress::Listener;
+use super::progress::Ears;
 use super::record;
 use super::take_in::settle;
 use crate::destination::{Destination, Quarantine};
 use crate::local::{LocalDestination, LocalQuarantine};
-use crate::protocol::message::{Message, Outcome, Status, WireCommit, WireRef, WireUpdate};
+use crate::protocol::message::{Outcome, Status, WireCommit, WireRef, WireUpdate};
 use crate::pull::fetch::{Cookies, Fetcher, Mirrors, Network, TlsOptions};
 use crate::pull::objects::{Source, What};
 use crate::pull::policy::Policy as PullPolicy;
@@ -139,18 +139,6 @@ fn wanted_refs(summary: &[u8], names: &[RefName]) -> Result<BTreeMap<RefName, Co
             ))),
         })
         .collect()
-}
-
-/// Nobody waits for our progress at the other end; hooks are heard.
-struct Ears<'a>(&'a mut dyn FnMut(&str));
-
-impl Listener for Ears<'_> {
-    fn tell(&mut self, message: &Message) -> Result<()> {
-        if let Message::Notice { text } = message {
-            (self.0)(text);
-        }
-        Ok(())
-    }
 }
 
 struct Door<'a> {
