@@ -156,12 +156,16 @@ fn current(call: &Call<'_>, identity: Option<&str>) -> Result<()> {
         };
     };
     let config = config()?;
-    let refs = check_request(&config, url, &parsed.arguments[2..]).inspect_err(|error| {
-        if let Some(log) = &config.audit_log {
-            audit::refused(log, &call.words.join(" "), &error.to_string(), call.out);
-        }
-    })?;
+    let refs = check_request(&config, url, &parsed.arguments[2..])
+        .inspect_err(|error| note_refusal(&config, call, &error.to_string()))?;
     receive_from_url(&config, url, refs, command_line.force, &context)
+}
+
+/// Notes in the audit log that the pusher may not have what it asks for.
+fn note_refusal(config: &ReceiveConfig, call: &Call<'_>, reason: &str) {
+    if let Some(log) = &config.audit_log {
+        audit::refused(log, &call.words.join(" "), reason, call.out);
+    }
 }
 
 /// Whether the pusher may ask for that.
@@ -232,9 +236,10 @@ fn by_messages(call: &Call<'_>, identity: Option<&str>) -> Result<()> {
     };
     let config = config(Path::new(&repo), identity, command_line, &context)?;
     if !config.legacy_protocol {
-        bail!(
-            "the protocol of ostree-push before version 1 is turned off here: update ostree-push"
-        );
+        let reason =
+            "the protocol of ostree-push before version 1 is turned off here: update ostree-push";
+        note_refusal(&config, call, reason);
+        bail!(reason);
     }
     receive_legacy(&config, &context)
 }
