@@ -170,12 +170,7 @@ fn note_refusal(config: &ReceiveConfig, call: &Call<'_>, reason: &str) {
 
 /// Whether the pusher may ask for that.
 fn check_request(config: &ReceiveConfig, url: &str, refs: &[String]) -> Result<Vec<RefName>> {
-    if config.urls == Urls::Loopback && !is_loopback(url) {
-        bail!(
-            "URL {url} is not on this machine's loopback interface: `urls: any` in the \
-             receiver's configuration allows that"
-        );
-    }
+    from_url::check_url(url, config.urls == Urls::Any)?;
     let refs = refs.iter().map(|name| name.parse::<RefName>());
     let refs = refs.collect::<Result<Vec<_>, _>>()?;
     if let Some(identity) = &config.identity
@@ -242,31 +237,6 @@ fn by_messages(call: &Call<'_>, identity: Option<&str>) -> Result<()> {
         bail!(reason);
     }
     receive_legacy(&config, &context)
-}
-
-/// Whether the URL is HTTP on the loopback interface: the end of the pusher's tunnel.
-fn is_loopback(url: &str) -> bool {
-    let lower = url.to_ascii_lowercase();
-    let Some(rest) = lower.strip_prefix("http://") else {
-        return false;
-    };
-    // What another reader of URLs could take for something else.
-    if url.contains(|c: char| c.is_whitespace() || c.is_control() || "@\\".contains(c)) {
-        return false;
-    }
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let (host, port) = match authority.strip_prefix("[::1]") {
-        Some("") => ("::1", None),
-        // What follows an address in brackets is a port or not for us.
-        Some(port) => ("::1", Some(port.strip_prefix(':').unwrap_or("none"))),
-        None => match authority.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, None),
-        },
-    };
-    let address = host.parse::<std::net::IpAddr>();
-    let here = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
-    here && port.is_none_or(|port| port.parse::<u16>().is_ok())
 }
 
 /// Receives by pulling from the pusher's end of the tunnel, and says what ostree-push would.
@@ -377,50 +347,4 @@ fn receive_legacy(config: &ReceiveConfig, context: &Context<'_>) -> Result<()> {
         }
     }
     conclude(&outcome, log)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_on_the_loopback_interface() {
-        for url in [
-            "http://127.0.0.1:1234",
-            "http://127.0.0.1:1234/",
-            "HTTP://localhost/repo",
-            "http://127.9.9.9/x",
-            "http://[::1]:80/x",
-        ] {
-            assert!(is_loopback(url), "{url}");
-        }
-        for url in [
-            "file:///srv/repo",
-            "/srv/repo",
-            "https://127.0.0.1/",
-            "ftp://127.0.0.1/",
-            "",
-            "http://",
-            "http://10.0.0.1/",
-            "http://example.com/",
-            "http://127.0.0.1@evil/",
-            "http://127.0.0.1:80@evil/",
-            "http://evil\\@127.0.0.1/",
-            "http://127.0.0.1.evil/",
-            "http://[::1].evil/",
-            "http://[::2]/",
-            "http://0.0.0.0/",
-            "http://127.0.0.1:x/",
-            "http://127.0.0.1 /",
-            "http://localhost.evil/",
-            "http://2130706433/",
-            "http://127.1/",
-            "http:/127.0.0.1/",
-            "http:127.0.0.1",
-            "http://127.0.0.1\n/",
-            "http:///127.0.0.1/",
-        ] {
-            assert!(!is_loopback(url), "{url}");
-        }
-    }
 }

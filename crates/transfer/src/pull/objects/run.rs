@@ -14,6 +14,7 @@ use super::commits::{NewCommit, get_commit, get_detached};
 use super::scan::{Scanned, TreeWant};
 use super::stream::{PIECES, PieceReader, Pieces, send_pieces};
 use super::{CommitWant, Source, path_of};
+use crate::limits::Budget;
 use crate::pull::fetch::Download;
 use crate::pull::policy::Policy;
 use crate::pull::wanted::{Step, Wanted};
@@ -52,7 +53,8 @@ struct Held {
 /// A file that was fetched, or begins to be.
 enum Body {
     Whole(Vec<u8>),
-    Stream(Vec<u8>, Pieces),
+    /// With how many bytes were promised.
+    Stream(Vec<u8>, Pieces, Option<u64>),
 }
 
 /// A pull as it goes on.
@@ -72,7 +74,7 @@ pub(super) struct Run<'r, 'scope, 'threads, 'env> {
     trees: Vec<TreeWant>,
     metas: Vec<DirMetaId>,
     files: VecDeque<FileId>,
-    streams: VecDeque<(FileId, PieceReader)>,
+    streams: VecDeque<(FileId, PieceReader, Option<u64>)>,
     streaming: usize,
     /// What was asked for and is not stored yet.
     fetching: usize,
@@ -212,7 +214,8 @@ where
         let Some(id) = self.files.pop_front() else {
             return false;
         };
-        let mut download = self.download(&id.object(), u64::MAX);
+        let limit = self.source.budget.map_or(u64::MAX, Budget::largest_filez);
+        let mut download = self.download(&id.object(), limit);
         let events = self.events.clone();
         self.fetching += 1;
         self.tasks.spawn(async move {
@@ -224,7 +227,10 @@ where
             if !more {
                 return tell(&events, Event::File(id, Ok(Body::Whole(first))));
             }
-            tell(&events, Event::File(id, Ok(Body::Stream(first, pieces))));
+            tell(
+                &events,
+                Event::File(id, Ok(Body::Stream(first, pieces, download.promised()))),
+            );
             send_pieces(download, sender).await;
         });
         true
@@ -268,12 +274,12 @@ where
             Event::File(id, body) => {
                 match body? {
                     Body::Whole(bytes) => self.store(move |source| {
-                        source.store_file(id, &mut &bytes[..])?;
+                        source.store_file(id, &mut &bytes[..], Some(bytes.len() as u64))?;
                         Ok(Scanned::default())
                     }),
-                    Body::Stream(first, pieces) => {
-                        self.streams
-                            .push_back((id, PieceReader::new(first, pieces)));
+                    Body::Stream(first, pieces, promised) => {
+                        let reader = PieceReader::new(first, pieces);
+                        self.streams.push_back((id, reader, promised));
                         self.stream();
                     }
                 }
@@ -323,13 +329,13 @@ where
     /// Lets large files be written, a thread each: they wait for the network most of the time.
     fn stream(&mut self) {
         while self.streaming < STREAMS {
-            let Some((id, mut reader)) = self.streams.pop_front() else {
+            let Some((id, mut reader, promised)) = self.streams.pop_front() else {
                 return;
             };
             self.streaming += 1;
             let (source, events) = (self.source, self.events.clone());
             self.threads.spawn(move || {
-                let written = source.store_file(id, &mut reader);
+                let written = source.store_file(id, &mut reader, promised);
                 tell(&events, Event::Streamed(reader.blame(written)));
             });
         }
