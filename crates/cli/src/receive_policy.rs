@@ -119,9 +119,11 @@ fn verifiers(config: &ReceiveConfig, context: &Context<'_>) -> Result<Vec<Box<dy
     if config.sign_verify {
         let engine = Engine::from_name(&config.sign_type)?;
         let mut keys = PublicKeys::new(engine, trust.dummy)?;
-        keys.add_dirs(&trust.key_dirs)?;
-        if let Some(path) = &config.sign_trustedkeyfile {
-            keys.add_file(path)?;
+        let of_the_system = keys.add_dirs(&trust.key_dirs);
+        match &config.sign_trustedkeyfile {
+            // There may be none but these.
+            Some(path) => keys.add_file(path)?,
+            None => of_the_system?,
         }
         verifiers.push(remote::keys_verifier(None, vec![keys], &trust));
     }

@@ -226,6 +226,11 @@ impl Budget {
         }
     }
 
+    /// The largest metadata object.
+    pub fn largest_metadata(&self) -> u64 {
+        self.limits.metadata()
+    }
+
     /// The largest `.filez`.
     pub fn largest_filez(&self) -> u64 {
         let header = oxtree_format::file::MAX_HEADER_LEN as u64;

@@ -3,6 +3,7 @@
 //! `oxtree push`. What they say is put together by hand, from the specification of the protocol.
 
 mod conversation;
+mod doors;
 mod floods;
 mod objects;
 mod pushers;
@@ -10,3 +11,4 @@ mod receivers;
 mod stalls;
 mod trees;
 mod victim;
+mod web;

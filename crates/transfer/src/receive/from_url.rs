@@ -28,9 +28,6 @@ use crate::pull::wanted::{self, Wanted};
 use crate::pull::{invalid, web};
 use crate::{Error, Result};
 
-/// The largest summary that is read, in bytes.
-const MAX_SUMMARY: u64 = 128 << 20;
-
 /// What is fetched, and how.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -72,7 +69,7 @@ pub fn receive_from_url(
     let fetcher = Fetcher::new(&network, &TlsOptions::default(), Cookies::default())?;
     let places = Mirrors::new(vec![url]).ok_or_else(|| invalid("a URL is missing"))?;
     let runtime = web::runtime()?;
-    let summary = runtime.block_on(fetcher.get(&places, "summary", MAX_SUMMARY))?;
+    let summary = runtime.block_on(fetcher.get(&places, "summary", limits.metadata()))?;
     let remote = wanted_refs(&summary, &request.refs)?;
     let current = destination.refs()?;
     let mut report = Report {

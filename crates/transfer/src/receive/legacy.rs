@@ -258,6 +258,7 @@ fn read_objects<Q: Quarantine>(
             bytes = bytes.saturating_add(record.len);
             let checked = check("a push", objects, limits.ids, "max-ids")
                 .and_then(|()| limits.check_objects(objects))
+                .and_then(|()| check_metadata(&record, limits))
                 .and_then(|()| limits.check_stream(bytes, bytes));
             let taken = checked.and_then(|()| take(quarantine, &mut ingest, pusher, record));
             match &taken {
@@ -273,6 +274,14 @@ fn read_objects<Q: Quarantine>(
             }
         }
     })
+}
+
+/// How large a file may be is looked at by whoever takes it in.
+fn check_metadata(record: &Record, limits: Limits) -> Result<()> {
+    match record.form {
+        Form::Metadata => limits.check_object(&record.object, record.len),
+        _ => Ok(()),
+    }
 }
 
 /// Takes one object in. What is there already is not looked at.

@@ -7,6 +7,7 @@
 //! into the transaction, a commit too: nobody sees it before it is published with all that it needs.
 
 mod commits;
+mod held;
 mod run;
 mod scan;
 mod stream;
@@ -22,6 +23,7 @@ use oxtree_repo::traverse::Objects as _;
 use oxtree_repo::{Progress, Repo, Transaction};
 
 pub(super) use self::commits::get_detached;
+pub(super) use self::held::Asker;
 use self::run::Run;
 pub(super) use self::stream::{PIECES, PieceReader, send_pieces};
 use super::fetch::{Fetcher, Mirrors};
@@ -201,6 +203,15 @@ impl<'a> Source<'a> {
             .write_metadata(object.kind, bytes, Some(object.checksum))?;
         self.counts.metadata.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Stores a commit's signatures and what else is kept beside it.
+    fn store_detached(&self, id: CommitId, bytes: &[u8]) -> Result<()> {
+        if let Some(budget) = self.budget {
+            let object = ObjectId::new(ObjectKind::CommitMeta, id.0);
+            budget.take(&object, bytes.len() as u64, bytes.len() as u64)?;
+        }
+        Ok(self.transaction.write_detached_metadata(id, bytes)?)
     }
 
     /// Stores a file, if it is what its name says. `promised`: of how many bytes, if that is known.

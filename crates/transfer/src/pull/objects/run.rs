@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use oxtree_format::{CommitId, DirMetaId, FileId, MAX_METADATA_SIZE, ObjectId};
 use oxtree_repo::Progress;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::commits::{NewCommit, get_commit, get_detached};
+use super::held::{Asker, Held};
 use super::scan::{Scanned, TreeWant};
 use super::stream::{PIECES, PieceReader, Pieces, send_pieces};
 use super::{CommitWant, Source, path_of};
@@ -23,17 +24,14 @@ use crate::{Error, Result};
 /// Files up to this size, in bytes, are held in memory until they are written.
 const SMALL: usize = 128 << 10;
 
-/// Metadata of more than this is held one at a time.
-const LARGE_METADATA: usize = 1 << 20;
-
 /// So many large files are written at once.
 const STREAMS: usize = 2;
 
 /// What has happened.
 enum Event {
-    Commit(CommitWant, Result<NewCommit>),
-    Tree(TreeWant, Result<Held>),
-    Meta(DirMetaId, Result<Held>),
+    Commit(CommitWant, Result<Held<NewCommit>>),
+    Tree(TreeWant, Result<Held<Vec<u8>>>),
+    Meta(DirMetaId, Result<Held<Vec<u8>>>),
     File(FileId, Result<Body>),
     /// The pool is done with something that was fetched.
     Stored(Result<Scanned>),
@@ -41,13 +39,6 @@ enum Event {
     Scanned(Result<Scanned>),
     /// A large file was written.
     Streamed(Result<()>),
-}
-
-/// Metadata that was fetched.
-struct Held {
-    bytes: Vec<u8>,
-    /// There is no room for another large one until this one is gone.
-    _room: Option<OwnedSemaphorePermit>,
 }
 
 /// A file that was fetched, or begins to be.
@@ -174,7 +165,7 @@ where
     fn start_commit(&mut self, want: CommitWant) -> Result<()> {
         let object = want.id.object();
         let is_here = self.source.is_here(&object)?;
-        let fetcher = self.source.fetcher.clone();
+        let asker = self.asker();
         let (signatures, objects) = (&self.source.signatures, &self.source.objects);
         let (signatures, objects) = (signatures.clone(), objects.clone());
         let tombstones = self.source.what.tombstones;
@@ -184,17 +175,20 @@ where
             let detached = async {
                 match known {
                     Some(known) => Ok(known),
-                    None => get_detached(&fetcher, &signatures, id).await,
+                    None => get_detached(&asker, &signatures, id).await,
                 }
             };
             let commit = async {
                 match is_here {
                     true => Ok(None),
-                    false => get_commit(&fetcher, &objects, id, is_tip, tombstones).await,
+                    false => get_commit(&asker, &objects, id, is_tip, tombstones).await,
                 }
             };
             let both = tokio::try_join!(detached, commit);
-            let new = both.map(|(detached, bytes)| NewCommit { bytes, detached });
+            let new = both.map(|(detached, bytes)| Held {
+                what: NewCommit { bytes, detached },
+                _place: asker,
+            });
             Event::Commit(want, new)
         });
         Ok(())
@@ -203,11 +197,16 @@ where
     fn start_metadata(
         &mut self,
         object: ObjectId,
-        event: impl FnOnce(Result<Held>) -> Event + Send + 'static,
+        event: impl FnOnce(Result<Held<Vec<u8>>>) -> Event + Send + 'static,
     ) {
-        let download = self.download(&object, MAX_METADATA_SIZE);
-        let room = Arc::clone(&self.room);
-        self.start(async move { event(hold(download, room).await) });
+        let (asker, from) = (self.asker(), self.source.objects.clone());
+        self.start(async move {
+            let got = asker.get(&from, path_of(&object)).await;
+            event(got.map(|what| Held {
+                what,
+                _place: asker,
+            }))
+        });
     }
 
     fn start_file(&mut self) -> bool {
@@ -236,6 +235,14 @@ where
         true
     }
 
+    fn asker(&self) -> Asker {
+        let limit = self
+            .source
+            .budget
+            .map_or(MAX_METADATA_SIZE, Budget::largest_metadata);
+        Asker::new(self.source.fetcher.clone(), limit, Arc::clone(&self.room))
+    }
+
     fn download(&self, object: &ObjectId, limit: u64) -> Download {
         let from = self.source.objects.clone();
         Download::new(self.source.fetcher.clone(), from, path_of(object), limit)
@@ -253,20 +260,21 @@ where
         match event {
             Event::Commit(want, new) => {
                 self.fetching -= 1;
-                self.commit(&want, new?, wanted)
+                let new = new?;
+                self.commit(&want, new.what, wanted)
             }
             Event::Tree(want, held) => {
                 let held = held?;
                 self.store(move |source| {
-                    source.store_metadata(&want.dir.tree.object(), &held.bytes)?;
-                    source.scan(&want, &held.bytes)
+                    source.store_metadata(&want.dir.tree.object(), &held.what)?;
+                    source.scan(&want, &held.what)
                 });
                 Ok(())
             }
             Event::Meta(id, held) => {
                 let held = held?;
                 self.store(move |source| {
-                    source.store_metadata(&id.object(), &held.bytes)?;
+                    source.store_metadata(&id.object(), &held.what)?;
                     Ok(Scanned::default())
                 });
                 Ok(())
@@ -360,23 +368,6 @@ where
 /// Nobody listens any more when it is over.
 fn tell(events: &mpsc::UnboundedSender<Event>, event: Event) {
     drop(events.send(event));
-}
-
-/// All of a metadata object.
-async fn hold(mut download: Download, room: Arc<Semaphore>) -> Result<Held> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = download.chunk().await? {
-        bytes.extend_from_slice(&chunk);
-        if bytes.len() > LARGE_METADATA {
-            // It is never closed.
-            let permit = room.acquire_owned().await.ok();
-            return Ok(Held {
-                bytes: download.rest(bytes).await?,
-                _room: permit,
-            });
-        }
-    }
-    Ok(Held { bytes, _room: None })
 }
 
 /// The beginning of a file, and whether there may be more.
