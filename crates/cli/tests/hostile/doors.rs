@@ -4,15 +4,14 @@
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::time::{Duration, Instant};
 
 use oxtree_format::Checksum;
 use oxtree_gvariant::{Entry, OwnedVariant, to_bytes};
 use oxtree_testkit::Repo;
 
-use crate::conversation::{FILE, MIB, Object, Talk};
+use crate::conversation::{MIB, Object, Talk};
 use crate::objects::{Header, bytes, commit_of, file, gvariant};
-use crate::victim::{Run, Victim, path_of, say, scratch, still_says};
+use crate::victim::{Run, Victim, path_of, say, scratch};
 use crate::web::{Answer, Web, path, repository, summary};
 
 /// Pushes these objects, of which the last is the commit, through each door. Nothing may come of it.
@@ -32,7 +31,7 @@ pub(crate) fn refused_when_sent(victim: &Victim, objects: &[Object]) -> String {
 }
 
 /// A receiver that is led to a repository of these files fails with these words.
-fn fetched(
+pub(crate) fn fetched(
     victim: &Victim,
     config: &[(&str, &str)],
     conf: &str,
@@ -47,18 +46,24 @@ fn fetched(
     run
 }
 
-fn fetch(victim: &Victim, repo: &Repo, conf: &str, url: &str) -> Run {
+pub(crate) fn fetch(victim: &Victim, repo: &Repo, conf: &str, url: &str) -> Run {
     let words = [path_of(repo), url.to_owned()];
     victim.run("ostree-receive-1", &words, Some(conf), |_| ())
 }
 
 /// A receiver that is told all this at once fails with these words.
-fn told_in_messages(victim: &Victim, config: &[(&str, &str)], conf: &str, all: &[u8], words: &str) {
+pub(crate) fn told_in_messages(
+    victim: &Victim,
+    config: &[(&str, &str)],
+    conf: &str,
+    all: &[u8],
+    words: &str,
+) {
     let run = survives_messages(victim, config, conf, |to| say(to, all));
     assert!(run.stderr.contains(words), "no {words:?} in {run:?}");
 }
 
-fn survives_messages(
+pub(crate) fn survives_messages(
     victim: &Victim,
     config: &[(&str, &str)],
     conf: &str,
@@ -74,13 +79,13 @@ fn survives_messages(
 }
 
 /// A message of a pusher from before 0.1.1.
-fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     let len = u16::try_from(body.len()).expect("a short body");
     [&[b'l', 0, kind], &len.to_le_bytes()[..], body].concat()
 }
 
 /// It wants a ref to go from one commit to another.
-fn wants(name: &str, from: &str, to: &str) -> Vec<u8> {
+pub(crate) fn wants(name: &str, from: &str, to: &str) -> Vec<u8> {
     message(
         1,
         &to_bytes(&vec![Entry(name, OwnedVariant::of(&(from, to)))]),
@@ -88,7 +93,7 @@ fn wants(name: &str, from: &str, to: &str) -> Vec<u8> {
 }
 
 /// The head of an object's file.
-fn put(name: &str, size: u64) -> Vec<u8> {
+pub(crate) fn put(name: &str, size: u64) -> Vec<u8> {
     let body = vec![
         Entry("object", OwnedVariant::of(name)),
         Entry("size", OwnedVariant::of(&size)),
@@ -96,19 +101,19 @@ fn put(name: &str, size: u64) -> Vec<u8> {
     message(2, &to_bytes(&body))
 }
 
-fn send(object: &Object) -> Vec<u8> {
+pub(crate) fn send(object: &Object) -> Vec<u8> {
     let name = path(object).replace("objects/", "").replace('/', "");
     [put(&name, object.bytes.len() as u64), object.bytes.clone()].concat()
 }
 
-const NONE: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+pub(crate) const NONE: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-fn done() -> Vec<u8> {
+pub(crate) fn done() -> Vec<u8> {
     message(4, &[])
 }
 
 /// A whole push of a new ref `evil` to the last of the objects.
-fn messages(objects: &[Object]) -> Vec<u8> {
+pub(crate) fn messages(objects: &[Object]) -> Vec<u8> {
     let commit = objects.last().expect("a commit").name.to_string();
     let sent = objects.iter().map(send);
     let all: Vec<_> = [wants("evil", NONE, &commit)]
@@ -138,176 +143,6 @@ fn what_is_right_is_taken() {
     assert_eq!(run.code, Some(0), "{run:?}");
     assert_eq!(repo.rev_parse("evil"), objects[3].name.to_string());
     repo.fsck();
-}
-
-#[test]
-fn servers_that_send_something_else() {
-    let victim = Victim::new();
-    let good = file(&[b'x'; 5000]);
-    let noise = Header::default().filez(&noise(3 * MIB), 3 * MIB as u64);
-    let objects = commit_of(&[("file", &good), ("noise", &noise)]);
-    let [good_at, noise_at, _, tree_at, commit_at] = [0, 1, 2, 3, 4].map(|at| path(&objects[at]));
-    let torn = |object: &Object, at: usize| Answer::Torn(object.bytes.clone(), at);
-    let other = Answer::File(file(b"something else").bytes);
-    let zeros = vec![0; MIB];
-    let refs = |refs: &[(&str, Checksum)]| Answer::File(summary(refs));
-    let commit = objects[4].name;
-    // A deflate stream can go on for ever without a byte of content.
-    let start = Header::default().bytes(Some(5));
-    let hollow = Answer::Endless(start, [0, 0, 0, 0xff, 0xff].repeat(100_000));
-    let limits = [
-        ("receive.idle-timeout", "1s"),
-        ("receive.max-object-size", "8M"),
-    ];
-    let small = [("receive.max-bytes", "1M"), ("receive.idle-timeout", "1s")];
-    let late = [("receive.timeout", "1s")];
-    for (at, answer, config, words) in [
-        (&good_at, other.clone(), &limits[..], "checksum expected"),
-        (&noise_at, other, &limits, "checksum expected"),
-        (&good_at, torn(&good, 20), &limits, "Download incomplete"),
-        (
-            &noise_at,
-            torn(&noise, 2 * MIB),
-            &limits,
-            "Download incomplete",
-        ),
-        (
-            &noise_at,
-            Answer::File(noise.bytes[..MIB].to_vec()),
-            &limits,
-            "incomplete",
-        ),
-        (
-            &noise_at,
-            Answer::Unannounced(noise.bytes[..MIB].to_vec()),
-            &limits,
-            "incomplete",
-        ),
-        (
-            &good_at,
-            Answer::Endless(zeros.clone(), zeros.clone()),
-            &limits,
-            "Corrupted",
-        ),
-        (&good_at, hollow.clone(), &limits, "exceeded maximum size"),
-        (&good_at, hollow.clone(), &small, "receive.max-bytes"),
-        (&good_at, hollow, &late, "receive.timeout"),
-        (&good_at, Answer::Silence, &limits, "timed out"),
-        (&good_at, Answer::Status("500 No"), &limits, "HTTP 500"),
-        (
-            &tree_at,
-            Answer::Endless(zeros.clone(), zeros.clone()),
-            &limits,
-            "maximum size",
-        ),
-        (
-            &tree_at,
-            Answer::File(vec![0; 60 * MIB]),
-            &limits,
-            "maximum size",
-        ),
-        (&tree_at, Answer::Status("404 No"), &limits, "HTTP 404"),
-        (
-            &commit_at,
-            Answer::Endless(zeros.clone(), zeros.clone()),
-            &limits,
-            "maximum size",
-        ),
-        (
-            &commit_at,
-            Answer::File(objects[3].bytes.clone()),
-            &limits,
-            "Corrupted commit",
-        ),
-        (
-            &"summary".to_owned(),
-            Answer::Endless(zeros.clone(), zeros),
-            &limits,
-            "maximum size",
-        ),
-        (
-            &"summary".to_owned(),
-            Answer::File(vec![1; 100]),
-            &limits,
-            "Parsing the summary",
-        ),
-        (
-            &"summary".to_owned(),
-            Answer::Status("404 No"),
-            &limits,
-            "HTTP 404",
-        ),
-        (
-            &"summary".to_owned(),
-            refs(&[("../../evil", commit)]),
-            &limits,
-            "../../evil",
-        ),
-        (
-            &"summary".to_owned(),
-            refs(&[("a b", commit)]),
-            &limits,
-            "a b",
-        ),
-        (
-            &"summary".to_owned(),
-            refs(&[("main/x", commit)]),
-            &limits,
-            "conflict with main",
-        ),
-        (
-            &"summary".to_owned(),
-            refs(&[("evil", objects[3].name)]),
-            &limits,
-            "HTTP 404",
-        ),
-    ] {
-        let mut files = repository(&objects);
-        files.insert(at.clone(), answer);
-        let begun = Instant::now();
-        fetched(&victim, config, "", files, words);
-        assert!(begun.elapsed() < Duration::from_secs(20), "{at} {words}");
-    }
-    let many: Vec<String> = (0..20_000).map(|n| format!("evil/{n:05}")).collect();
-    let many: Vec<(&str, Checksum)> = many.iter().map(|name| (name.as_str(), commit)).collect();
-    let mut files = repository(&objects);
-    files.insert("summary".to_owned(), refs(&many));
-    fetched(&victim, &[], "", files, "receive.max-refs");
-}
-
-fn noise(len: usize) -> Vec<u8> {
-    oxtree_testkit::trees::Noise::new(1).bytes(len)
-}
-
-/// Nobody is sent on to where the pusher cannot go, be it on this machine.
-#[test]
-fn servers_that_send_us_elsewhere() {
-    let victim = Victim::new();
-    let objects = commit_of(&[("file", &file(b"x"))]);
-    let secret = Web::serve(repository(&objects));
-    for at in [
-        "summary",
-        &path(&objects[3]),
-        &path(&objects[1]),
-        &path(&objects[0]),
-    ] {
-        for to in [
-            format!("{}/{at}", secret.url()),
-            "file:///etc/passwd".to_owned(),
-        ] {
-            let mut files = repository(&objects);
-            files.insert(at.to_owned(), Answer::Elsewhere(to));
-            fetched(&victim, &[], "", files, "HTTP 302");
-        }
-    }
-    assert_eq!(secret.requests(), 0);
-    // Where that was allowed, it is on this machine, too.
-    let mut files = repository(&objects);
-    let to = format!("{}/summary", secret.url());
-    files.insert("summary".to_owned(), Answer::Elsewhere(to));
-    let (web, repo) = (Web::serve(files), victim.repo(&[]));
-    let run = fetch(&victim, &repo, "urls: any\ncommits: keep\n", &web.url());
-    assert_eq!((run.code, secret.requests()), (Some(0), 1), "{run:?}");
 }
 
 /// 200 MB in 200 KB, as in the users' list of attacks.
@@ -406,151 +241,6 @@ fn what_is_not_the_pushers_to_say() {
         )
     });
     assert!(run.stderr.contains("does not allow --force"), "{run:?}");
-}
-
-/// What the old receiver does without a look: names that are paths, sizes that are none, and more.
-#[test]
-fn messages_that_are_wrong() {
-    let victim = Victim::new();
-    let good = file(b"x");
-    let objects = commit_of(&[("file", &good)]);
-    let commit = objects[3].name.to_string();
-    let begun = || wants("evil", NONE, &commit);
-    let hex = good.name.to_string();
-    let told = |all: Vec<u8>, words: &str| told_in_messages(&victim, &[], "", &all, words);
-    for name in [
-        "../../../other",
-        "/etc/passwd",
-        "..",
-        "",
-        "a/b",
-        &hex,
-        "config",
-        &format!("{hex}.filez/../../../other"),
-        &format!("../{hex}.filez"),
-        &format!("{hex}.tombstone-commit"),
-        &format!("{}.filez", hex.to_uppercase()),
-    ] {
-        let all = [begun(), put(name, 4), b"evil".to_vec(), done()].concat();
-        told(all, "is no object's name");
-    }
-    for name in [
-        "../../evil",
-        "..",
-        "/etc/evil",
-        "",
-        "a//b",
-        "a b",
-        "-x/.",
-        "origin:main",
-    ] {
-        told([wants(name, NONE, &commit), done()].concat(), "wrong");
-    }
-    for (all, words) in [
-        (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "byte order"),
-        (b"l\x01\0\0\0".to_vec(), "version 1"),
-        (b"l\0\x09\0\0".to_vec(), "unknown kind"),
-        (b"l\0\x01\x05\0\xff\xff\xff\xff\xff".to_vec(), "wrong"),
-        (b"l\0\0\0\0".to_vec(), "a receiver's"),
-        (b"B\0\x01\0\x01\xff".to_vec(), "wrong"),
-        (message(2, &[]), "it has no"),
-        (put(&format!("{hex}.filez"), 1), "out of turn"),
-        ([begun(), begun()].concat(), "out of turn"),
-        (wants("evil", NONE, "abc"), "is no commit"),
-        (
-            [wants("main", NONE, &commit), done()].concat(),
-            "Branch main is at",
-        ),
-        (
-            [wants("evil", &commit, &commit), done()].concat(),
-            "Invalid from commit",
-        ),
-        (
-            [wants("main/x", NONE, &commit), done()].concat(),
-            "conflict with main",
-        ),
-        (
-            [begun(), put(&format!("{hex}.filez"), u64::MAX)].concat(),
-            "limit",
-        ),
-        (
-            [begun(), put(&format!("{hex}.filez"), 1 << 62)].concat(),
-            "limit",
-        ),
-        (
-            [
-                begun(),
-                put(&format!("{hex}.dirtree"), 1 << 32),
-                vec![0; 1 << 20],
-            ]
-            .concat(),
-            "limit",
-        ),
-        // A ref at what is not there, or is something else.
-        (
-            [begun(), send(&good), done()].concat(),
-            "No such metadata object",
-        ),
-        (
-            [
-                wants("evil", NONE, &objects[2].name.to_string()),
-                objects[..3].iter().flat_map(send).collect(),
-                done(),
-            ]
-            .concat(),
-            "No such metadata object",
-        ),
-    ] {
-        told(all, words);
-    }
-    // Another content under a right name.
-    let (kind, form) = (FILE, good.form);
-    let evil = Object {
-        kind,
-        form,
-        name: good.name,
-        bytes: file(b"y").bytes,
-    };
-    let poisoned = [&[evil], &objects[1..]].concat();
-    told(messages(&poisoned), "checksum expected");
-    // Half of all, then nothing.
-    let all = messages(&objects);
-    let half = all.len() / 2;
-    let idle = [("receive.idle-timeout", "1s")];
-    for (config, words) in [
-        (&idle[..], "receive.idle-timeout"),
-        (&[("receive.timeout", "1s")], "receive.timeout"),
-    ] {
-        told_in_messages(&victim, config, "", &all[..half], words);
-    }
-    let small = [("receive.max-objects", "2")];
-    told_in_messages(&victim, &small, "", &all, "receive.max-objects");
-    let small = [("receive.max-bytes", "100")];
-    told_in_messages(&victim, &small, "", &all, "receive.max-bytes");
-    // Content without end, in one object and in many.
-    let zeros = vec![0; MIB];
-    let large = [("receive.max-bytes", "64M"), ("receive.idle-timeout", "1s")];
-    survives_messages(&victim, &large, "", |to| {
-        let start = [
-            begun(),
-            put(&format!("{hex}.filez"), 60 << 20),
-            Header::default().bytes(Some(5)),
-        ]
-        .concat();
-        let hollow = [0, 0, 0, 0xff, 0xff].repeat(200_000);
-        let mut going = still_says(to, &start);
-        for _ in 0..60 {
-            going = going && still_says(to, &hollow);
-        }
-    });
-    survives_messages(&victim, &large, "", |to| {
-        let mut going = still_says(to, &begun());
-        for number in 0..100_u64 {
-            let name = format!("{:064x}.commitmeta", number);
-            going = going && still_says(to, &put(&name, MIB as u64)) && still_says(to, &zeros);
-        }
-        assert!(!going, "100 MB were heard");
-    });
 }
 
 /// A pusher could make a commit of somebody else's lose its signatures, or have others.

@@ -5,9 +5,11 @@
 mod conversation;
 mod doors;
 mod floods;
+mod messages;
 mod objects;
 mod pushers;
 mod receivers;
+mod served;
 mod stalls;
 mod trees;
 mod victim;
