@@ -3,6 +3,7 @@
 //! was recorded from it; its own tests of the same things are named as `file.test`.
 
 mod fixture;
+mod flatpak;
 mod legacy;
 mod links;
 mod mixed;
