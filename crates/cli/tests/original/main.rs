@@ -4,6 +4,7 @@
 
 mod fixture;
 mod flatpak;
+mod keys;
 mod legacy;
 mod links;
 mod mixed;
