@@ -21,7 +21,9 @@ use crate::context::Context;
 use crate::error::{Usage, one_line};
 use crate::original;
 use crate::original::shell::{self, Allowed};
-use crate::receive_conf::{CommandLine, Conf, ConfError, LogLevel, Places, ReceiveConfig};
+use crate::receive_conf::{
+    CommandLine, Conf, ConfError, LogLevel, Places, ReceiveConfig, is_still_at,
+};
 use crate::receive_policy::{Manners, policy};
 
 /// Options of `receive`.
@@ -233,6 +235,9 @@ pub(crate) fn destination(
     context: &Context<'_>,
 ) -> Result<LocalDestination> {
     let repo = open_repo(&config.repo, context)?;
+    if config.confined && !is_still_at(&config.repo, repo.opened()?) {
+        anyhow::bail!("repo {} has moved meanwhile", config.repo.display());
+    }
     let policy = policy(config, manners, context)?;
     Ok(LocalDestination::with_policy(repo, policy))
 }

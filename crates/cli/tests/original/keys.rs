@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use oxtree_gvariant::{Dict, Seq, from_bytes};
 use oxtree_testkit::{GpgHome, Output, Repo, Tool, WebServer, ed25519_keys};
 
 use crate::called;
@@ -142,14 +143,13 @@ fn ed25519_keys_in_and_out() {
     assert_eq!(dest.refs(), ["good"]);
     dest.fsck();
     let commit = dest.rev_parse("good");
-    let key = "--print-detached-metadata-key=ostree.sign.ed25519";
-    let shown = dest.ok("show", [key, &commit]);
-    let digits = shown.trim().trim_start_matches("[[byte ");
-    let bytes = digits
-        .trim_end_matches("]]")
-        .split(", ")
-        .map(|byte| u8::from_str_radix(byte.trim_start_matches("0x"), 16).expect("a byte"));
-    fs::write(at("sig"), bytes.collect::<Vec<_>>()).expect("write");
+    let detached = fs::read(dest.object(&commit, "commitmeta")).expect("read");
+    let detached: Dict<'_> = from_bytes(&detached).expect("a dictionary");
+    let signatures = detached.lookup("ostree.sign.ed25519").expect("signatures");
+    let signatures: Seq<'_, &[u8]> = signatures.as_().expect("a list");
+    let signatures: Vec<_> = signatures.iter().collect();
+    assert_eq!(signatures.len(), 1);
+    fs::write(at("sig"), signatures[0]).expect("write");
     let key = at("server").join("public.pem");
     Tool::new("openssl").ok([
         "pkeyutl".as_ref(),
