@@ -28,34 +28,13 @@ use crate::receive_policy::Manners;
 
 pub(super) const GRAMMAR: Grammar = Grammar {
     options: &[
-        Opt {
-            names: &["-h", "--help"],
-            takes_value: false,
-        },
-        Opt {
-            names: &["--no-update"],
-            takes_value: false,
-        },
-        Opt {
-            names: &["-n", "--dry-run"],
-            takes_value: false,
-        },
-        Opt {
-            names: &["-f", "--force"],
-            takes_value: false,
-        },
-        Opt {
-            names: &["-q", "--quiet"],
-            takes_value: false,
-        },
-        Opt {
-            names: &["-v", "--verbose"],
-            takes_value: false,
-        },
-        Opt {
-            names: &["--version"],
-            takes_value: false,
-        },
+        Opt::flag(&["-h", "--help"]),
+        Opt::flag(&["--no-update"]),
+        Opt::flag(&["-n", "--dry-run"]),
+        Opt::flag(&["-f", "--force"]),
+        Opt::flag(&["-q", "--quiet"]),
+        Opt::flag(&["-v", "--verbose"]),
+        Opt::flag(&["--version"]),
     ],
     arguments: &["REPO", "URL"],
     more: true,
@@ -86,22 +65,10 @@ Options, and much else, can be set in /etc/ostree/ostree-receive.conf and
 
 pub(super) const LEGACY_GRAMMAR: Grammar = Grammar {
     options: &[
-        Opt {
-            names: &["-h", "--help"],
-            takes_value: false,
-        },
-        Opt {
-            names: &["--repo"],
-            takes_value: true,
-        },
-        Opt {
-            names: &["-v", "--verbose"],
-            takes_value: false,
-        },
-        Opt {
-            names: &["--debug"],
-            takes_value: false,
-        },
+        Opt::flag(&["-h", "--help"]),
+        Opt::with_value(&["--repo"]),
+        Opt::flag(&["-v", "--verbose"]),
+        Opt::flag(&["--debug"]),
     ],
     arguments: &[],
     more: false,

@@ -147,9 +147,9 @@ fn ed25519_keys_in_and_out() {
     let detached: Dict<'_> = from_bytes(&detached).expect("a dictionary");
     let signatures = detached.lookup("ostree.sign.ed25519").expect("signatures");
     let signatures: Seq<'_, &[u8]> = signatures.as_().expect("a list");
-    let signatures: Vec<_> = signatures.iter().collect();
-    assert_eq!(signatures.len(), 1);
-    fs::write(at("sig"), signatures[0]).expect("write");
+    // The server's comes after the builder's, where a copy is the same commit.
+    let last = signatures.iter().last().expect("a signature");
+    fs::write(at("sig"), last).expect("write");
     let key = at("server").join("public.pem");
     Tool::new("openssl").ok([
         "pkeyutl".as_ref(),

@@ -111,17 +111,19 @@ fn network(request: &Request, limits: Limits) -> Network {
 /// A URL that may be fetched from: by HTTP on the loopback interface, where the pusher's tunnel ends,
 /// or (`any_host`) anywhere. Not every machine that we can reach is one that the pusher may see.
 pub fn check_url(text: &str, any_host: bool) -> Result<Url> {
-    let refused = |reason: &str| invalid(format!("{text}: {reason}"));
-    let url = Url::parse(text).map_err(|error| refused(&error.to_string()))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(refused("only http and https are fetched from"));
+    let url = Url::parse(text);
+    if !any_host && !url.as_ref().is_ok_and(|url| is_loopback(text, url)) {
+        return Err(invalid(format!(
+            "URL {text} is not on this machine's loopback interface, where a pusher's tunnel ends: \
+             `urls: any` in the receiver's configuration allows more"
+        )));
     }
-    match any_host || is_loopback(text, &url) {
-        true => Ok(url),
-        false => Err(refused(
-            "it is not on this machine's loopback interface, where a pusher's tunnel ends: \
-             `urls: any` in the receiver's configuration allows that",
-        )),
+    let url = url.map_err(|error| invalid(format!("URL {text}: {error}")))?;
+    match url.scheme() {
+        "http" | "https" => Ok(url),
+        _ => Err(invalid(format!(
+            "URL {text}: only http and https are fetched from"
+        ))),
     }
 }
 
