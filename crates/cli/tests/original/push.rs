@@ -280,6 +280,19 @@ fn a_key_with_a_name() {
     let lines = fs::read_to_string(&audit).unwrap();
     assert_eq!(lines.lines().count(), 4, "{lines}");
 
+    // Hooks are told who it is.
+    let seen = fixture.dir.path().join("seen");
+    let hook = BinDir::empty();
+    let say = "echo $OSTREE_RECEIVE_IDENTITY $OSTREE_RECEIVE_REPO $OSTREE_RECEIVE_REFS";
+    hook.script("hook", &format!("{say} >{}", seen.display()));
+    let hook = hook.path().join("hook");
+    fs::write(&conf, format!("update_hook: {}\n{text}", hook.display())).unwrap();
+    let source = fixture.source(&["app/x"]);
+    let url = fixture.sshd.url(&dest);
+    fixture.push(&source, &url, &[]).expect_ok();
+    let told = fs::read_to_string(&seen).unwrap();
+    assert_eq!(told, format!("ci {dest} app/x\n"));
+
     force("oxtree receive --identity nobody");
     let output = fixture.sshd.ssh(&format!("ostree-receive-1 {dest} {url}"));
     assert!(

@@ -8,6 +8,7 @@ pub mod derive;
 pub mod from_url;
 pub mod hook;
 pub mod ingest;
+pub mod legacy;
 pub mod policy;
 mod progress;
 pub mod publish;
