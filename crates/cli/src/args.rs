@@ -217,7 +217,7 @@ fn version(face: Face) -> String {
 }
 
 /// clap's message as one line, in libostree's words where it has some.
-fn describe(error: &clap::Error) -> String {
+pub(crate) fn describe(error: &clap::Error) -> String {
     let strings = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.clone(),
         Some(ContextValue::Strings(all)) => all.join(" "),

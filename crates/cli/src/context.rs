@@ -27,6 +27,28 @@ pub(crate) struct Context<'a> {
     env: BTreeMap<OsString, OsString>,
 }
 
+/// The environment alone. Nobody is there to be printed to.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    face: Face,
+    verbose: bool,
+    env: BTreeMap<OsString, OsString>,
+}
+
+impl Kept {
+    /// Does something in that environment.
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&Context<'_>) -> T) -> T {
+        let out = Output::without_bar();
+        work(&Context {
+            face: self.face,
+            out: &out,
+            repo: None,
+            verbose: self.verbose,
+            env: self.env.clone(),
+        })
+    }
+}
+
 impl<'a> Context<'a> {
     /// Reads the environment, which nothing else does.
     pub(crate) fn new(face: Face, global: Global, out: &'a Output) -> Self {
@@ -36,6 +58,15 @@ impl<'a> Context<'a> {
             repo: global.repo,
             verbose: global.verbose,
             env: std::env::vars_os().collect(),
+        }
+    }
+
+    /// What is left of it where the call that it came with has ended: in a server's threads.
+    pub(crate) fn keep(&self) -> Kept {
+        Kept {
+            face: self.face,
+            verbose: self.verbose,
+            env: self.env.clone(),
         }
     }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The `oxtree` command, which also answers to `ostree` and to the names of ostree-push's programs.
+//! The `oxtree` command, which also answers to `ostree`, to the names of ostree-push's programs and to
+//! `ostree-upload`.
 
 mod args;
 mod audit;
@@ -8,14 +9,17 @@ mod context;
 mod dates;
 mod error;
 mod names;
+mod network;
 mod original;
 mod output;
 mod progress;
 mod receive_conf;
 mod receive_policy;
+mod serve_conf;
 mod shell_words;
 mod signing;
 mod text;
+mod upload;
 
 use std::process::ExitCode;
 
@@ -26,6 +30,7 @@ fn main() -> ExitCode {
     let (face, words) = match names::from_argv(std::env::args_os()) {
         Called::Command(face, words) => (face, words),
         Called::Original(program, words) => return original::run(program, words, &output),
+        Called::Upload(words) => return upload::run(words, &output),
     };
     let outcome = run(face, words, &output).and_then(|()| output.flush());
     match outcome {

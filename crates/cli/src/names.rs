@@ -70,8 +70,11 @@ impl Program {
 /// The names that are links to the binary, besides `ostree`.
 pub(crate) fn links() -> impl Iterator<Item = &'static str> {
     let programs = Program::ALL.into_iter().map(Program::name);
-    programs.chain(["rofiles-fuse"])
+    programs.chain([UPLOAD, "rofiles-fuse"])
 }
+
+/// The name of the Go program that publishes over HTTP.
+const UPLOAD: &str = "ostree-upload";
 
 /// What the binary is to be.
 #[derive(Debug, PartialEq, Eq)]
@@ -80,6 +83,8 @@ pub(crate) enum Called {
     Command(Face, Vec<OsString>),
     /// A program of ostree-push, with its arguments.
     Original(Program, Vec<OsString>),
+    /// ostree-upload, with its arguments.
+    Upload(Vec<OsString>),
 }
 
 /// Looks at the name the binary was called by. sshd puts a dash before that of a login shell.
@@ -90,6 +95,9 @@ pub(crate) fn from_argv(argv: impl Iterator<Item = OsString>) -> Called {
     let name = name.map_or("", |name| name.strip_prefix('-').unwrap_or(name));
     if let Some(program) = Program::ALL.iter().find(|program| program.name() == name) {
         return Called::Original(*program, argv.collect());
+    }
+    if name == UPLOAD {
+        return Called::Upload(argv.collect());
     }
     let (face, command) = match name {
         "ostree" => (Face::Ostree, None),
@@ -124,6 +132,10 @@ mod tests {
         assert_eq!(
             of(&["ostree-push", "-v", "x"]),
             original(Program::Push, &["-v", "x"])
+        );
+        assert_eq!(
+            of(&["/bin/ostree-upload", "push"]),
+            Called::Upload(words(&["push"]))
         );
         assert_eq!(of(&["./ostree-receive"]), original(Program::Receive, &[]));
         assert_eq!(

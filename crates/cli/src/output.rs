@@ -33,13 +33,21 @@ impl StdoutError {
 impl Default for Output {
     fn default() -> Self {
         Self {
-            stdout: RefCell::new(BufWriter::with_capacity(1 << 16, io::stdout())),
             bar: Terminal::new(),
+            ..Self::without_bar()
         }
     }
 }
 
 impl Output {
+    /// Where no progress is shown.
+    pub(crate) fn without_bar() -> Self {
+        Self {
+            stdout: RefCell::new(BufWriter::with_capacity(1 << 16, io::stdout())),
+            bar: None,
+        }
+    }
+
     /// Prints a line to standard output.
     pub(crate) fn line(&self, line: &str) -> Result<()> {
         self.bytes(line.as_bytes())?;

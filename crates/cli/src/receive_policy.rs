@@ -81,6 +81,7 @@ fn identity(config: &ReceiveConfig) -> Option<policy::Identity> {
         }),
         read_only: identity.read_only,
         dry_run_only: identity.dry_run_only,
+        no_deletes: false,
     });
     let dry_run = || policy::Identity {
         name: "everybody".to_owned(),

@@ -208,6 +208,21 @@ impl Error {
         matches!(self, Self::MetadataNotFound(_) | Self::FileNotFound(_))
     }
 
+    /// True if an object is not what its name says, or not an object.
+    pub fn is_bad_object(&self) -> bool {
+        matches!(self, Self::Corrupt { .. } | Self::ChecksumMismatch { .. })
+    }
+
+    /// True if something that a commit needs is not there.
+    pub fn is_incomplete(&self) -> bool {
+        matches!(self, Self::Incomplete { .. }) || self.is_missing_object()
+    }
+
+    /// True if somebody else has the repository for themselves, and may let go of it.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, Self::Locked { .. })
+    }
+
     /// True if there is no room for what was to be written.
     pub fn is_no_space(&self) -> bool {
         matches!(self, Self::NoSpace { .. }) || self.io_kind() == Some(io::ErrorKind::StorageFull)

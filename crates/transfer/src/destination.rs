@@ -54,6 +54,11 @@ pub trait Destination: Sync {
     /// again: that can take long.
     fn quarantine(&self) -> Result<Self::Quarantine<'_>>;
 
+    /// The same for whoever keeps it longer than a call lasts.
+    fn shared_quarantine(&self) -> Result<Self::Quarantine<'static>>
+    where
+        Self: 'static;
+
     /// Brings up to date what is computed from refs, now that these have changed. Can fail and be
     /// done again.
     fn derive(&self, changed: &[RefName]) -> Result<()>;

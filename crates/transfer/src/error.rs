@@ -74,6 +74,12 @@ pub enum Error {
     /// The pusher gave up and said why.
     #[error("the pusher has given up: {0}")]
     Aborted(String),
+    /// The push is not in a state for what is asked of it.
+    #[error("this cannot be done with the push now: {0}")]
+    State(String),
+    /// The receiver has too much to do.
+    #[error("{0}; try again later")]
+    Busy(String),
     /// A program of the receiver's owner could not be run.
     #[error("{0}")]
     Hook(String),
@@ -83,6 +89,25 @@ pub enum Error {
     /// The login failed, or nothing there answers.
     #[error("{0}")]
     Ssh(String),
+    /// A server does not do what it is asked.
+    #[error("{url}: {reason}")]
+    Server {
+        /// What it was asked.
+        url: String,
+        /// The status that it answered with, if it did.
+        status: Option<u16>,
+        /// What it says, or what came between.
+        reason: String,
+    },
+    /// There is a web server at a URL, but no repository that can be pushed to as ours.
+    #[error(
+        "{url}: there is no repository of `oxtree serve` here (by the name `ostree-upload` this \
+         program can push to a server of that, too)"
+    )]
+    NoApi {
+        /// Where it was looked for.
+        url: String,
+    },
     /// A file could not be fetched from a web server.
     #[error("While fetching {url}: {reason}")]
     Fetch {
@@ -113,6 +138,14 @@ impl Error {
     /// True if the far side was waited for in vain.
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::Connection(error) if error.kind() == io::ErrorKind::TimedOut)
+    }
+
+    /// The status with which a server refused.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Server { status, .. } => *status,
+            _ => None,
+        }
     }
 
     /// True if a web server does not have a file.

@@ -181,6 +181,21 @@ pub struct Caps {
 }
 
 impl Caps {
+    /// The lower of each two.
+    pub fn and(&self, other: &Self) -> Self {
+        let lower = |a: Option<u64>, b: Option<u64>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        Self {
+            object: lower(self.object, other.object),
+            bytes: lower(self.bytes, other.bytes),
+            unpacked: lower(self.unpacked, other.unpacked),
+            objects: lower(self.objects, other.objects),
+            refs: lower(self.refs, other.refs),
+        }
+    }
+
     /// The lower one of each.
     pub fn apply(&self, limits: Limits) -> Limits {
         let lower = |cap: Option<u64>, limit: u64| cap.map_or(limit, |cap| cap.min(limit));

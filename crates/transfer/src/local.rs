@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::{BufReader, Read};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use oxtree_format::file::{PREFIX_LEN, header_len};
 use oxtree_format::refs::RefName;
 use oxtree_format::{CommitId, FileHeader, FileId, ObjectId, ObjectKind};
 use oxtree_repo::sign::Signer;
-use oxtree_repo::{CommitState, RefUpdate, Repo, SummaryUpdate, Transaction, Unfinished, traverse};
+use oxtree_repo::{RefUpdate, Repo, SummaryUpdate, Transaction, Unfinished, traverse};
 use rayon::prelude::*;
 
 use crate::destination::{Destination, Quarantine, Rules};
@@ -27,7 +27,7 @@ use crate::{Error, Result, receive};
 /// A repository on this machine.
 #[derive(Debug)]
 pub struct LocalDestination {
-    repo: Repo,
+    repo: Arc<Repo>,
     policy: Policy,
 }
 
@@ -38,12 +38,26 @@ impl LocalDestination {
     }
 
     /// The repository as a destination.
-    pub fn with_policy(repo: Repo, policy: Policy) -> Self {
+    pub fn with_policy(repo: impl Into<Arc<Repo>>, policy: Policy) -> Self {
+        let repo = repo.into();
         Self { repo, policy }
     }
 
+    /// Changes what is asked of a push.
+    pub fn policy_mut(&mut self) -> &mut Policy {
+        &mut self.policy
+    }
+
+    fn quarantine_of<'d>(&self, transaction: Transaction<'d>) -> Result<LocalQuarantine<'d>> {
+        Ok(LocalQuarantine {
+            transaction,
+            budget: Budget::new(self.limits()?),
+            large: Mutex::new(()),
+        })
+    }
+
     /// The repository.
-    pub(crate) fn repo(&self) -> &Repo {
+    pub fn repo(&self) -> &Repo {
         &self.repo
     }
 
@@ -104,11 +118,12 @@ impl Destination for LocalDestination {
     }
 
     fn quarantine(&self) -> Result<LocalQuarantine<'_>> {
-        Ok(LocalQuarantine {
-            transaction: Transaction::quarantine(&self.repo)?,
-            budget: Budget::new(self.limits()?),
-            large: Mutex::new(()),
-        })
+        self.quarantine_of(Transaction::quarantine(&self.repo)?)
+    }
+
+    fn shared_quarantine(&self) -> Result<LocalQuarantine<'static>> {
+        let repo = Arc::clone(&self.repo);
+        self.quarantine_of(Transaction::shared_quarantine(repo)?)
     }
 
     fn derive(&self, changed: &[RefName]) -> Result<()> {
@@ -211,13 +226,10 @@ impl Quarantine for LocalQuarantine<'_> {
     }
 
     fn publish(self, refs: &[RefUpdate], commits: &HashSet<CommitId>) -> Result<()> {
-        let repo = self.transaction.repo();
         self.transaction.retain_commits(commits)?;
-        self.transaction.commit(refs)?;
         // They were checked to be complete, whatever an earlier pull had left of them.
-        for commit in commits {
-            repo.set_commit_state(*commit, CommitState::Normal)?;
-        }
+        let complete: Vec<CommitId> = commits.iter().copied().collect();
+        self.transaction.commit_complete(refs, &complete)?;
         Ok(())
     }
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where to push to: `ssh://[user@]host[:port]/path`, `[user@]host:path`, or a local path.
+//! Where to push to: `ssh://[user@]host[:port]/path`, `[user@]host:path`, `http(s)://host[:port]/path`,
+//! or a local path.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -12,9 +14,15 @@ use crate::{Error, Result};
 pub enum Url {
     /// A repository on another machine.
     Ssh(SshUrl),
+    /// A repository behind a web server.
+    Http(HttpUrl),
     /// A repository on this one.
     Local(PathBuf),
 }
+
+/// A repository behind a web server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpUrl(reqwest::Url);
 
 /// A repository on another machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,10 +46,11 @@ impl FromStr for Url {
         if let Some((scheme, rest)) = text.split_once("://") {
             return match scheme {
                 "ssh" => parse_ssh(rest, &wrong).map(Self::Ssh),
+                "http" | "https" => HttpUrl::parse(text).map(Self::Http),
                 "file" => Ok(Self::Local(PathBuf::from(rest))),
                 scheme => Err(wrong(&format!(
                     "{scheme}:// is not supported; use ssh://[user@]host[:port]/path, \
-                     [user@]host:path or a local path"
+                     [user@]host:path, https://host[:port]/path or a local path"
                 ))),
             };
         }
@@ -136,6 +145,60 @@ fn check_path(path: &str, wrong: &Wrong<'_>) -> Result<()> {
     Ok(())
 }
 
+impl HttpUrl {
+    fn parse(text: &str) -> Result<Self> {
+        // What is secret in it is not shown again.
+        let wrong = |what: &str| {
+            let shown = match text.split_once("://") {
+                Some((scheme, rest)) if rest.contains('@') => format!("{scheme}://…"),
+                _ => text.split(['?', '#']).next().unwrap_or_default().to_owned(),
+            };
+            Error::Destination(format!("invalid destination '{shown}': {what}"))
+        };
+        let mut url = reqwest::Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(wrong(
+                "a token does not belong into the URL, where others can see it",
+            ));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(wrong("there is something after the path"));
+        }
+        if url.host_str().is_none_or(str::is_empty) {
+            return Err(wrong("there is no valid host"));
+        }
+        let path = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&path);
+        Ok(Self(url))
+    }
+
+    /// The place of something below the repository.
+    pub(crate) fn at(&self, path: &str) -> reqwest::Url {
+        let mut url = self.0.clone();
+        let base = url.path().trim_end_matches('/');
+        let full = format!("{base}/{path}");
+        url.set_path(&full);
+        url
+    }
+
+    /// Whether nobody on the way can read what is said.
+    pub fn is_private(&self) -> bool {
+        let host = self.0.host_str().unwrap_or_default();
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        let loopback = |address: IpAddr| address.is_loopback();
+        self.0.scheme() == "https"
+            || host == "localhost"
+            || host.ends_with(".localhost")
+            || address.parse().is_ok_and(loopback)
+    }
+}
+
+impl fmt::Display for HttpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str().trim_end_matches('/'))
+    }
+}
+
 impl SshUrl {
     /// `user@host` or `host`.
     pub fn login(&self) -> String {
@@ -150,6 +213,7 @@ impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Local(path) => path.display().fmt(f),
+            Self::Http(url) => url.fmt(f),
             Self::Ssh(url @ SshUrl { port: None, .. }) => write!(f, "{}:{}", url.login(), url.path),
             Self::Ssh(
                 url @ SshUrl {
@@ -215,6 +279,37 @@ mod tests {
     }
 
     #[test]
+    fn web_servers() {
+        for (text, shown, private) in [
+            ("https://h/r/", "https://h/r", true),
+            ("https://h:8443", "https://h:8443", true),
+            ("http://h/a%20b", "http://h/a%20b", false),
+            ("http://localhost:8080/r", "http://localhost:8080/r", true),
+            ("http://127.0.0.2/", "http://127.0.0.2", true),
+            ("http://[::1]:1/r", "http://[::1]:1/r", true),
+            (
+                "http://127.0.0.1.example.com/",
+                "http://127.0.0.1.example.com",
+                false,
+            ),
+            (
+                "http://localhost.example.com/",
+                "http://localhost.example.com",
+                false,
+            ),
+        ] {
+            let Ok(Url::Http(url)) = text.parse() else {
+                panic!("{text}");
+            };
+            assert_eq!(url.to_string(), shown);
+            assert_eq!(url.is_private(), private, "{text}");
+            assert_eq!(url.at("api/x").as_str(), format!("{shown}/api/x"));
+        }
+        let error = "https://user:secret@h/r".parse::<Url>().unwrap_err();
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+
+    #[test]
     fn bad_destinations() {
         for text in [
             "",
@@ -236,7 +331,14 @@ mod tests {
             "-oProxyCommand=x:r",
             "ssh://-l@h/r",
             "ssh://h h/r",
-            "http://h/r",
+            "http://",
+            "https:///",
+            "https://h:port/r",
+            "https://user@h/r",
+            "https://:secret@h/r",
+            "https://h/r?x",
+            "https://h/r#x",
+            "ftp://h/r",
             "host:a\nb",
         ] {
             assert!(

@@ -15,8 +15,8 @@ use crate::names;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 By these names the binary takes the place of the programs of ostree-push 1.2.0, ostree-push,
-ostree-receive, ostree-receive-0, ostree-receive-1 and ostree-receive-shell, and of libostree's
-rofiles-fuse. Where there is something else by one of them, nothing is done without --force.
+ostree-receive, ostree-receive-0, ostree-receive-1 and ostree-receive-shell, of ostree-upload, and of
+libostree's rofiles-fuse. Where there is something else by one of them, nothing is done without --force.
 
 Examples:
   oxtree install-links /usr/local/bin

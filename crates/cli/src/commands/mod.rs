@@ -28,10 +28,12 @@ mod remote;
 mod reset;
 mod rev_parse;
 mod rofiles_fuse;
+mod serve;
 mod show;
 mod sign;
 mod static_delta;
 mod summary;
+mod token;
 
 use std::ffi::OsString;
 
@@ -60,6 +62,10 @@ pub(crate) enum Command {
     CreateUsb(create_usb::Args),
     /// The far side of a push
     Receive(receive::Args),
+    /// Serve repositories over HTTP, to clients and to those who push
+    Serve(serve::Args),
+    /// Make, list and revoke tokens: what those show who push to a server
+    Token(Box<token::Args>),
     /// Read and change the repository's settings
     Config(config::Args),
     /// Add, list and delete remotes: repositories that this one knows by a name
@@ -124,6 +130,8 @@ impl Command {
             Self::FindRemotes(args) => find_remotes::run(&args, context),
             Self::CreateUsb(args) => create_usb::run(&args, context),
             Self::Receive(args) => receive::run(&args, context),
+            Self::Serve(args) => serve::run(&args, context),
+            Self::Token(args) => token::run(&args, context),
             Self::Config(args) => config::run(&args, context),
             Self::Remote(args) => remote::run(&args, context),
             Self::Refs(args) => refs::run(&args, context),

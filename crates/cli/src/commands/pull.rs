@@ -10,13 +10,13 @@ use oxtree_repo::Repo;
 use oxtree_repo::sign::Verifier;
 use oxtree_sign::{Wanted, commit_verifier, delta_verifier, summary_verifier};
 use oxtree_transfer::deltas::{Estimate, Use};
-use oxtree_transfer::pull::fetch::{Network, Proxies};
+use oxtree_transfer::pull::fetch::Network;
 use oxtree_transfer::pull::{CacheOptions, NotOlder, Options, Report, is_url, pull};
 
 use super::pull_local;
 use crate::context::Context;
 use crate::error::Usage;
-use crate::names::Face;
+use crate::network::network;
 use crate::signing::trust;
 use crate::text;
 
@@ -273,27 +273,6 @@ pub(super) fn options_for(repo: &Repo, remote: &str, context: &Context<'_>) -> R
         options.summary_verifier = summary_verifier(repo, &remote, &trust, as_configured)?;
     }
     Ok(options)
-}
-
-fn network(context: &Context<'_>) -> Network {
-    let var = |names: &[&str]| {
-        let value = names.iter().find_map(|name| context.var(name))?;
-        value.to_str().map(str::to_owned)
-    };
-    let all = || var(&["all_proxy", "ALL_PROXY"]);
-    let mut network = Network {
-        proxies: Proxies {
-            // A request's header `Proxy` would set HTTP_PROXY for a CGI program.
-            http: var(&["http_proxy"]).or_else(all),
-            https: var(&["https_proxy", "HTTPS_PROXY"]).or_else(all),
-            except: var(&["no_proxy", "NO_PROXY"]),
-        },
-        ..Network::default()
-    };
-    if context.face == Face::Ostree {
-        network.user_agent = "libostree/2026.4".to_owned();
-    }
-    network
 }
 
 /// What a dry run found out, in the words that libostree's scripts look for.

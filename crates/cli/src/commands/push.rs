@@ -10,18 +10,24 @@ use oxtree_transfer::limits::{parse_seconds, parse_size};
 use oxtree_transfer::local::{push_local, status_local};
 use oxtree_transfer::protocol::message::{RefOutcome, Status, UnfinishedPush, WireCommit};
 use oxtree_transfer::push::Report;
+use oxtree_transfer::push::http::{HttpOptions, push_http, status_http};
 use oxtree_transfer::ssh::{Pushed, SshOptions, push_ssh, status_ssh};
 use oxtree_transfer::{Audience, Compression, History, Options, Packing, Request, Url};
 
 use crate::context::Context;
 use crate::error::{AlreadyReported, Usage};
+use crate::network::HttpArgs;
 
 /// Options of `push`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-DEST is ssh://[user@]host[:port]/path, [user@]host:path, or a local path. On the far side `oxtree
-receive` is run by ssh; it verifies every object, moves all refs at once or none, and then updates
-the summary. Both repositories can be in any mode.
+DEST is ssh://[user@]host[:port]/path, [user@]host:path, https://host[:port]/path, or a local path. On
+the far side `oxtree receive` is run by ssh, or `oxtree serve` answers; it verifies every object, moves all
+refs at once or none, and then updates the summary. Both repositories can be in any mode.
+
+A server wants a token. It is read from $OXTREE_TOKEN, a file or a command, never from the command
+line, and is sent to other machines over https only. Proxies are those of $https_proxy, $http_proxy,
+$all_proxy and $no_proxy.
 
 A ref moves only forward: to a descendant of its present commit, or to a newer commit. Anything
 else takes --force, and the receiver's leave.
@@ -31,6 +37,8 @@ Examples:
   oxtree push repo@example.com:/srv/repo debian/12/amd64      one ref
   oxtree push -n /srv/repo                                    what would be sent?
   oxtree push --delete old/branch repo@example.com:/srv/repo
+  OXTREE_TOKEN=… oxtree push https://example.com/repo         to a server
+  oxtree push --token-file ~/.ci-token https://example.com/repo debian/12/amd64
   oxtree push --status repo@example.com:/srv/repo             what was cut off?
 
 A push that was cut off is continued by the next one, of whatever refs.
@@ -89,6 +97,8 @@ pub(crate) struct Args {
     /// What to run instead of `ssh` [default: $OXTREE_SSH_COMMAND]
     #[arg(long, value_name = "COMMAND")]
     ssh_command: Option<String>,
+    #[command(flatten)]
+    http: HttpArgs,
     /// What to run on the far side (can be repeated: the first that is there) [default: oxtree
     /// receive, ostree-receive]
     #[arg(long, value_name = "COMMAND")]
@@ -150,6 +160,8 @@ pub(crate) struct Job {
     pub(crate) commands: Vec<String>,
     /// How to get there.
     pub(crate) ssh: SshOptions,
+    /// How to get there, if it is a web server.
+    pub(crate) http: HttpOptions,
     /// What to push, and how.
     pub(crate) options: Options,
 }
@@ -173,6 +185,8 @@ impl Job {
                 audience,
                 &std::env::temp_dir(),
             ),
+            Url::Http(url) => push_http(repo, url, &self.http, &self.options, audience)
+                .map(|report| Pushed::Answered(Box::new(report))),
             Url::Local(path) => push_local(repo, path, &self.options, audience)
                 .map(|report| Pushed::Answered(Box::new(report))),
         };
@@ -186,12 +200,16 @@ pub(crate) fn run(args: Args, context: &Context<'_>) -> Result<()> {
         .parse()
         .map_err(|error| Usage(format!("{error}")))?;
     let ssh = ssh_options(&args, context)?;
+    let http = match url {
+        Url::Http(_) => args.http.options(context)?,
+        _ => HttpOptions::default(),
+    };
     if args.status {
-        return status(&args, &url, &ssh, context);
+        return status(&args, &url, &ssh, &http, context);
     }
     let repo = context.open_repo()?;
     let (quiet, json_wanted) = (args.quiet, args.json);
-    let job = job(args, url, ssh);
+    let job = job(args, url, ssh, http);
     let started = Instant::now();
     let notice = |text: &str| context.out.note(&format!("remote: {text}"));
     let progress = match quiet || json_wanted {
@@ -210,12 +228,23 @@ pub(crate) fn run(args: Args, context: &Context<'_>) -> Result<()> {
         let text = json(&job.url, &report, started.elapsed());
         context.out.line(&text)?;
     } else if !quiet {
-        describe(context, &job.url, &report, started.elapsed())?;
+        return tell(context, &job.url, &report, started.elapsed());
     }
     finish(context, &report)
 }
 
-fn job(args: Args, url: Url, ssh: SshOptions) -> Job {
+/// Says what came of a push; an error if it was refused.
+pub(crate) fn tell(
+    context: &Context<'_>,
+    url: &Url,
+    report: &Report,
+    took: Duration,
+) -> Result<()> {
+    describe(context, url, report, took)?;
+    finish(context, report)
+}
+
+fn job(args: Args, url: Url, ssh: SshOptions, http: HttpOptions) -> Job {
     let history = match (args.all_history, args.depth) {
         (true, _) => History::All,
         (false, Some(depth)) => History::Depth(depth),
@@ -241,11 +270,18 @@ fn job(args: Args, url: Url, ssh: SshOptions) -> Job {
         url,
         commands: args.command,
         ssh,
+        http,
         options,
     }
 }
 
-fn status(args: &Args, url: &Url, ssh: &SshOptions, context: &Context<'_>) -> Result<()> {
+fn status(
+    args: &Args,
+    url: &Url,
+    ssh: &SshOptions,
+    http: &HttpOptions,
+    context: &Context<'_>,
+) -> Result<()> {
     let options = Options {
         agent: agent(),
         idle: args.timeout.0,
@@ -253,6 +289,7 @@ fn status(args: &Args, url: &Url, ssh: &SshOptions, context: &Context<'_>) -> Re
     };
     let found = match url {
         Url::Ssh(ssh_url) => status_ssh(ssh_url, &args.command, ssh, &options),
+        Url::Http(http_url) => status_http(http_url, http, &options),
         Url::Local(path) => status_local(path, &options),
     };
     let found = found.with_context(|| format!("asking {url}"))?;

@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use oxtree_format::refs::RefName;
 use oxtree_transfer::protocol::message::{RefOutcome, Status};
 use oxtree_transfer::push::Report;
+use oxtree_transfer::push::http::HttpOptions;
 use oxtree_transfer::ssh::{Pushed, SshOptions};
 use oxtree_transfer::{Options, Request, Url};
 
@@ -101,6 +102,7 @@ pub(super) fn run(call: &Call<'_>) -> Result<()> {
             port,
             verbose: context.verbose,
         },
+        http: HttpOptions::default(),
         options: Options {
             request: Request {
                 refs: refs(&repo, &parsed.arguments[1..])?,

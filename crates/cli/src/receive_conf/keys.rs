@@ -155,7 +155,7 @@ pub(super) fn check(key: &Key, value: &Value) -> Result<Setting, String> {
 }
 
 /// The items of a list. A key id of digits only is a number to YAML, and meant as it is written.
-pub(super) fn words(name: &str, items: &[Value]) -> Result<Vec<String>, String> {
+pub(crate) fn words(name: &str, items: &[Value]) -> Result<Vec<String>, String> {
     let words = items.iter().map(|item| match item.as_word() {
         Some(word) if !word.is_empty() => Ok(word.to_owned()),
         _ => Err(format!(
@@ -170,7 +170,7 @@ pub(super) fn words(name: &str, items: &[Value]) -> Result<Vec<String>, String> 
 }
 
 /// A map whose keys are text. Of equal keys the last one counts, as in Python, in the first's place.
-pub(super) fn texts(
+pub(crate) fn texts(
     name: &str,
     entries: &[(Value, Value)],
 ) -> Result<Vec<(String, Value)>, String> {

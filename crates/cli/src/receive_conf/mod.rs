@@ -6,11 +6,11 @@
 
 mod config;
 mod identity;
-mod keys;
+pub(crate) mod keys;
 mod place;
 #[cfg(test)]
 mod tests;
-mod yaml;
+pub(crate) mod yaml;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -38,6 +38,8 @@ pub(crate) struct Conf {
     settings: BTreeMap<&'static str, Setting>,
     /// The file that each came from.
     files: BTreeMap<&'static str, PathBuf>,
+    /// What a server's own configuration says of a repository.
+    over: BTreeMap<&'static str, Setting>,
     places: Places,
     notes: Vec<(LogLevel, String)>,
 }
@@ -170,6 +172,30 @@ impl Conf {
             ..config
         };
         apply_permissions(config, command_line)
+    }
+
+    /// Lays over it what a server's configuration says of a repository. Here, a key that is not
+    /// known is an error.
+    pub(crate) fn lay_over(&mut self, entries: &[(String, Value)]) -> Result<(), ConfError> {
+        for (name, value) in entries {
+            let key = keys::find(name).filter(|key| key.per_repo && key.name != "identities");
+            let key = key.ok_or_else(|| ConfError(format!("{name} is not a known key")))?;
+            let setting = keys::check(key, value).map_err(ConfError)?;
+            self.over.insert(key.name, setting);
+        }
+        Ok(())
+    }
+
+    /// What holds for a repository that is served over HTTP: where it is, and who may do what there,
+    /// the server knows.
+    pub(crate) fn for_server(&mut self, path: &Path) -> Result<ReceiveConfig, ConfError> {
+        let mut own = self.own_settings(None, path)?;
+        own.extend(self.over.clone());
+        let settings = Settings {
+            own: &own,
+            global: &self.settings,
+        };
+        settings.config(path.to_owned(), CommandLine::default(), &self.places)
     }
 
     /// What stands below `repos` for the repository at `path`; it even overrides the command line.

@@ -20,7 +20,7 @@ const MAX_NODES: usize = 100_000;
 
 /// A value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     /// `null`, `~` or nothing.
     Null,
     /// `yes`, `no`, `true`, `false`, `on`, `off`.
@@ -37,7 +37,7 @@ pub(super) enum Value {
 
 impl Value {
     /// Python's name of the type, as it stands in the messages of ostree-push.
-    pub(super) fn python_type(&self) -> &'static str {
+    pub(crate) fn python_type(&self) -> &'static str {
         match self {
             Self::Null => "NoneType",
             Self::Bool(_) => "bool",
@@ -49,7 +49,7 @@ impl Value {
     }
 
     /// The text of a scalar that is text or could be meant as such, like a key id of digits only.
-    pub(super) fn as_word(&self) -> Option<&str> {
+    pub(crate) fn as_word(&self) -> Option<&str> {
         match self {
             Self::Text(text) | Self::Plain(text, _) => Some(text),
             _ => None,
@@ -57,7 +57,7 @@ impl Value {
     }
 
     /// The value for people.
-    pub(super) fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         match self {
             Self::Bool(true) => "True".to_owned(),
             Self::Bool(false) => "False".to_owned(),
@@ -70,7 +70,7 @@ impl Value {
 }
 
 /// Reads the one document in `text`. The error says what is wrong, and where.
-pub(super) fn parse(text: &str) -> Result<Value, String> {
+pub(crate) fn parse(text: &str) -> Result<Value, String> {
     let mut options = Options::default();
     options.set_emit_comments(false);
     let mut composer = Composer {

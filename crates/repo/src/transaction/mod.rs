@@ -12,8 +12,10 @@ mod staging;
 mod unfinished;
 
 use std::collections::{BTreeSet, HashSet};
+use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use oxtree_format::{CommitId, FileId, ObjectId, ObjectKind};
@@ -59,7 +61,7 @@ struct Counters {
 /// it is a quarantine, which stays for the next one to resume.
 #[derive(Debug)]
 pub struct Transaction<'r> {
-    repo: &'r Repo,
+    repo: Handle<'r>,
     _lock: Option<FileLock>,
     staging: Option<Staging>,
     counters: Counters,
@@ -72,6 +74,31 @@ pub struct Transaction<'r> {
     prune_stamp: Vec<u8>,
 }
 
+/// The repository of a transaction: lent, or its own for as long as it lasts.
+#[derive(Debug)]
+enum Handle<'r> {
+    Lent(&'r Repo),
+    Shared(Arc<Repo>),
+}
+
+impl Deref for Handle<'_> {
+    type Target = Repo;
+
+    fn deref(&self) -> &Repo {
+        match self {
+            Self::Lent(repo) => repo,
+            Self::Shared(repo) => repo,
+        }
+    }
+}
+
+impl Transaction<'static> {
+    /// [`Transaction::quarantine`] for whoever keeps it longer than a call lasts.
+    pub fn shared_quarantine(repo: Arc<Repo>) -> Result<Self> {
+        Self::open_quarantine(Handle::Shared(repo))
+    }
+}
+
 impl<'r> Transaction<'r> {
     /// Begins a transaction; holds the repository's shared lock until it ends.
     pub fn begin(repo: &'r Repo) -> Result<Self> {
@@ -82,29 +109,33 @@ impl<'r> Transaction<'r> {
         let staging = staged
             .then(|| Staging::create(repo, "staging-", false))
             .transpose()?;
-        Self::new(repo, lock, staging)
+        Self::new(Handle::Lent(repo), lock, staging)
     }
 
     /// Begins a transaction for objects that somebody else sends. They stay out of sight until
     /// they are committed. What earlier quarantines had received before they were cut off is taken
     /// over, after every object was verified, which can take long.
     pub fn quarantine(repo: &'r Repo) -> Result<Self> {
+        Self::open_quarantine(Handle::Lent(repo))
+    }
+
+    fn open_quarantine(repo: Handle<'r>) -> Result<Self> {
         let lock = repo.lock(LockKind::Shared)?;
-        let staging = match Staging::resume(repo)? {
+        let staging = match Staging::resume(&repo)? {
             Some(staging) => staging,
-            None => Staging::create(repo, QUARANTINE, true)?,
+            None => Staging::create(&repo, QUARANTINE, true)?,
         };
         Self::new(repo, lock, Some(staging))
     }
 
-    fn new(repo: &'r Repo, lock: Option<FileLock>, staging: Option<Staging>) -> Result<Self> {
+    fn new(repo: Handle<'r>, lock: Option<FileLock>, staging: Option<Staging>) -> Result<Self> {
         repo.check_writable()?;
         if repo.config().requires_fsverity {
             let reason = "fsverity required but filesystem does not support it, or oxtree cannot \
                           turn it on (see ex-integrity.fsverity in the repository's config)";
             return Err(Error::Invalid(reason.to_owned()));
         }
-        let space = free_space(repo)?.map(AtomicU64::new);
+        let space = free_space(&repo)?.map(AtomicU64::new);
         let fanout = [const { AtomicBool::new(false) }; 256];
         let flusher = match repo.config().fsync && staging.is_some() {
             true => {
@@ -115,6 +146,7 @@ impl<'r> Transaction<'r> {
             }
             false => None,
         };
+        let prune_stamp = repo.prune_stamp()?;
         Ok(Self {
             repo,
             _lock: lock,
@@ -123,13 +155,13 @@ impl<'r> Transaction<'r> {
             flusher,
             space,
             fanout,
-            prune_stamp: repo.prune_stamp()?,
+            prune_stamp,
         })
     }
 
     /// The repository.
-    pub fn repo(&self) -> &'r Repo {
-        self.repo
+    pub fn repo(&self) -> &Repo {
+        &self.repo
     }
 
     /// Whether this is a quarantine that has taken over what earlier ones had left.
@@ -234,7 +266,7 @@ impl<'r> Transaction<'r> {
         let Some(staging) = self.staging.as_mut() else {
             return Ok(());
         };
-        let repo = self.repo;
+        let repo = &*self.repo;
         let config = repo.config();
         let io = || Error::io("publishing objects in", repo.path());
         if config.fsync {
@@ -310,7 +342,7 @@ impl<'r> Transaction<'r> {
     pub fn abort(mut self) -> Result<()> {
         self.staging
             .take()
-            .map_or(Ok(()), |staging| staging.remove(self.repo))
+            .map_or(Ok(()), |staging| staging.remove(&self.repo))
     }
 
     /// Notes that an object is to be written, if it is not there already.
@@ -410,7 +442,7 @@ impl Drop for Transaction<'_> {
             !staging.keep || (staging.remove_empty_folders().is_ok() && staging.is_empty())
         };
         if let Some(staging) = self.staging.take().filter(of_no_use)
-            && let Err(error) = staging.remove(self.repo)
+            && let Err(error) = staging.remove(&self.repo)
         {
             tracing::warn!("{error}");
         }

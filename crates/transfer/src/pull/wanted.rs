@@ -103,13 +103,13 @@ pub(crate) fn reaches(before: Option<u64>, now: Option<u64>) -> bool {
 
 /// Makes public what was staged: objects, then the notes on what is complete, then the refs.
 pub(crate) fn publish(
+    repo: &Repo,
     transaction: Transaction<'_>,
     steps: &[Step],
     wanted: &[Wanted],
     into: &Destination,
     whole: bool,
 ) -> Result<()> {
-    let repo = transaction.repo();
     if transaction.is_resumed() {
         let commits: HashSet<CommitId> = steps.iter().map(|step| step.commit).collect();
         transaction.retain_commits(&commits)?;

@@ -93,7 +93,7 @@ pub(super) fn pull(job: &Job<'_>) -> Result<Report> {
         }
     };
     let written = transaction.stats().content_bytes - deltas.content;
-    publish(transaction, &steps, &plan.wanted, job.into, whole)?;
+    publish(job.repo, transaction, &steps, &plan.wanted, job.into, whole)?;
     if let (true, Some(summary)) = (job.is_of_all(), &plan.summary.bytes) {
         let signatures = plan.summary.signatures.as_deref();
         job.repo.write_mirrored_summary(summary, signatures)?;

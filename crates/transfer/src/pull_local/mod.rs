@@ -213,7 +213,7 @@ pub(crate) fn copy(
                 ..report
             };
             let whole = !copy.commit_metadata_only && copy.part == Part::All;
-            publish(transaction, &steps, copy.wanted, copy.into, whole)?;
+            publish(repo, transaction, &steps, copy.wanted, copy.into, whole)?;
             Ok(report)
         }
         Err(error) => {

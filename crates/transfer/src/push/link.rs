@@ -6,6 +6,7 @@
 //! for more; we know how long we were waiting to get rid of some. Where both wait, the link is what
 //! is slow, and the receiver's count is what it carries.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -82,9 +83,14 @@ impl Link {
 
     /// Waits for the first measurement, but only as long as the link has something to carry.
     pub(super) fn wait_until_known(&self) {
-        while !self.known.load(Ordering::Relaxed) && self.ahead.load(Ordering::Relaxed) > 0 {
+        while !self.is_known() && self.ahead.load(Ordering::Relaxed) > 0 {
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// Whether it was measured, or need not be.
+    pub(super) fn is_known(&self) -> bool {
+        self.known.load(Ordering::Relaxed)
     }
 
     /// Nobody is to wait for a measurement any more.
@@ -112,8 +118,8 @@ fn level_for(rate: u64) -> i32 {
 
 /// Measures the link while something is sent.
 #[derive(Debug)]
-pub(super) struct Gauge<'l> {
-    link: &'l Link,
+pub(super) struct Gauge {
+    link: Arc<Link>,
     /// The receiver's word of the last time.
     last: Progress,
     since: Instant,
@@ -122,8 +128,8 @@ pub(super) struct Gauge<'l> {
     suspected: bool,
 }
 
-impl<'l> Gauge<'l> {
-    pub(super) fn new(link: &'l Link) -> Self {
+impl Gauge {
+    pub(super) fn new(link: Arc<Link>) -> Self {
         Self {
             link,
             last: Progress::default(),
@@ -144,12 +150,41 @@ impl<'l> Gauge<'l> {
             return;
         }
         let elapsed = now.elapsed.saturating_sub(self.last.elapsed).max(1);
-        let waited = now.waited.saturating_sub(self.last.waited);
-        let bytes = now.bytes.saturating_sub(self.last.bytes);
         let here = self.since.elapsed();
-        let rate = bytes.saturating_mul(1000) / elapsed;
-        tracing::debug!(rate, elapsed, waited, blocked = ?self.blocked, "pace");
-        let level = match waited.saturating_mul(3) > elapsed && self.blocked * 3 > here {
+        let span = Span {
+            bytes: now.bytes.saturating_sub(self.last.bytes),
+            elapsed,
+            receiver_waited: now.waited.saturating_sub(self.last.waited) * 3 > elapsed,
+            we_waited: self.blocked * 3 > here,
+        };
+        self.judge(&span);
+        self.last = now;
+        self.since = Instant::now();
+        self.blocked = Duration::ZERO;
+    }
+
+    /// Notes what the receiver says of a parcel that took so long to be made, and judges the link by
+    /// it. What does not go on at once may wait on its way, so we do not see how long it takes.
+    pub(super) fn answered(&mut self, parcel: Progress, making: Duration) {
+        if parcel.bytes == 0 || !self.link.is_measured() {
+            return;
+        }
+        let elapsed = parcel.elapsed.max(1);
+        let making = u64::try_from(making.as_millis()).unwrap_or(u64::MAX);
+        let span = Span {
+            bytes: parcel.bytes,
+            elapsed,
+            receiver_waited: parcel.waited.saturating_mul(3) > elapsed,
+            we_waited: making.saturating_mul(3) < elapsed.saturating_mul(2),
+        };
+        self.suspected |= elapsed >= LONG;
+        self.judge(&span);
+    }
+
+    fn judge(&mut self, span: &Span) {
+        let rate = span.bytes.saturating_mul(1000) / span.elapsed;
+        tracing::debug!(rate, ?span, "pace");
+        let level = match span.receiver_waited && span.we_waited {
             true => level_for(rate),
             false => 0,
         };
@@ -162,11 +197,23 @@ impl<'l> Gauge<'l> {
         if again || level == 0 {
             self.link.known.store(true, Ordering::Relaxed);
         }
-        self.last = now;
-        self.since = Instant::now();
-        self.blocked = Duration::ZERO;
     }
 }
+
+/// A time in which something was sent.
+#[derive(Debug)]
+struct Span {
+    bytes: u64,
+    /// Milliseconds.
+    elapsed: u64,
+    /// The receiver was waiting for much of it.
+    receiver_waited: bool,
+    /// So were we, to get rid of what was there to be sent.
+    we_waited: bool,
+}
+
+/// Milliseconds that are enough to know a link by.
+const LONG: u64 = 400;
 
 #[cfg(test)]
 mod tests {
@@ -182,8 +229,8 @@ mod tests {
     }
 
     fn judged(paces: &[Progress], blocked: bool) -> Option<i32> {
-        let link = Link::new(Compression::Auto, 1 << 30, None);
-        let mut gauge = Gauge::new(&link);
+        let link = Arc::new(Link::new(Compression::Auto, 1 << 30, None));
+        let mut gauge = Gauge::new(Arc::clone(&link));
         for pace in paces {
             if blocked {
                 gauge.wrote(Duration::from_secs(1));
@@ -211,6 +258,26 @@ mod tests {
         // A slow beginning is none of a slow link.
         let begins = [pace(1 << 20, 100, 90), pace(51 << 20, 200, 180)];
         assert_eq!(judged(&begins, true), None);
+    }
+
+    #[test]
+    fn parcels_tell_of_the_link() {
+        let judged = |parcels: &[Progress], making| {
+            let link = Arc::new(Link::new(Compression::Auto, 1 << 30, None));
+            let mut gauge = Gauge::new(Arc::clone(&link));
+            for parcel in parcels {
+                gauge.answered(*parcel, Duration::from_millis(making));
+            }
+            link.level()
+        };
+        let quick = pace(1 << 20, 100, 90);
+        assert_eq!(judged(&[quick], 1), None);
+        assert_eq!(judged(&[quick, quick], 1), Some(LEVEL));
+        assert_eq!(judged(&[pace(10 << 20, 1000, 900)], 1), Some(LEVEL));
+        // It took that long to make.
+        assert_eq!(judged(&[quick, quick], 90), None);
+        // The receiver was busy.
+        assert_eq!(judged(&[pace(10 << 20, 1000, 100)], 1), None);
     }
 
     #[test]

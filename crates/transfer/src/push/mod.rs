@@ -2,10 +2,12 @@
 //! The pushing end.
 
 mod check;
+pub mod http;
 mod jobs;
 mod link;
 mod listen;
 mod object;
+mod parcels;
 pub mod plan;
 mod rate;
 mod room;
@@ -17,23 +19,25 @@ mod status;
 
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Read, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
-use oxtree_format::CommitId;
 use oxtree_format::refs::RefName;
+use oxtree_format::{CommitId, ObjectId};
 use oxtree_repo::{LockKind, Progress, Repo};
 
 use self::check::check_objects;
 pub use self::link::Compression;
 use self::listen::Listener;
+use self::parcels::Arrived;
 use self::plan::{Plan, Request, wanted_refs};
 use self::rate::Paced;
-use self::send::{Packing, Shipment, piece_for};
+use self::send::{Packing, Shipment, Stream, piece_for};
 use self::session::{Event, Session};
 pub use self::status::status;
 use crate::limits::check;
 use crate::protocol::frame::{self, FrameKind, MAX_FRAME};
-use crate::protocol::message::{Message, Outcome, bit, put_id};
+use crate::protocol::message::{Message, Outcome, Receiver, bit, put_id};
 use crate::protocol::{ID_LEN, PUSHER_GREETING, SQUEEZE, VERSION};
 use crate::receive::chain;
 use crate::{Error, Result};
@@ -112,12 +116,7 @@ pub fn push(
     audience: Audience<'_>,
 ) -> Result<Report> {
     let wanted = wanted_refs(repo, &options.request)?;
-    // Nobody is to prune what is being pushed. Who may not write here cannot lock, either.
-    let _lock = repo
-        .check_writable()
-        .ok()
-        .map(|()| repo.lock(LockKind::Shared))
-        .transpose()?;
+    let _lock = hold(repo)?;
     let listener = Listener::start(from, options.idle);
     let mut to = BufWriter::with_capacity(64 << 10, Paced::new(to, options.rate));
     let session = Session::default();
@@ -142,6 +141,45 @@ pub fn push(
     report.bytes_sent = to.get_ref().written();
     report.bytes_received = listener.bytes();
     Ok(report)
+}
+
+/// Nobody is to prune what is being pushed. Who may not write here cannot lock, either.
+fn hold(repo: &Repo) -> Result<impl Sized + use<>> {
+    let writable = repo.check_writable().ok();
+    Ok(writable.map(|()| repo.lock(LockKind::Shared)).transpose()?)
+}
+
+/// The objects that are wanted, with their sizes, if the receiver takes them.
+fn missing(
+    repo: &Repo,
+    wanted: Vec<ObjectId>,
+    receiver: &Receiver,
+) -> Result<Vec<(ObjectId, u64)>> {
+    let objects = Plan::sizes(repo, wanted)?;
+    check_objects(repo, &objects, receiver)?;
+    Ok(objects)
+}
+
+/// How these objects are sent.
+fn shipment<'r>(
+    repo: &'r Repo,
+    plan: &'r Plan,
+    objects: &'r [(ObjectId, u64)],
+    options: &Options,
+    receiver: &Receiver,
+) -> Shipment<'r> {
+    // The largest payload of a frame that the receiver takes.
+    let frame = usize::try_from(receiver.limits.frame).unwrap_or(MAX_FRAME);
+    Shipment {
+        repo,
+        objects,
+        steps: &plan.steps,
+        packing: options.packing,
+        squeezes: receiver.can(SQUEEZE),
+        limit_rate: options.rate,
+        piece: piece_for(frame.min(MAX_FRAME)),
+        parcels: None,
+    }
 }
 
 struct Conversation<'a, W: Write> {
@@ -245,12 +283,6 @@ impl<W: Write> Conversation<'_, W> {
         self.to.flush().map_err(Error::Connection)
     }
 
-    /// The largest payload of a frame that the receiver takes.
-    fn frame_size(&self) -> usize {
-        let limit = usize::try_from(self.session.receiver.limits.frame);
-        limit.unwrap_or(MAX_FRAME).min(MAX_FRAME)
-    }
-
     /// From the offer to the outcome.
     fn answer(&mut self, plan: &Plan, report: &mut Report) -> Result<Outcome> {
         loop {
@@ -259,20 +291,13 @@ impl<W: Write> Conversation<'_, W> {
                 Event::Wanted(bitmap) => {
                     let objects = plan.objects.iter().enumerate();
                     let objects = objects.filter(|(at, _)| bit(&bitmap, *at));
-                    let objects = Plan::sizes(self.repo, objects.map(|(_, id)| *id).collect())?;
+                    let wanted = objects.map(|(_, id)| *id).collect();
+                    let receiver = &self.session.receiver;
+                    let objects = missing(self.repo, wanted, receiver)?;
                     report.missing = objects.len() as u64;
                     report.missing_bytes = objects.iter().map(|(_, size)| size).sum();
-                    check_objects(self.repo, &objects, &self.session.receiver)?;
                     if !self.options.dry_run {
-                        let shipment = Shipment {
-                            repo: self.repo,
-                            objects: &objects,
-                            steps: &plan.steps,
-                            packing: self.options.packing,
-                            squeezes: self.session.receiver.can(SQUEEZE),
-                            limit_rate: self.options.rate,
-                            piece: piece_for(self.frame_size()),
-                        };
+                        let shipment = shipment(self.repo, plan, &objects, self.options, receiver);
                         self.send(&shipment, report.missing_bytes)?;
                     }
                 }
@@ -285,8 +310,11 @@ impl<W: Write> Conversation<'_, W> {
         self.session.speaking();
         let progress = self.audience.progress;
         progress.start("Sending objects", Some(bytes));
+        let link = Arc::new(shipment.link());
+        let pace = || self.listener.pace();
+        let mut stream = Stream::new(&mut *self.to, &link, &pace);
         let sent = shipment
-            .send(self.to, progress, &|| self.listener.pace())
+            .send(&mut stream, &link, &Arrived::default(), progress)
             .and_then(|()| {
                 self.say(&Message::Sent {
                     count: shipment.objects.len() as u64,

@@ -10,6 +10,8 @@ use oxtree_format::{CommitId, FileId, ObjectId, ObjectKind};
 use oxtree_repo::similar::{Table, bases};
 use oxtree_repo::{FileContent, FileObject, Repo};
 
+use super::jobs::Job;
+use super::parcels::{Arrived, Parcels};
 use super::similar::{self, Similar, Sketch};
 use crate::protocol::patch::{MAX_CONTENT, Patch};
 use crate::protocol::stream::{Form, Record};
@@ -48,6 +50,26 @@ pub(super) struct Source<'r> {
     wanted: HashSet<FileId>,
     bases: OnceLock<HashMap<FileId, FileId>>,
     similar: Similar,
+    order: Order<'r>,
+}
+
+/// What goes when, as far as patches have to know.
+#[derive(Debug, Default)]
+struct Order<'r> {
+    parcels: Option<(&'r Parcels, &'r Arrived)>,
+    /// The job of each file, where one that is sent may be another's base.
+    jobs: HashMap<FileId, usize>,
+}
+
+impl Order<'_> {
+    /// Whether the receiver has what the job `base` sends when it gets what the job `at` sends.
+    fn has(&self, base: usize, at: usize) -> bool {
+        let there = |(parcels, arrived): (&Parcels, &Arrived)| {
+            let parcel = parcels.of_job(base);
+            parcel == parcels.of_job(at) || arrived.has(parcel)
+        };
+        base <= at && self.parcels.is_none_or(there)
+    }
 }
 
 impl<'r> Source<'r> {
@@ -64,6 +86,31 @@ impl<'r> Source<'r> {
             wanted: files.map(|id| FileId(id.checksum)).collect(),
             bases: OnceLock::new(),
             similar: Similar::default(),
+            order: Order::default(),
+        }
+    }
+
+    /// Notes what goes when.
+    pub(super) fn arrange(&mut self, jobs: &[Job], parcels: &'r Parcels, arrived: &'r Arrived) {
+        self.order.parcels = Some((parcels, arrived));
+        let sent: HashSet<&ObjectId> = (jobs.iter().flat_map(|job| &job.objects))
+            .map(|(object, _)| object)
+            .filter(|object| object.kind == ObjectKind::Commit)
+            .collect();
+        // Only of a commit that is sent, too, files are both sent and bases.
+        if self
+            .steps
+            .iter()
+            .any(|(_, base)| sent.contains(&base.object()))
+        {
+            let files = jobs.iter().enumerate().flat_map(|(at, job)| {
+                let files = job
+                    .objects
+                    .iter()
+                    .filter(|(id, _)| id.kind == ObjectKind::File);
+                files.map(move |(id, _)| (FileId(id.checksum), at))
+            });
+            self.order.jobs = files.collect();
         }
     }
 
@@ -174,13 +221,16 @@ impl<'r> Source<'r> {
                 self.bases.get_or_init(|| found)
             }
         };
-        if let Some(base) = bases.get(&id) {
+        if let Some(base) = bases.get(&id)
+            && (self.order.jobs.get(base)).is_none_or(|job| self.order.has(*job, place))
+        {
             return Ok(Some(*base));
         }
         if (content.len() as u64) < similar::MIN_SIZE {
             return Ok(None);
         }
-        Ok(self.similar.find(place, id, &Sketch::of(content)))
+        let has = |job| self.order.has(job, place);
+        Ok(self.similar.find(place, id, &Sketch::of(content), &has))
     }
 
     /// A patch, with the content of its base in `old`, if enough of it is alike.

@@ -34,6 +34,11 @@ impl<W: Write> Paced<W> {
         self.written
     }
 
+    /// What is written to, unless it was closed.
+    pub(super) fn inner(&mut self) -> Option<&mut W> {
+        self.to.as_mut()
+    }
+
     /// Writes what is left and closes, so that the other side sees the end.
     pub(super) fn finish(&mut self) -> io::Result<()> {
         self.to.take().map_or(Ok(()), |mut to| to.flush())

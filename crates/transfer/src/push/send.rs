@@ -11,7 +11,7 @@ use std::num::NonZero;
 use std::os::unix::fs::FileExt;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use oxtree_format::{CommitId, ObjectId, ObjectKind};
 use oxtree_repo::{Progress, Repo};
@@ -19,6 +19,7 @@ use oxtree_repo::{Progress, Repo};
 use super::jobs::{Job, LARGE, jobs};
 use super::link::{Compression, Gauge, Link};
 use super::object::{MOST_ALONE, MOST_TOGETHER, Scratch, Source};
+use super::parcels::{Arrived, Parcels, Sizes};
 use super::room::Room;
 use super::squeeze::Squeezer;
 use crate::protocol::frame::{self, FrameKind};
@@ -64,6 +65,8 @@ pub(super) struct Shipment<'r> {
     pub(super) limit_rate: Option<u64>,
     /// How much of the stream goes into one payload.
     pub(super) piece: usize,
+    /// How large its parcels are; none if it is one.
+    pub(super) parcels: Option<Sizes>,
 }
 
 /// How much of the stream goes into a payload of so many bytes.
@@ -80,6 +83,8 @@ enum Payload {
     Ready(Vec<u8>),
     /// To be read when its turn has come.
     File(Part),
+    /// None: the end of this parcel.
+    End(usize),
 }
 
 /// A part of an archive's file as it is stored.
@@ -97,7 +102,7 @@ impl Payload {
     fn memory(&self) -> usize {
         match self {
             Self::Ready(payload) => payload.len(),
-            Self::File(..) => 0,
+            Self::File(..) | Self::End(..) => 0,
         }
     }
 }
@@ -113,23 +118,82 @@ enum Piece {
 /// Something for the next thread, and how many bytes of stored objects it stands for.
 type Counted<T> = Result<(T, u64)>;
 
+/// Where payloads go.
+pub(super) trait Outlet {
+    /// Sends a payload, of which so many bytes are an object's as it is stored, which goes like that
+    /// whatever the link is like.
+    fn put(&mut self, payload: &[u8], as_stored: u64) -> Result<()>;
+
+    /// The end of this parcel: what follows has to stand for itself.
+    fn end_parcel(&mut self, parcel: usize) -> Result<()>;
+}
+
+/// A connection, to which all goes one after the other.
+pub(super) struct Stream<'a, W> {
+    to: W,
+    link: &'a Arc<Link>,
+    gauge: Gauge,
+    heard: &'a dyn Fn() -> Option<message::Progress>,
+}
+
+impl<'a, W: Write> Stream<'a, W> {
+    /// Writes to `to`. `heard` gives what the receiver has said of its pace since the last time.
+    pub(super) fn new(
+        to: W,
+        link: &'a Arc<Link>,
+        heard: &'a dyn Fn() -> Option<message::Progress>,
+    ) -> Self {
+        let gauge = Gauge::new(Arc::clone(link));
+        Self {
+            to,
+            link,
+            gauge,
+            heard,
+        }
+    }
+}
+
+impl<W: Write> Outlet for Stream<'_, W> {
+    fn put(&mut self, payload: &[u8], as_stored: u64) -> Result<()> {
+        let begun = Instant::now();
+        frame::write(&mut self.to, FrameKind::Data, payload).map_err(Error::Connection)?;
+        self.link.wrote_ahead(as_stored);
+        self.gauge.wrote(begun.elapsed());
+        if let Some(pace) = (self.heard)() {
+            self.gauge.heard(pace);
+        }
+        Ok(())
+    }
+
+    fn end_parcel(&mut self, _parcel: usize) -> Result<()> {
+        Ok(())
+    }
+}
+
 impl Shipment<'_> {
-    /// Sends it all. `heard` gives what the receiver has said of its pace since the last time.
-    pub(super) fn send(
-        &self,
-        to: &mut impl Write,
-        progress: &dyn Progress,
-        heard: &dyn Fn() -> Option<message::Progress>,
-    ) -> Result<()> {
+    /// What is to be thought of the link before anything is sent.
+    pub(super) fn link(&self) -> Link {
         let total = self.objects.iter().map(|(_, size)| size).sum();
         let how = match self.squeezes {
             true => self.packing.compression,
             // What is left is deflate, which is cheap enough anywhere.
             false => Compression::None,
         };
-        let link = Link::new(how, total, self.limit_rate);
-        let source = Source::new(self.repo, self.steps, self.objects);
+        Link::new(how, total, self.limit_rate)
+    }
+
+    /// Sends it all.
+    pub(super) fn send(
+        &self,
+        outlet: &mut impl Outlet,
+        link: &Link,
+        arrived: &Arrived,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let mut source = Source::new(self.repo, self.steps, self.objects);
         let jobs = jobs(&source, self.objects)?;
+        let parcels = &Parcels::new(&jobs, self.parcels);
+        source.arrange(&jobs, parcels, arrived);
         link.begin_with(match jobs.first() {
             Some(first) if first.as_stored => first.bytes,
             _ => 0,
@@ -137,7 +201,7 @@ impl Shipment<'_> {
         let desk = Desk {
             jobs,
             source,
-            link: &link,
+            link,
             piece: self.piece,
             deflate: self.packing.compression != Compression::None,
             next: Mutex::new(0),
@@ -157,26 +221,19 @@ impl Shipment<'_> {
             drop(line);
             let (payloads, ready) = sync_channel(PAYLOADS);
             scope.spawn(move || {
-                let mut squeezer = Squeezer::default();
-                if let Err(error) = squeeze(&mut squeezer, &jobs, &payloads, room) {
+                if let Err(error) = squeeze(&jobs, parcels, &payloads, room) {
                     // Nobody listens: the writer has failed, and says why.
                     let _ = payloads.send(Err(error));
                 }
             });
-            let mut gauge = Gauge::new(&link);
-            let mut writer = Writer {
-                to,
-                link: &link,
-                payload: Vec::new(),
-            };
+            let mut buffer = Vec::new();
             let mut written = Ok(());
             for payload in ready {
                 written = payload.and_then(|(payload, bytes)| {
                     let memory = payload.memory();
-                    gauge.wrote(writer.write(payload)?);
+                    write(payload, outlet, &mut buffer)?;
                     room.give(memory);
                     progress.advance(bytes);
-                    heard().into_iter().for_each(|pace| gauge.heard(pace));
                     Ok(())
                 });
                 if written.is_err() {
@@ -190,32 +247,19 @@ impl Shipment<'_> {
     }
 }
 
-/// Writes payloads.
-struct Writer<'w, W> {
-    to: &'w mut W,
-    link: &'w Link,
-    payload: Vec<u8>,
-}
-
-impl<W: Write> Writer<'_, W> {
-    /// How long it took.
-    fn write(&mut self, payload: Payload) -> Result<Duration> {
-        let (payload, ahead) = match &payload {
-            Payload::Ready(payload) => (payload, 0),
-            Payload::File(part) => {
-                self.payload.clear();
-                self.payload.extend_from_slice(&part.head);
-                self.payload.resize(part.head.len() + part.len, 0);
-                part.file
-                    .read_exact_at(&mut self.payload[part.head.len()..], part.at)
-                    .map_err(|error| oxtree_repo::Error::corrupt(part.object, error))?;
-                (&self.payload, part.len as u64)
-            }
-        };
-        let begun = Instant::now();
-        frame::write(self.to, FrameKind::Data, payload).map_err(Error::Connection)?;
-        self.link.wrote_ahead(ahead);
-        Ok(begun.elapsed())
+fn write(payload: Payload, outlet: &mut impl Outlet, buffer: &mut Vec<u8>) -> Result<()> {
+    match payload {
+        Payload::Ready(payload) => outlet.put(&payload, 0),
+        Payload::File(part) => {
+            buffer.clear();
+            buffer.extend_from_slice(&part.head);
+            buffer.resize(part.head.len() + part.len, 0);
+            part.file
+                .read_exact_at(&mut buffer[part.head.len()..], part.at)
+                .map_err(|error| oxtree_repo::Error::corrupt(part.object, error))?;
+            outlet.put(buffer, part.len as u64)
+        }
+        Payload::End(parcel) => outlet.end_parcel(parcel),
     }
 }
 
@@ -383,8 +427,8 @@ fn send_piece(pieces: &SyncSender<Counted<Piece>>, piece: Piece, bytes: u64) -> 
 
 /// Makes payloads of the pieces of all jobs, in their order.
 fn squeeze(
-    squeezer: &mut Squeezer,
     jobs: &Receiver<Receiver<Counted<Piece>>>,
+    parcels: &Parcels,
     payloads: &SyncSender<Counted<Payload>>,
     room: &Room,
 ) -> Result<()> {
@@ -393,7 +437,8 @@ fn squeeze(
         let gone = |_| Error::Connection(std::io::ErrorKind::BrokenPipe.into());
         payloads.send(Ok((payload, bytes))).map_err(gone)
     };
-    for job in jobs {
+    let mut squeezer = Squeezer::default();
+    for (at, job) in jobs.iter().enumerate() {
         for piece in job {
             let (piece, bytes) = piece?;
             match piece {
@@ -408,9 +453,12 @@ fn squeeze(
                 }
             }
         }
+        if let Some(parcel) = parcels.ended_by(at) {
+            if let Some(end) = squeezer.end()? {
+                send(Payload::Ready(end), 0)?;
+            }
+            send(Payload::End(parcel), 0)?;
+        }
     }
-    match squeezer.end()? {
-        Some(end) => send(Payload::Ready(end), 0),
-        None => Ok(()),
-    }
+    Ok(())
 }

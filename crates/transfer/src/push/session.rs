@@ -96,6 +96,15 @@ impl Default for Session {
 }
 
 impl Session {
+    /// The state once all is sent, where the receiver is a web server: what it says until the outcome
+    /// is the same.
+    pub(super) fn finishing() -> Self {
+        Self {
+            state: State::Sending,
+            ..Self::default()
+        }
+    }
+
     /// Takes a frame from the receiver.
     pub fn receive(&mut self, frame: Frame) -> Result<Event> {
         self.frames += 1;
@@ -215,7 +224,7 @@ impl Session {
 }
 
 /// More refs, or whatever comes in lists, than this no receiver is believed to have.
-const MAX_LIST: usize = 1 << 18;
+pub(super) const MAX_LIST: usize = 1 << 18;
 
 /// No push takes so many.
 const MAX_FRAMES: usize = 1 << 20;
@@ -227,7 +236,7 @@ const MAX_BYTES: usize = 256 << 20;
 const MAX_TEXT: usize = 1 << 20;
 
 /// A receiver that goes on for ever is not listened to for ever.
-fn bounded(what: &'static str, count: usize, limit: usize) -> Result<()> {
+pub(super) fn bounded(what: &'static str, count: usize, limit: usize) -> Result<()> {
     match count > limit {
         true => Err(Error::Limit {
             what,
@@ -238,7 +247,7 @@ fn bounded(what: &'static str, count: usize, limit: usize) -> Result<()> {
     }
 }
 
-fn check_version(versions: &[u32]) -> Result<()> {
+pub(super) fn check_version(versions: &[u32]) -> Result<()> {
     if versions.contains(&VERSION) {
         return Ok(());
     }

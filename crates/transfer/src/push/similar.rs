@@ -55,14 +55,20 @@ pub(super) struct Similar {
 }
 
 impl Similar {
-    /// A file that is sent before the one at `place` of the stream, and that is like it. The file itself is
-    /// noted for those that come after it.
-    pub(super) fn find(&self, place: usize, file: FileId, sketch: &Sketch) -> Option<FileId> {
+    /// A file that is like this one, at a place of the stream of which `has` says that the receiver
+    /// will have it. The file itself, at `place`, is noted for those that come after it.
+    pub(super) fn find(
+        &self,
+        place: usize,
+        file: FileId,
+        sketch: &Sketch,
+        has: &dyn Fn(usize) -> bool,
+    ) -> Option<FileId> {
         let mut by_mark = self.by_mark.lock().unwrap_or_else(PoisonError::into_inner);
         let mut votes: HashMap<FileId, usize> = HashMap::new();
         for mark in sketch.marks() {
             match by_mark.get(&mark) {
-                Some((earlier, other)) if *earlier <= place => {
+                Some((earlier, other)) if has(*earlier) => {
                     *votes.entry(*other).or_default() += 1;
                 }
                 _ => {}
@@ -115,24 +121,22 @@ mod tests {
         let first = [noise(2, 20_000), library.clone()].concat();
         let second = [noise(3, 25_001), library].concat();
         let similar = Similar::default();
-        assert_eq!(similar.find(0, file(0), &Sketch::of(&first)), None);
-        assert_eq!(
-            similar.find(1, file(1), &Sketch::of(&noise(4, 90_000))),
-            None
-        );
-        assert_eq!(
-            similar.find(2, file(2), &Sketch::of(&second)),
-            Some(file(0))
-        );
+        let find = |at: u8, content: &[u8]| {
+            let place = usize::from(at);
+            similar.find(place, file(at), &Sketch::of(content), &|job| job <= place)
+        };
+        assert_eq!(find(0, &first), None);
+        assert_eq!(find(1, &noise(4, 90_000)), None);
+        assert_eq!(find(2, &second), Some(file(0)));
     }
 
     #[test]
-    fn what_comes_later_in_the_stream_is_no_base() {
+    fn what_the_receiver_will_not_have_is_no_base() {
         let file = |n: u8| FileId(Checksum::of(&[n]));
         let sketch = Sketch::of(&noise(1, 100_000));
         let similar = Similar::default();
-        assert_eq!(similar.find(5, file(0), &sketch), None);
-        assert_eq!(similar.find(4, file(1), &sketch), None);
+        assert_eq!(similar.find(5, file(0), &sketch, &|job| job <= 5), None);
+        assert_eq!(similar.find(4, file(1), &sketch, &|job| job <= 4), None);
         assert_eq!(Sketch::of(&[]), Sketch([u64::MAX; MARKS]));
     }
 }

@@ -105,7 +105,7 @@ mod without {
 
     /// Packs nothing: the receiver is never told that it might.
     #[derive(Default)]
-    pub(in crate::push) struct Squeezer;
+    pub(in crate::push) struct Squeezer(());
 
     impl Squeezer {
         pub(in crate::push) const WORKS: bool = false;

@@ -141,7 +141,8 @@ impl Judge<'_> {
             return Some(Word::Skip(reason.to_owned()));
         }
         let identity = self.policy.identity.as_ref();
-        let refusal = identity.and_then(|identity| identity.refuses(name, self.dry_run));
+        let refusal = identity
+            .and_then(|identity| identity.refuses(name, self.dry_run, update.new.is_none()));
         refusal
             .map(Word::Refuse)
             .or_else(|| by_ref(update, self.refs))

@@ -12,6 +12,7 @@ pub mod legacy;
 pub mod policy;
 mod progress;
 pub mod publish;
+pub mod push;
 pub mod session;
 mod take_in;
 

@@ -97,6 +97,8 @@ pub struct Identity {
     pub read_only: bool,
     /// They may only ask what a push would do.
     pub dry_run_only: bool,
+    /// They may delete no ref.
+    pub no_deletes: bool,
 }
 
 /// How what is computed from refs is brought up to date.
@@ -143,10 +145,13 @@ impl Policy {
 
 impl Identity {
     /// Why they may not change this ref, if they may not.
-    pub(super) fn refuses(&self, name: &RefName, dry_run: bool) -> Option<String> {
+    pub(super) fn refuses(&self, name: &RefName, dry_run: bool, deletes: bool) -> Option<String> {
         let who = &self.name;
         if self.read_only {
             return Some(format!("{who} may not change anything here"));
+        }
+        if self.no_deletes && deletes {
+            return Some(format!("{who} may not delete refs here"));
         }
         if self.dry_run_only && !dry_run {
             return Some(format!("{who} may only do dry runs here"));
@@ -193,22 +198,26 @@ mod tests {
             name: "ci".to_owned(),
             ..Identity::default()
         };
-        assert_eq!(who.refuses(&name("a/b"), false), None);
+        assert_eq!(who.refuses(&name("a/b"), false, true), None);
         who.refs = Some(vec!["os/*".to_owned(), "x".to_owned()]);
-        assert_eq!(who.refuses(&name("os/a/b"), false), None);
-        assert_eq!(who.refuses(&name("x"), false), None);
+        assert_eq!(who.refuses(&name("os/a/b"), false, false), None);
+        assert_eq!(who.refuses(&name("x"), false, false), None);
         for other in ["o", "os", "osx/a", "x/y"] {
-            let reason = who.refuses(&name(other), true).unwrap();
+            let reason = who.refuses(&name(other), true, false).unwrap();
             assert!(
                 reason.contains("ci") && reason.contains("os/*, x"),
                 "{reason}"
             );
         }
         who.dry_run_only = true;
-        assert_eq!(who.refuses(&name("x"), true), None);
-        assert!(who.refuses(&name("x"), false).is_some());
+        assert_eq!(who.refuses(&name("x"), true, false), None);
+        assert!(who.refuses(&name("x"), false, false).is_some());
+        who.dry_run_only = false;
+        who.no_deletes = true;
+        assert_eq!(who.refuses(&name("x"), false, false), None);
+        assert!(who.refuses(&name("x"), false, true).is_some());
         who.read_only = true;
-        assert!(who.refuses(&name("x"), true).is_some());
+        assert!(who.refuses(&name("x"), true, false).is_some());
     }
 
     #[test]

@@ -109,12 +109,17 @@ impl Meter {
         }
         self.told = elapsed;
         self.interval = (self.interval * 2).min(PROGRESS);
+        Some(self.total(objects, bytes))
+    }
+
+    /// All so far.
+    pub(super) fn total(&self, objects: u64, bytes: u64) -> Progress {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        Some(Progress {
+        Progress {
             objects,
             bytes,
-            elapsed: millis(elapsed),
+            elapsed: self.begun.map_or(0, |begun| millis(begun.elapsed())),
             waited: millis(self.waited),
-        })
+        }
     }
 }

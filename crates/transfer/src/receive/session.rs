@@ -190,22 +190,7 @@ impl Session {
 
     fn take_updates(&mut self, updates: Vec<WireUpdate>) -> Result<()> {
         self.updates.extend(updates);
-        let count = self.updates.len() as u64;
-        check(
-            "a list of refs to change",
-            count,
-            self.limits.refs,
-            "max-refs",
-        )?;
-        let mut names = HashSet::new();
-        match self
-            .updates
-            .iter()
-            .find(|update| !names.insert(&update.name))
-        {
-            Some(twice) => Err(unexpected(&format!("ref {}, twice", twice.name))),
-            None => Ok(()),
-        }
+        check_updates(&self.updates, self.limits)
     }
 
     fn ids(&mut self, payload: &[u8]) -> Result<Event> {
@@ -238,6 +223,17 @@ impl Session {
             unpacker: Box::default(),
             decoder: Decoder::default(),
         };
+    }
+}
+
+/// Checks a list of refs to change: not too many, and none twice.
+pub(super) fn check_updates(updates: &[WireUpdate], limits: Limits) -> Result<()> {
+    let count = updates.len() as u64;
+    check("a list of refs to change", count, limits.refs, "max-refs")?;
+    let mut names = HashSet::new();
+    match updates.iter().find(|update| !names.insert(&update.name)) {
+        Some(twice) => Err(unexpected(&format!("ref {}, twice", twice.name))),
+        None => Ok(()),
     }
 }
 

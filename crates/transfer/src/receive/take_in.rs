@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From the first object to the outcome: ingest, admit, publish, derive.
 
+use std::collections::HashSet;
 use std::io::{Read, Write};
 
 use oxtree_format::CommitId;
@@ -50,19 +51,46 @@ pub(super) fn settle<D: Destination, Q: Quarantine>(
     to: &mut impl Listener,
 ) -> Result<Outcome> {
     let judged = came.and_then(|(objects, commits)| {
-        let decide = || admit::decide(destination, &quarantine, updates, &commits);
-        Ok((objects, busy(to, objects, decide)?))
+        let judged = judge(destination, &quarantine, updates, objects, &commits, to)?;
+        Ok((objects, judged))
     });
-    let (objects, (mut refs, commits)) = match judged {
-        Ok(judged) => judged,
+    match judged {
+        Ok((objects, judged)) => conclude(destination, quarantine, judged, objects, to),
         Err(error) => {
             if is_of_no_use(&error, quarantine.is_resumed()) {
                 // The reason says more than what may go wrong with the tidying up.
                 let _ = quarantine.discard();
             }
-            return Err(error);
+            Err(error)
         }
-    };
+    }
+}
+
+/// A verdict, and the commits that are complete and become public.
+type Judged = (admit::Verdict, HashSet<CommitId>);
+
+/// Admits. `commits`: those that came along, a parent before its child.
+pub(super) fn judge<D: Destination, Q: Quarantine>(
+    destination: &D,
+    quarantine: &Q,
+    updates: &[WireUpdate],
+    objects: u64,
+    commits: &[CommitId],
+    to: &mut impl Listener,
+) -> Result<Judged> {
+    busy(to, objects, || {
+        admit::decide(destination, quarantine, updates, commits)
+    })
+}
+
+/// Publishes and derives, if nothing is refused.
+pub(super) fn conclude<D: Destination, Q: Quarantine>(
+    destination: &D,
+    quarantine: Q,
+    (mut refs, commits): Judged,
+    objects: u64,
+    to: &mut impl Listener,
+) -> Result<Outcome> {
     let mut warnings = Vec::new();
     if admit::is_refused(&refs) {
         // All of it was verified: the next try need not send it again.

@@ -3,7 +3,7 @@
 //! We serve the repository on the loopback device and let ssh forward a port of the far side to it.
 //! Both go over one connection: ssh's master holds it, and the command runs in it.
 
-mod serve;
+pub(crate) mod serve;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

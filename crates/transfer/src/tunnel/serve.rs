@@ -10,20 +10,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use flate2::Compression;
-use flate2::write::DeflateEncoder;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::header::CONTENT_LENGTH;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use oxtree_format::refs::Refspec;
-use oxtree_format::{CommitId, FileId, FilezHeader, ObjectId, ObjectKind};
+use oxtree_format::{CommitId, FileId, ObjectId, ObjectKind};
 use oxtree_repo::Repo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
+use crate::archived::Archived;
 use crate::pull::web::runtime;
 use crate::{Error, Result};
 
@@ -32,9 +31,6 @@ const PIECE: usize = 64 << 10;
 
 /// Pieces that wait to be sent.
 const PIECES: usize = 4;
-
-/// What the receiver unpacks at once need not be small: it packs it anew.
-const LEVEL: Compression = Compression::fast();
 
 /// The server; it ends when it is dropped.
 #[derive(Debug)]
@@ -80,7 +76,7 @@ impl Server {
 }
 
 /// A number that nobody can guess.
-pub(super) fn random() -> Result<u64> {
+pub(crate) fn random() -> Result<u64> {
     let mut bytes = [0; 8];
     File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut bytes))
@@ -178,37 +174,14 @@ impl View {
 
     fn file(&self, id: FileId) -> Result<Content> {
         let (pieces, content) = channel(PIECES);
-        let stored = match self.repo.mode().is_archive() {
-            true => self.repo.open_filez(id)?,
-            false => None,
-        };
-        if let Some((mut file, size)) = stored {
-            tokio::task::spawn_blocking(move || {
-                let mut to = Pieces::new(pieces);
-                let sent = io::copy(&mut file, &mut to).and_then(|_| to.flush());
-                to.end(sent);
-            });
-            return Ok(Content::Stream(content, Some(size)));
-        }
-        let object = self.repo.open_file(id)?;
-        let header = FilezHeader {
-            size: object.size,
-            file: object.header,
-        };
-        let mut stored = object.content;
+        let file = Archived::open(&self.repo, id)?;
+        let size = file.size();
         tokio::task::spawn_blocking(move || {
             let mut to = Pieces::new(pieces);
-            let sent = to.write_all(&header.stored_bytes()).and_then(|()| {
-                if header.file.is_symlink() {
-                    return to.flush();
-                }
-                let mut packer = DeflateEncoder::new(&mut to, LEVEL);
-                io::copy(&mut stored, &mut packer)?;
-                packer.finish()?.flush()
-            });
+            let sent = file.write(&mut to).and_then(|()| to.flush());
             to.end(sent);
         });
-        Ok(Content::Stream(content, None))
+        Ok(Content::Stream(content, size))
     }
 }
 

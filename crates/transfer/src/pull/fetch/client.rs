@@ -74,7 +74,8 @@ pub struct TlsOptions {
     pub proxy: Option<String>,
 }
 
-pub(super) fn build(network: &Network, tls: &TlsOptions) -> Result<reqwest::Client> {
+/// The client for all requests to a remote, or to a server that is pushed to.
+pub(crate) fn build(network: &Network, tls: &TlsOptions) -> Result<reqwest::Client> {
     match configure(network, tls, false)?.build() {
         Ok(client) => Ok(client),
         // Most likely this system has no certificates: all but https works.
@@ -168,7 +169,7 @@ fn unusable(reason: String) -> Error {
 }
 
 /// What went wrong, with its causes, and without the URL.
-pub(super) fn describe(error: &reqwest::Error) -> String {
+pub(crate) fn describe(error: &reqwest::Error) -> String {
     let mut text = String::new();
     let mut next: Option<&dyn std::error::Error> = std::error::Error::source(error);
     while let Some(cause) = next {

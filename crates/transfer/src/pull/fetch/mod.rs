@@ -13,6 +13,7 @@ use std::time::Duration;
 use reqwest::{StatusCode, Version};
 
 pub use self::client::{Network, Proxies, TlsOptions};
+pub(crate) use self::client::{build, describe};
 pub use self::cookies::{Cookie, Cookies};
 pub(crate) use self::download::{Chunk, Conditions, Download, Fresh};
 use crate::{Error, Result};

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `serve`: repositories over HTTP.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use oxtree_server::{Address, Config, Permission, SiteConfig, TlsFiles, Visitor};
+use oxtree_transfer::local::LocalDestination;
+
+use crate::commands::push::agent;
+use crate::commands::receive::{destination, places};
+use crate::context::{Context, Kept};
+use crate::error::{Usage, one_line};
+use crate::receive_conf::Conf;
+use crate::receive_conf::yaml::Value;
+use crate::receive_policy::Manners;
+use crate::serve_conf::{self, Anonymous, RepoConf, ServeConf};
+
+/// Options of `serve`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Serves repositories to any client of OSTree, and takes pushes for them:
+  oxtree serve /srv/repo
+  ostree remote add --no-gpg-verify here http://127.0.0.1:8080/
+  oxtree push http://127.0.0.1:8080/ app/main
+
+It prints where, a URL a line. With port 0 the system chooses one:
+  oxtree serve --listen 127.0.0.1:0 /srv/repo
+
+On this machine alone, and without tokens, everybody may push. Else a push needs a token:
+  oxtree token create --tokens /srv/tokens.json ci --allow push --ref 'app/*'
+  oxtree serve --tokens /srv/tokens.json --listen-tls 0.0.0.0:8443 \\
+    --tls-cert cert.pem --tls-key key.pem /srv/repo
+
+Several repositories, who may read and push what, what is done after a push: all that is in a
+file in YAML, of which docs/serve.md has all keys:
+  listen_tls: 0.0.0.0:443
+  tls_certificate: /etc/oxtree/cert.pem    # read again when it changes, and on SIGHUP
+  tls_key: /etc/oxtree/key.pem
+  tokens: /etc/oxtree/tokens.json
+  repos:
+    stable: {path: /srv/stable, receive: {gpg_verify: yes}}
+    nightly: {path: /srv/nightly, retention: {app/*: {keep_last: 5}}}
+
+On SIGTERM it takes no more requests, and ends when those under way have been answered, or after
+30 seconds: pushes can go on with the next one.")]
+pub(crate) struct Args {
+    /// What is served, and how [default: /etc/oxtree/serve.yaml, if no REPO is named]
+    #[arg(long, value_name = "FILE", conflicts_with = "path")]
+    config: Option<PathBuf>,
+    /// Where to listen: an address and a port (can be repeated) [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Vec<SocketAddr>,
+    /// Where to listen for TLS (can be repeated)
+    #[arg(long, value_name = "ADDRESS", requires = "tls_cert")]
+    listen_tls: Vec<SocketAddr>,
+    /// The certificate, and those between it and a root, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its private key, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Also without TLS where other machines can reach it: behind a proxy, say
+    #[arg(long)]
+    insecure_http: bool,
+    /// The file with the tokens (see oxtree token)
+    #[arg(long, value_name = "FILE")]
+    tokens: Option<PathBuf>,
+    /// Reading needs a token, too
+    #[arg(long)]
+    private: bool,
+    /// Add a line of JSON to this file for each request
+    #[arg(long, value_name = "FILE")]
+    access_log: Option<PathBuf>,
+    /// The repository
+    #[arg(value_name = "REPO")]
+    path: Option<PathBuf>,
+}
+
+/// A push is forgotten that nobody has done anything with for so long.
+const LIFETIME: Duration = Duration::from_secs(3600);
+
+/// Connections at once.
+const CONNECTIONS: usize = 20_000;
+
+pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
+    let config = config(conf(args)?, context)?;
+    let mut told = Ok(());
+    oxtree_server::run(config, |addresses| {
+        let tell = || {
+            for Address { address, tls } in addresses {
+                let scheme = if *tls { "https" } else { "http" };
+                context.out.line(&format!("{scheme}://{address}/"))?;
+            }
+            context.out.flush()
+        };
+        told = tell();
+    })?;
+    told
+}
+
+/// What the file says, and the command line.
+fn conf(args: &Args) -> Result<ServeConf> {
+    let mut conf = match (&args.path, &args.config) {
+        (Some(path), _) => ServeConf {
+            repos: vec![RepoConf {
+                path: path.clone(),
+                ..RepoConf::default()
+            }],
+            ..ServeConf::default()
+        },
+        (None, Some(path)) => ServeConf::load(path)?,
+        (None, None) if Path::new(serve_conf::PATH).exists() => {
+            ServeConf::load(Path::new(serve_conf::PATH))?
+        }
+        (None, None) => {
+            let reason = format!(
+                "REPO must be specified, as there is no {}",
+                serve_conf::PATH
+            );
+            return Err(Usage(reason).into());
+        }
+    };
+    let plain = args.listen.iter().map(|address| (*address, false));
+    let secure = args.listen_tls.iter().map(|address| (*address, true));
+    let listen: Vec<Address> = plain
+        .chain(secure)
+        .map(|(address, tls)| Address { address, tls })
+        .collect();
+    if !listen.is_empty() {
+        conf.listen = listen;
+    }
+    if conf.listen.is_empty() {
+        conf.listen.push(Address {
+            address: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            tls: false,
+        });
+    }
+    if let (Some(certificates), Some(key)) = (&args.tls_cert, &args.tls_key) {
+        conf.tls = Some(TlsFiles {
+            certificates: certificates.clone(),
+            key: key.clone(),
+        });
+    }
+    conf.insecure_http |= args.insecure_http;
+    conf.tokens = args.tokens.clone().or(conf.tokens);
+    conf.access_log = args.access_log.clone().or(conf.access_log);
+    if args.private {
+        conf.anonymous = Some(Anonymous::Nothing);
+    }
+    Ok(conf)
+}
+
+fn config(conf: ServeConf, context: &Context<'_>) -> Result<Config> {
+    let anonymous = anonymous(&conf);
+    let sites: Result<Vec<SiteConfig>> = conf
+        .repos
+        .into_iter()
+        .map(|repo| site(repo, context))
+        .collect();
+    Ok(Config {
+        listen: conf.listen,
+        tls: conf.tls,
+        insecure: conf.insecure_http,
+        sites: sites?,
+        agent: agent(),
+        anonymous,
+        tokens: conf.tokens,
+        issuers: conf.issuers,
+        access_log: conf.access_log,
+        push_lifetime: conf.push_lifetime.unwrap_or(LIFETIME).as_secs(),
+        max_connections: conf.max_connections.unwrap_or(CONNECTIONS),
+    })
+}
+
+/// What those may do who show no token. Without any tokens, and where nobody else can reach it, all.
+fn anonymous(conf: &ServeConf) -> Visitor {
+    let no_tokens = conf.tokens.is_none() && conf.issuers.is_empty();
+    let is_local = |one: &Address| one.address.ip().is_loopback();
+    match &conf.anonymous {
+        None if no_tokens && conf.listen.iter().all(is_local) => {
+            Visitor::anonymous(Permission::ALL)
+        }
+        None | Some(Anonymous::All) => Visitor::anonymous([Permission::Read]),
+        Some(Anonymous::Nothing) => Visitor::default(),
+        Some(Anonymous::Refs(refs)) => Visitor {
+            refs: Some(refs.clone()),
+            ..Visitor::anonymous([Permission::Read])
+        },
+    }
+}
+
+fn site(repo: RepoConf, context: &Context<'_>) -> Result<SiteConfig> {
+    // What is wrong with it is said now.
+    let (path, kept) = (repo.path.clone(), context.keep());
+    open(&path, &repo.receive, &kept).with_context(|| format!("serving {}", path.display()))?;
+    let receive = repo.receive;
+    Ok(SiteConfig {
+        name: repo.name,
+        path: repo.path,
+        open: Box::new(move |_| open(&path, &receive, &kept)),
+        webhooks: repo.webhooks,
+        retention: repo.retention,
+    })
+}
+
+/// What pushes go to: as `ostree-receive.conf` has it, and what the server's configuration says.
+fn open(
+    path: &Path,
+    receive: &[(String, Value)],
+    kept: &Kept,
+) -> oxtree_transfer::Result<LocalDestination> {
+    let opened = kept.with(|context| -> Result<LocalDestination> {
+        let mut conf = Conf::load(places(context))?;
+        conf.lay_over(receive)?;
+        destination(&conf.for_server(path)?, Manners::Oxtree, context)
+    });
+    opened.map_err(|error| oxtree_transfer::Error::Destination(one_line(&error)))
+}

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The configuration of `oxtree serve`, in YAML: what is served, where, and to whom. It is explained
+//! in `docs/serve.md`. What is not known in it is an error: it may have been a restriction.
+
+mod reader;
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use oxtree_server::{
+    Address, IssuerConfig, KeySource, Permission, Retention, RetentionRule, Rule, Sizes, TlsFiles,
+    Webhook,
+};
+
+pub(crate) use self::reader::time;
+use self::reader::{Map, Result};
+use crate::receive_conf::yaml::{self, Value};
+
+/// Where it is, unless another file is named.
+pub(crate) const PATH: &str = "/etc/oxtree/serve.yaml";
+
+/// Larger files are no configuration.
+const MAX_FILE: u64 = 1 << 20;
+
+/// All of it.
+#[derive(Debug, Default)]
+pub(crate) struct ServeConf {
+    pub(crate) listen: Vec<Address>,
+    pub(crate) tls: Option<TlsFiles>,
+    pub(crate) insecure_http: bool,
+    pub(crate) tokens: Option<PathBuf>,
+    pub(crate) issuers: Vec<IssuerConfig>,
+    /// What those may read who show no token; [`None`]: what is said elsewhere.
+    pub(crate) anonymous: Option<Anonymous>,
+    pub(crate) access_log: Option<PathBuf>,
+    pub(crate) max_connections: Option<usize>,
+    pub(crate) push_lifetime: Option<Duration>,
+    pub(crate) repos: Vec<RepoConf>,
+}
+
+/// What those may read who show no token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Anonymous {
+    /// Nothing.
+    Nothing,
+    /// All.
+    All,
+    /// These refs.
+    Refs(Vec<String>),
+}
+
+/// A repository.
+#[derive(Debug, Default)]
+pub(crate) struct RepoConf {
+    /// Its path below the server's root; empty for the root.
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+    /// Keys of `ostree-receive.conf`.
+    pub(crate) receive: Vec<(String, Value)>,
+    pub(crate) webhooks: Vec<Webhook>,
+    pub(crate) retention: Option<Retention>,
+}
+
+impl ServeConf {
+    /// Reads a file.
+    pub(crate) fn load(path: &Path) -> anyhow::Result<Self> {
+        let wrong = |reason: String| anyhow::anyhow!("{}: {reason}", path.display());
+        let mut text = String::new();
+        let read = File::open(path).and_then(|file| file.take(MAX_FILE).read_to_string(&mut text));
+        read.map_err(|error| wrong(error.to_string()))?;
+        Self::parse(&text).map_err(wrong)
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        let mut map = Map::new("", &yaml::parse(text)?)?;
+        let mut listen = addresses(&mut map, "listen", false)?;
+        listen.extend(addresses(&mut map, "listen_tls", true)?);
+        let conf = Self {
+            listen,
+            tls: tls(&mut map)?,
+            insecure_http: map.flag("insecure_http")?.unwrap_or(false),
+            tokens: map.text("tokens")?.map(PathBuf::from),
+            issuers: issuers(&mut map)?,
+            anonymous: anonymous(&mut map)?,
+            access_log: map.text("access_log")?.map(PathBuf::from),
+            max_connections: map
+                .size("max_connections")?
+                .map(|size| usize::try_from(size).unwrap_or(usize::MAX)),
+            push_lifetime: map.time("push_lifetime")?,
+            repos: repos(&mut map)?,
+        };
+        map.end()?;
+        Ok(conf)
+    }
+}
+
+fn addresses(map: &mut Map, key: &str, tls: bool) -> Result<Vec<Address>> {
+    let all = map.list(key)?.unwrap_or_default();
+    let parse = |text: &String| {
+        let address: SocketAddr = text
+            .parse()
+            .map_err(|_| format!("{key}: '{text}' is no address such as 127.0.0.1:8080"))?;
+        Ok(Address { address, tls })
+    };
+    all.iter().map(parse).collect()
+}
+
+fn tls(map: &mut Map) -> Result<Option<TlsFiles>> {
+    match (map.text("tls_certificate")?, map.text("tls_key")?) {
+        (None, None) => Ok(None),
+        (Some(certificates), Some(key)) => Ok(Some(TlsFiles {
+            certificates: certificates.into(),
+            key: key.into(),
+        })),
+        _ => Err("tls_certificate and tls_key go together".to_owned()),
+    }
+}
+
+fn anonymous(map: &mut Map) -> Result<Option<Anonymous>> {
+    let Some(words) = map.list("anonymous")? else {
+        return Ok(None);
+    };
+    Ok(Some(
+        match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["read"] => Anonymous::All,
+            ["none"] => Anonymous::Nothing,
+            _ => Anonymous::Refs(words),
+        },
+    ))
+}
+
+fn permissions(map: &mut Map) -> Result<Vec<Permission>> {
+    let words = map.list("permissions")?.unwrap_or_default();
+    words.iter().map(|word| permission(word)).collect()
+}
+
+/// A permission by its name.
+pub(crate) fn permission(word: &str) -> Result<Permission> {
+    serde_json::from_value(word.into()).map_err(|_| {
+        let known = "read, push, force, delete, promote and admin";
+        format!("'{word}' is no permission; there are {known}")
+    })
+}
+
+fn sizes(map: &mut Map) -> Result<Sizes> {
+    Ok(Sizes {
+        max_object_size: map.size("max_object_size")?,
+        max_bytes: map.size("max_bytes")?,
+        max_unpacked_size: map.size("max_unpacked_size")?,
+        max_objects: map.size("max_objects")?,
+        max_refs: map.size("max_refs")?,
+    })
+}
+
+fn issuers(map: &mut Map) -> Result<Vec<IssuerConfig>> {
+    let mut issuers = Vec::new();
+    for mut one in map.list_of_maps("issuers")? {
+        let keys = one.needed("keys")?;
+        let is_local = |url: &str| {
+            ["http://127.0.0.1", "http://localhost", "http://[::1]"]
+                .iter()
+                .any(|here| {
+                    url.strip_prefix(here)
+                        .is_some_and(|r| r.starts_with([':', '/']))
+                })
+        };
+        let keys = match keys.split_once("://") {
+            None => KeySource::File(keys.into()),
+            Some(("https", _)) => KeySource::Url(keys),
+            Some(("http", _)) if is_local(&keys) => KeySource::Url(keys),
+            Some(_) => return Err(format!("issuers: '{keys}' is neither https nor a file")),
+        };
+        let mut rules = Vec::new();
+        for mut rule in one.list_of_maps("rules")? {
+            rules.push(Rule {
+                when: match rule.map("when")? {
+                    Some(when) => when.lists()?,
+                    None => Vec::new(),
+                },
+                permissions: permissions(&mut rule)?,
+                repos: rule.list("repos")?,
+                refs: rule.list("refs")?,
+                limits: sizes(&mut rule)?,
+            });
+            rule.end()?;
+        }
+        issuers.push(IssuerConfig {
+            issuer: one.needed("issuer")?,
+            audience: one.needed("audience")?,
+            keys,
+            rules,
+        });
+        one.end()?;
+    }
+    Ok(issuers)
+}
+
+fn repos(map: &mut Map) -> Result<Vec<RepoConf>> {
+    let mut repos = Vec::new();
+    for (name, mut one) in map.maps("repos")? {
+        let is_bad = |part: &str| {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+            part.is_empty() || part.starts_with('.') || !part.bytes().all(plain)
+        };
+        let name = if name == "/" { String::new() } else { name };
+        if name == "api"
+            || name.starts_with("api/")
+            || !name.is_empty() && name.split('/').any(is_bad)
+        {
+            return Err(format!("repos: '{name}' cannot be a part of a URL here"));
+        }
+        repos.push(RepoConf {
+            name,
+            path: one.needed("path")?.into(),
+            receive: one.map("receive")?.map_or_else(Vec::new, Map::entries),
+            webhooks: webhooks(&mut one)?,
+            retention: retention(&mut one)?,
+        });
+        one.end()?;
+    }
+    Ok(repos)
+}
+
+fn webhooks(map: &mut Map) -> Result<Vec<Webhook>> {
+    let mut webhooks = Vec::new();
+    for mut one in map.list_of_maps("webhooks")? {
+        let secret = match one.text("secret_file")? {
+            None => Vec::new(),
+            Some(path) => {
+                let read = std::fs::read(&path).map_err(|error| format!("{path}: {error}"))?;
+                read.trim_ascii().to_vec()
+            }
+        };
+        webhooks.push(Webhook {
+            url: one.needed("url")?,
+            secret,
+            refs: one.list("refs")?,
+        });
+        one.end()?;
+    }
+    Ok(webhooks)
+}
+
+/// What is younger than a day stays, unless something else is said: pushes count on it.
+const GRACE: Duration = Duration::from_secs(86400);
+
+fn retention(map: &mut Map) -> Result<Option<Retention>> {
+    let grace = map.time("retention_grace")?.unwrap_or(GRACE);
+    let mut rules = Vec::new();
+    for (pattern, mut one) in map.maps("retention")? {
+        let rule = RetentionRule {
+            pattern,
+            keep_last: one
+                .size("keep_last")?
+                .map(|last| u32::try_from(last).unwrap_or(u32::MAX)),
+            keep_younger_than: one.time("keep_younger_than")?,
+        };
+        one.end()?;
+        if rule.keep_last.is_none() && rule.keep_younger_than.is_none() {
+            return Err(format!("retention of {} says nothing", rule.pattern));
+        }
+        rules.push(rule);
+    }
+    Ok((!rules.is_empty()).then_some(Retention { rules, grace }))
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Notes: small files that a server keeps with the repository it serves, in `state/oxtree-KIND/`.
+//! They outlive the server, and nobody else has a use for them.
+
+use rustix::fs::AtFlags;
+use rustix::io::Errno;
+
+use crate::{Error, Repo, Result, fs};
+
+/// The largest note that is read, in bytes.
+const MAX_NOTE: u64 = 64 << 20;
+
+impl Repo {
+    /// The notes of a kind with their names, in the order of these.
+    pub fn notes(&self, kind: &str) -> Result<Vec<(String, Vec<u8>)>> {
+        let folder = folder(kind)?;
+        let mut names = self.names_in(&folder)?;
+        names.sort_unstable();
+        let mut notes = Vec::new();
+        for name in names.into_iter().filter(|name| is_name(name)) {
+            let path = format!("{folder}/{name}");
+            let io = Error::io("reading", self.path().join(&path));
+            if let Some(bytes) = fs::read_file(self.dir(), &*path, MAX_NOTE).map_err(io)? {
+                notes.push((name, bytes));
+            }
+        }
+        Ok(notes)
+    }
+
+    /// Writes a note, whole or not at all; one of that name is replaced. It may be lost when the
+    /// machine stops.
+    pub fn write_note(&self, kind: &str, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = path(kind, name)?;
+        let io = || Error::io("writing", self.path().join(&path));
+        let written = self.write_file_unsynced(&path, bytes);
+        match written {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                fs::ensure_dir(self.dir(), "state").map_err(io())?;
+                fs::ensure_dir(self.dir(), &*folder(kind)?).map_err(io())?;
+                self.write_file_unsynced(&path, bytes).map_err(io())
+            }
+            written => written.map_err(io()),
+        }
+    }
+
+    /// Deletes a note, if it is there.
+    pub fn delete_note(&self, kind: &str, name: &str) -> Result<()> {
+        let path = path(kind, name)?;
+        let io = Error::io("deleting", self.path().join(&path));
+        match rustix::fs::unlinkat(self.dir(), &*path, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(io(std::io::Error::from(error))),
+        }
+    }
+}
+
+/// Lower-case letters, digits and hyphens: no name leads anywhere else.
+fn is_name(name: &str) -> bool {
+    let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+    !name.is_empty() && name.len() <= 64 && name.bytes().all(plain)
+}
+
+fn folder(kind: &str) -> Result<String> {
+    match is_name(kind) {
+        true => Ok(format!("state/oxtree-{kind}")),
+        false => Err(Error::Invalid(format!("'{kind}' is no kind of a note"))),
+    }
+}
+
+fn path(kind: &str, name: &str) -> Result<String> {
+    match is_name(name) {
+        true => Ok(format!("{}/{name}", folder(kind)?)),
+        false => Err(Error::Invalid(format!("'{name}' is no name of a note"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Mode;
+
+    #[test]
+    fn notes_are_kept_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = Repo::create(&dir.path().join("repo"), Mode::Archive, None).unwrap();
+        assert!(repo.notes("pushes").unwrap().is_empty());
+        repo.write_note("pushes", "b", b"one").unwrap();
+        repo.write_note("pushes", "a", b"two").unwrap();
+        repo.write_note("pushes", "b", b"three").unwrap();
+        repo.write_note("jobs", "c", b"four").unwrap();
+        let expected = [("a", "two"), ("b", "three")]
+            .map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()));
+        assert_eq!(repo.notes("pushes").unwrap(), expected);
+        repo.delete_note("pushes", "a").unwrap();
+        repo.delete_note("pushes", "a").unwrap();
+        assert_eq!(repo.notes("pushes").unwrap().len(), 1);
+        for bad in ["", ".", "..", "a/b", "../config", "A", &"x".repeat(65)] {
+            assert!(repo.write_note("pushes", bad, b"").is_err(), "{bad}");
+            assert!(repo.delete_note(bad, "x").is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! From a request's headers to who asks.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hyper::header::{AUTHORIZATION, ORIGIN};
+use hyper::{HeaderMap, StatusCode};
+
+use super::failures::{Failures, Verdict};
+use super::issuers::Issuers;
+use super::tokens::TokenFile;
+use super::{Permission, Visitor};
+use crate::api::fault::{Answer, Fault};
+
+/// Lets in those who show a token, and those who need none.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    anonymous: Arc<Visitor>,
+    /// The same, if they only look.
+    reader: Arc<Visitor>,
+    pub(crate) tokens: Option<TokenFile>,
+    issuers: Issuers,
+    failures: Failures,
+    pub(crate) refused: AtomicU64,
+}
+
+impl Gate {
+    pub(crate) fn new(anonymous: Visitor, tokens: Option<TokenFile>, issuers: Issuers) -> Self {
+        let reads = anonymous.can(Permission::Read).then_some(Permission::Read);
+        let reader = Visitor {
+            permissions: reads.into_iter().collect(),
+            ..anonymous.clone()
+        };
+        Self {
+            anonymous: Arc::new(anonymous),
+            reader: Arc::new(reader),
+            tokens,
+            issuers,
+            failures: Failures::default(),
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    /// Who asks. Whoever shows a token has to show one that counts, be it needed or not.
+    pub(crate) async fn visitor(
+        &self,
+        headers: &HeaderMap,
+        from: IpAddr,
+        now: u64,
+    ) -> Answer<Arc<Visitor>> {
+        let mut all = headers.get_all(AUTHORIZATION).iter();
+        let Some(shown) = all.next() else {
+            // What some page has a browser do is nobody's wish, wherever the browser is.
+            let is_page = headers.contains_key(ORIGIN);
+            let visitor = if is_page {
+                &self.reader
+            } else {
+                &self.anonymous
+            };
+            return Ok(Arc::clone(visitor));
+        };
+        if all.next().is_some() {
+            return Err(Fault::bad_request("more than one Authorization"));
+        }
+        let bearer = shown.to_str().ok().and_then(|shown| {
+            let (scheme, secret) = shown.split_once(' ')?;
+            scheme
+                .eq_ignore_ascii_case("bearer")
+                .then_some(secret.trim())
+        });
+        let found = match bearer {
+            None => Err("the scheme of Authorization is not Bearer".to_owned()),
+            Some(secret) => self.find(secret, now).await?,
+        };
+        found
+            .map(Arc::new)
+            .map_err(|reason| self.refuse(from, now, &reason))
+    }
+
+    async fn find(&self, secret: &str, now: u64) -> Answer<Result<Visitor, String>> {
+        if let Some(tokens) = &self.tokens {
+            let found = tokens.find(secret, now);
+            // What is wrong with the file is nobody else's business.
+            let found = found.map_err(|error| {
+                tracing::error!("{error}");
+                Fault::internal("the server's tokens cannot be read")
+            })?;
+            if let Some(token) = found {
+                return Ok(Ok(token.visitor()));
+            }
+        }
+        match self.issuers.visitor(secret, now).await {
+            Some(judged) => Ok(judged),
+            None => Ok(Err("a token that is not known, or has expired".to_owned())),
+        }
+    }
+
+    fn refuse(&self, from: IpAddr, now: u64, reason: &str) -> Fault {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        let verdict = self.failures.note(from, now);
+        match verdict {
+            Verdict::Tell => tracing::warn!("refused a token from {from}: {reason}"),
+            Verdict::Enough => tracing::warn!("refused many tokens from {from}; no more is said"),
+            Verdict::Ignore => {}
+        }
+        match verdict {
+            Verdict::Tell => Fault::new(
+                StatusCode::UNAUTHORIZED,
+                "this token does not count: it is not known here, has expired or was revoked",
+            ),
+            Verdict::Enough | Verdict::Ignore => Fault {
+                retry_after: Some(60),
+                ..Fault::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "too many tokens that do not count",
+                )
+            },
+        }
+    }
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! JSON Web Tokens of outside issuers (RFC 7519): a CI system says who runs a job, and rules here say
+//! what that one may do, so that nobody has to keep a secret.
+
+mod jwt;
+mod keys;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use oxtree_repo::refs::pattern::fits;
+use serde_json::Value;
+
+use self::jwt::{Claims, Unverified};
+use self::keys::KeySet;
+use super::tokens::Sizes;
+use super::{Permission, Visitor};
+
+/// Somebody whose tokens count.
+#[derive(Clone, Debug)]
+pub struct IssuerConfig {
+    /// The claim `iss`.
+    pub issuer: String,
+    /// What has to be in the claim `aud`: tokens made for others do not count here.
+    pub audience: String,
+    /// Where the keys are.
+    pub keys: KeySource,
+    /// What is allowed; the first rule that fits counts.
+    pub rules: Vec<Rule>,
+}
+
+/// Where a set of keys (RFC 7517) is.
+#[derive(Clone, Debug)]
+pub enum KeySource {
+    /// In a file.
+    File(PathBuf),
+    /// On a web server.
+    Url(String),
+}
+
+/// What those may do whose claims are such.
+#[derive(Clone, Debug, Default)]
+pub struct Rule {
+    /// Claims with patterns, of which one has to fit.
+    pub when: Vec<(String, Vec<String>)>,
+    /// What they may do.
+    pub permissions: Vec<Permission>,
+    /// In which repositories.
+    pub repos: Option<Vec<String>>,
+    /// With which refs.
+    pub refs: Option<Vec<String>>,
+    /// How much.
+    pub limits: Sizes,
+}
+
+impl Rule {
+    fn fits(&self, claims: &Claims) -> bool {
+        let has = |(name, patterns): &(String, Vec<String>)| {
+            let fits = |value: &str| patterns.iter().any(|pattern| fits(pattern, value));
+            match claims.all.get(name) {
+                Some(Value::String(value)) => fits(value),
+                Some(Value::Number(value)) => fits(&value.to_string()),
+                Some(Value::Bool(value)) => fits(&value.to_string()),
+                Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).any(fits),
+                _ => false,
+            }
+        };
+        self.when.iter().all(has)
+    }
+}
+
+/// All whose tokens count.
+#[derive(Debug, Default)]
+pub(crate) struct Issuers(Vec<Issuer>);
+
+#[derive(Debug)]
+struct Issuer {
+    config: IssuerConfig,
+    keys: KeySet,
+}
+
+/// How long the keys of a server are believed.
+const KEYS_LAST: Duration = Duration::from_secs(600);
+
+impl Issuers {
+    pub(crate) fn new(all: Vec<IssuerConfig>) -> Self {
+        let issuers = all.into_iter().map(|config| Issuer {
+            keys: KeySet::new(config.keys.clone(), KEYS_LAST),
+            config,
+        });
+        Self(issuers.collect())
+    }
+
+    /// Who shows this token, or why it does not count; [`None`] if it is none of this kind.
+    pub(crate) async fn visitor(&self, token: &str, now: u64) -> Option<Result<Visitor, String>> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let unverified = Unverified::parse(token)?;
+        Some(self.judge(&unverified, now).await)
+    }
+
+    async fn judge(&self, token: &Unverified<'_>, now: u64) -> Result<Visitor, String> {
+        let issuer = self
+            .0
+            .iter()
+            .find(|issuer| Some(issuer.config.issuer.as_str()) == token.claims.text("iss"))
+            .ok_or("a token of an issuer that is not known here")?;
+        let keys = issuer.keys.get(token.header.kid.as_deref()).await?;
+        token.verify(&keys)?;
+        token.claims.check(&issuer.config.audience, now)?;
+        let who = token.claims.text("sub").unwrap_or_default();
+        let rule = issuer.config.rules.iter();
+        let rule = rule
+            .into_iter()
+            .find(|rule| rule.fits(&token.claims))
+            .ok_or_else(|| format!("no rule fits {who} of {}", issuer.config.issuer))?;
+        Ok(Visitor {
+            name: Some(who.to_owned()),
+            permissions: rule.permissions.iter().copied().collect(),
+            repos: rule.repos.clone(),
+            refs: rule.refs.clone(),
+            caps: rule.limits.caps(),
+        })
+    }
+}

@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Tokens, and the file that they are kept in: a JSON document, of which only its owner can read
+//! anything, and which holds no secret. `docs/http.md` describes it.
+//!
+//! A token is 256 bits by chance, so a fast hash of it tells nobody anything.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use oxtree_transfer::limits::Caps;
+use ring::digest::{SHA256, digest};
+use ring::rand::{SecureRandom, SystemRandom};
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+
+use super::{Permission, Visitor};
+
+/// The largest file that is read, in bytes.
+const MAX_FILE: u64 = 16 << 20;
+
+/// What tokens begin with, so that those who look for secrets in logs and sources find them.
+const PREFIX: &str = "oxtree_";
+
+/// Why tokens cannot be read or changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenError {
+    /// The file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// There is one of that name.
+    #[error("there is a token called {0} already; revoke it first, or take another name")]
+    Exists(String),
+    /// There is none of that name.
+    #[error("there is no token called {0}")]
+    NotFound(String),
+    /// A name that is none.
+    #[error("'{0}' is no name of a token: letters, digits and any of . _ - make one")]
+    Name(String),
+}
+
+/// What is known of a token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Token {
+    /// What it is called.
+    pub name: String,
+    /// The SHA-256 of the secret, in hexadecimal.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hash: String,
+    /// When it was made, in seconds since 1970.
+    #[serde(default)]
+    pub created: u64,
+    /// When it ends, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<u64>,
+    /// Patterns of repositories; all, if there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repos: Option<Vec<String>>,
+    /// Patterns of refs; all, if there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refs: Option<Vec<String>>,
+    /// What it allows.
+    pub permissions: Vec<Permission>,
+    /// What a push may bring at the most.
+    #[serde(default, skip_serializing_if = "Sizes::is_none")]
+    pub limits: Sizes,
+}
+
+/// Bounds of a push.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sizes {
+    /// Bytes of one file's content.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_object_size: Option<u64>,
+    /// Bytes over the wire.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u64>,
+    /// Bytes that it unpacks to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_unpacked_size: Option<u64>,
+    /// Objects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_objects: Option<u64>,
+    /// Refs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_refs: Option<u64>,
+}
+
+impl Sizes {
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// As pushes are bounded.
+    pub fn caps(&self) -> Caps {
+        Caps {
+            object: self.max_object_size,
+            bytes: self.max_bytes,
+            unpacked: self.max_unpacked_size,
+            objects: self.max_objects,
+            refs: self.max_refs,
+        }
+    }
+}
+
+impl Token {
+    /// Somebody who has shown it.
+    pub fn visitor(&self) -> Visitor {
+        Visitor {
+            name: Some(self.name.clone()),
+            permissions: self.permissions.iter().copied().collect(),
+            repos: self.repos.clone(),
+            refs: self.refs.clone(),
+            caps: self.limits.caps(),
+        }
+    }
+
+    /// Whether it has ended.
+    pub fn has_expired(&self, now: u64) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    tokens: Vec<Token>,
+}
+
+/// What tells one state of a file from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+type Known = Option<(Stamp, Arc<Vec<Token>>)>;
+
+/// The file with the tokens. What others change in it counts from the next question on.
+#[derive(Debug)]
+pub struct TokenFile {
+    path: PathBuf,
+    known: Mutex<Known>,
+}
+
+impl TokenFile {
+    /// The file at this path, which need not be there yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            known: Mutex::new(None),
+        }
+    }
+
+    fn failed(&self) -> impl Fn(io::Error) -> TokenError + '_ {
+        |source| TokenError::File {
+            path: self.path.clone(),
+            source,
+        }
+    }
+
+    /// All tokens.
+    pub fn all(&self) -> Result<Arc<Vec<Token>>, TokenError> {
+        let file = match File::open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Arc::default());
+            }
+            file => file.map_err(self.failed())?,
+        };
+        let stat = file.metadata().map_err(self.failed())?;
+        let stamp = Stamp {
+            inode: stat.ino(),
+            size: stat.size(),
+            modified: (stat.mtime(), stat.mtime_nsec()),
+        };
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, tokens)) = &*known
+            && *at == stamp
+        {
+            return Ok(Arc::clone(tokens));
+        }
+        if stat.mode() & 0o077 != 0 {
+            let reason = "others may read it; `chmod 600` it";
+            return Err(self.failed()(io::Error::other(reason)));
+        }
+        let tokens = Arc::new(read(file).map_err(self.failed())?.tokens);
+        *known = Some((stamp, Arc::clone(&tokens)));
+        Ok(tokens)
+    }
+
+    /// The token that this is the secret of, if it still counts. Takes as long whatever the secret.
+    pub fn find(&self, secret: &str, now: u64) -> Result<Option<Token>, TokenError> {
+        let hash = hash(secret);
+        let mut found = None;
+        for token in self.all()?.iter() {
+            let same: bool = token.hash.as_bytes().ct_eq(hash.as_bytes()).into();
+            if same && !token.has_expired(now) {
+                found = Some(token.clone());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Adds a token, and returns its secret, which is nowhere else.
+    pub fn create(&self, mut token: Token) -> Result<String, TokenError> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if token.name.is_empty() || token.name.len() > 64 || !token.name.bytes().all(plain) {
+            return Err(TokenError::Name(token.name));
+        }
+        let secret = secret().map_err(self.failed())?;
+        token.hash = hash(&secret);
+        self.change(|tokens| {
+            if tokens.iter().any(|other| other.name == token.name) {
+                return Err(TokenError::Exists(token.name.clone()));
+            }
+            tokens.push(token);
+            Ok(())
+        })?;
+        Ok(secret)
+    }
+
+    /// Makes a token count no more.
+    pub fn revoke(&self, name: &str) -> Result<(), TokenError> {
+        self.change(|tokens| {
+            let before = tokens.len();
+            tokens.retain(|token| token.name != name);
+            match tokens.len() < before {
+                true => Ok(()),
+                false => Err(TokenError::NotFound(name.to_owned())),
+            }
+        })
+    }
+
+    /// Writes the file anew. Two who do so at once wait for each other.
+    fn change(
+        &self,
+        change: impl FnOnce(&mut Vec<Token>) -> Result<(), TokenError>,
+    ) -> Result<(), TokenError> {
+        let failed = self.failed();
+        let lock = private()
+            .truncate(false)
+            .open(beside(&self.path, "lock"))
+            .map_err(&failed)?;
+        rustix::fs::flock(&lock, FlockOperation::LockExclusive).map_err(|e| failed(e.into()))?;
+        let mut document = match File::open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Document::default(),
+            file => file.and_then(read).map_err(&failed)?,
+        };
+        change(&mut document.tokens)?;
+        let new = beside(&self.path, "new");
+        let write = || -> io::Result<()> {
+            let mut file = private().truncate(true).open(&new)?;
+            let mut bytes = serde_json::to_vec_pretty(&document)?;
+            bytes.push(b'\n');
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+            std::fs::rename(&new, &self.path)
+        };
+        write().map_err(&failed)
+    }
+}
+
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).mode(0o600);
+    options
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(suffix);
+    name.into()
+}
+
+fn read(file: File) -> io::Result<Document> {
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(serde_json::from_slice(&bytes)?)
+}
+
+/// Bytes that nobody can guess.
+pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| io::Error::other("the system has no random numbers"))?;
+    Ok(bytes)
+}
+
+/// Bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]));
+    digits.map(char::from).collect()
+}
+
+fn secret() -> io::Result<String> {
+    Ok(format!("{PREFIX}{}", hex(&random::<32>()?)))
+}
+
+fn hash(secret: &str) -> String {
+    hex(digest(&SHA256, secret.as_bytes()).as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn token(name: &str) -> Token {
+        Token {
+            name: name.to_owned(),
+            hash: String::new(),
+            created: 1,
+            expires: Some(100),
+            repos: None,
+            refs: Some(vec!["os/*".to_owned()]),
+            permissions: vec![Permission::Push],
+            limits: Sizes::default(),
+        }
+    }
+
+    #[test]
+    fn tokens_are_kept_without_their_secrets() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokens.json");
+        let (ours, theirs) = (TokenFile::new(&path), TokenFile::new(&path));
+        assert!(ours.all().unwrap().is_empty());
+        let secret = ours.create(token("ci")).unwrap();
+        let other = ours.create(token("other")).unwrap();
+        assert!(secret.starts_with(PREFIX) && secret.len() == PREFIX.len() + 64);
+        assert_ne!(secret, other);
+        let stored = std::fs::read_to_string(&path).unwrap();
+        assert!(!stored.contains(&secret[PREFIX.len()..]), "{stored}");
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        // What one changes the other sees at once.
+        let found = theirs.find(&secret, 99).unwrap().unwrap();
+        assert_eq!((found.name.as_str(), found.refs), ("ci", token("ci").refs));
+        assert_eq!(theirs.find(&secret, 100).unwrap(), None);
+        assert_eq!(theirs.find(&secret[1..], 1).unwrap(), None);
+        assert_eq!(theirs.find("", 1).unwrap(), None);
+        assert!(matches!(
+            theirs.create(token("ci")),
+            Err(TokenError::Exists(_))
+        ));
+        theirs.revoke("ci").unwrap();
+        assert_eq!(ours.find(&secret, 1).unwrap(), None);
+        assert!(ours.find(&other, 1).unwrap().is_some());
+        assert!(matches!(ours.revoke("ci"), Err(TokenError::NotFound(_))));
+        for bad in ["", "a b", "a/b", &"x".repeat(65)] {
+            assert!(matches!(ours.create(token(bad)), Err(TokenError::Name(_))));
+        }
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_or_that_is_not_understood_counts_for_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokens.json");
+        let file = TokenFile::new(&path);
+        let secret = file.create(token("ci")).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
+        assert!(TokenFile::new(&path).find(&secret, 1).is_err());
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+        for bad in [
+            "",
+            "{}",
+            r#"{"tokens":[{"name":"x","permissions":["all"]}]}"#,
+        ] {
+            std::fs::write(&path, bad).unwrap();
+            assert!(TokenFile::new(&path).find(&secret, 1).is_err(), "{bad}");
+        }
+    }
+}

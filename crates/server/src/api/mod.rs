@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The API: its routes, and who may use them.
+
+pub(crate) mod fault;
+mod pushes;
+mod repo;
+mod status;
+mod tokens;
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, delete, get, post, put};
+use axum::{Extension, Router};
+use hyper::header::{CONTENT_TYPE, HeaderName};
+use hyper::{HeaderMap, StatusCode};
+use serde::de::DeserializeOwned;
+
+use self::fault::{Answer, Fault};
+use crate::access::{Permission, Visitor};
+use crate::app::App;
+use crate::site::Site;
+
+#[cfg(test)]
+mod tests;
+
+/// A way to ask for something.
+pub(crate) struct Route {
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the test of openapi.json reads it")
+    )]
+    pub(crate) method: &'static str,
+    pub(crate) path: &'static str,
+    /// What one has to be allowed; [`None`] for nothing.
+    pub(crate) permission: Option<Permission>,
+    handler: MethodRouter<Arc<App>>,
+}
+
+/// Who asks, and of which repository.
+#[derive(Clone)]
+pub(crate) struct Visit {
+    pub(crate) site: Option<Arc<Site>>,
+    pub(crate) visitor: Arc<Visitor>,
+}
+
+impl Visit {
+    /// The repository that is asked for.
+    pub(crate) fn site(&self) -> Answer<&Arc<Site>> {
+        let none = || Fault::not_found("there is no repository of that name here");
+        self.site.as_ref().ok_or_else(none)
+    }
+}
+
+/// The route of a handler.
+fn route(
+    method: &'static str,
+    path: &'static str,
+    permission: Option<Permission>,
+    handler: MethodRouter<Arc<App>>,
+) -> Route {
+    Route {
+        method,
+        path,
+        permission,
+        handler,
+    }
+}
+
+/// Below the URL of a repository.
+pub(crate) fn of_repositories() -> Vec<Route> {
+    use Permission::{Promote, Push, Read};
+    vec![
+        route("get", "/api/v1/repo", Some(Read), get(repo::describe)),
+        route("get", "/api/v1/jobs", Some(Read), get(repo::jobs)),
+        route("get", "/api/v1/pushes", Some(Promote), get(pushes::list)),
+        route("post", "/api/v1/pushes", Some(Promote), post(pushes::open)),
+        route(
+            "get",
+            "/api/v1/pushes/{id}",
+            Some(Promote),
+            get(pushes::show),
+        ),
+        route(
+            "delete",
+            "/api/v1/pushes/{id}",
+            Some(Promote),
+            delete(pushes::abort),
+        ),
+        route(
+            "post",
+            "/api/v1/pushes/{id}/missing",
+            Some(Promote),
+            post(pushes::missing),
+        ),
+        route(
+            "post",
+            "/api/v1/pushes/{id}/objects",
+            Some(Push),
+            post(pushes::take),
+        ),
+        route(
+            "put",
+            "/api/v1/pushes/{id}/objects/{object}",
+            Some(Push),
+            put(pushes::put),
+        ),
+        route(
+            "post",
+            "/api/v1/pushes/{id}/finish",
+            Some(Promote),
+            post(pushes::finish),
+        ),
+    ]
+}
+
+/// Below the server's root.
+pub(crate) fn of_the_server() -> Vec<Route> {
+    use Permission::Admin;
+    vec![
+        route("get", "/healthz", None, get(status::healthy)),
+        route("get", "/readyz", None, get(status::ready)),
+        route("get", "/metrics", None, get(status::metrics)),
+        route("get", "/api/v1/openapi.json", None, get(status::openapi)),
+        route("get", "/api/v1/repos", None, get(repo::list)),
+        route("get", "/api/v1/tokens", Some(Admin), get(tokens::list)),
+        route("post", "/api/v1/tokens", Some(Admin), post(tokens::create)),
+        route(
+            "delete",
+            "/api/v1/tokens/{name}",
+            Some(Admin),
+            delete(tokens::revoke),
+        ),
+    ]
+}
+
+/// Puts routes together, each behind its permission.
+pub(crate) fn router(routes: Vec<Route>, app: &Arc<App>) -> Router {
+    let mut router = Router::new();
+    for route in routes {
+        let guard = from_fn_with_state(route.permission, permit);
+        router = router.route(route.path, route.handler.layer(guard));
+    }
+    router
+        .fallback(|| async { Fault::not_found("there is nothing of that name") })
+        .with_state(Arc::clone(app))
+}
+
+/// Lets those pass who are allowed.
+async fn permit(
+    State(permission): State<Option<Permission>>,
+    Extension(visit): Extension<Visit>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let repo = visit.site.as_ref().map_or("", |site| &site.name);
+    match permission {
+        Some(permission) if !visit.visitor.may(permission, repo) => {
+            refusal(&visit.visitor, permission).into_response()
+        }
+        _ => next.run(request).await,
+    }
+}
+
+/// What somebody is told who may not do something.
+pub(crate) fn refusal(visitor: &Visitor, permission: Permission) -> Fault {
+    match &visitor.name {
+        None => Fault::new(StatusCode::UNAUTHORIZED, "this needs a token"),
+        Some(name) => Fault::new(
+            StatusCode::FORBIDDEN,
+            format!(
+                "token {name} does not allow this: it lacks the permission {permission:?} here"
+            )
+            .to_lowercase(),
+        ),
+    }
+}
+
+/// Does what may block, in a thread of its own.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Answer<T> + Send + 'static,
+) -> Answer<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(_) => Err(Fault::internal("a thread of the server has crashed")),
+    }
+}
+
+/// The largest list in JSON that is read.
+const MAX_JSON: usize = 16 << 20;
+
+/// The body of a request in JSON.
+pub(crate) async fn read_json<T: DeserializeOwned>(body: Body) -> Answer<T> {
+    let bytes = read_bytes(body, MAX_JSON).await?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Fault::bad_request(format!("the body is not what it should be: {error}")))
+}
+
+/// The body of a request, which may not be larger than `limit`.
+pub(crate) async fn read_bytes(body: Body, limit: usize) -> Answer<bytes::Bytes> {
+    let read = axum::body::to_bytes(body, limit);
+    match tokio::time::timeout(crate::body::SILENCE, read).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(_)) => Err(Fault::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the body is cut off, or larger than {limit} bytes"),
+        )),
+        Err(_) => Err(Fault::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "the body takes too long",
+        )),
+    }
+}
+
+/// Whether a header is of this media type.
+pub(crate) fn is_type(headers: &HeaderMap, name: HeaderName, kind: &str) -> bool {
+    let values = headers.get_all(name);
+    let mut kinds = values
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    kinds.any(|value| {
+        let value = value.split(';').next().unwrap_or_default().trim();
+        value.eq_ignore_ascii_case(kind)
+    })
+}
+
+/// Whether the body is said to be of this media type.
+pub(crate) fn has_type(headers: &HeaderMap, kind: &str) -> bool {
+    is_type(headers, CONTENT_TYPE, kind)
+}

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Pushes: each request is handed to [`oxtree_transfer::receive::push`].
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use hyper::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
+use hyper::{HeaderMap, StatusCode};
+use oxtree_format::{ObjectId, ObjectKind};
+use oxtree_transfer::destination::Destination;
+use oxtree_transfer::local::LocalDestination;
+use oxtree_transfer::protocol::ID_LEN;
+use oxtree_transfer::protocol::message::{
+    Message, Outcome, WireUpdate, parse_ids, travels, write_bitmap,
+};
+use oxtree_transfer::receive::push::{Intent, Opened, Push, PushState};
+use serde::Deserialize;
+
+use super::fault::{Answer, Fault, json};
+use super::{Visit, blocking, has_type, is_type, read_bytes, read_json};
+use crate::access::Permission;
+use crate::app::App;
+use crate::body::{BodyReader, Made};
+use crate::site::now;
+use crate::watch::add;
+
+/// The media type of many objects.
+const OBJECTS: &str = "application/vnd.oxtree.objects";
+const BYTES: &str = "application/octet-stream";
+const LINES: &str = "application/x-ndjson";
+
+#[derive(Deserialize)]
+pub(super) struct Wish {
+    updates: Vec<WireUpdate>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+pub(super) async fn open(
+    State(app): State<Arc<App>>,
+    Extension(visit): Extension<Visit>,
+    body: Body,
+) -> Answer {
+    let wish: Wish = read_json(body).await?;
+    let site = Arc::clone(visit.site()?);
+    blocking(move || {
+        let destination = site.destination(&visit.visitor)?;
+        if !visit.visitor.can(Permission::Push) {
+            check_is_there(&destination, &wish.updates)?;
+        }
+        let intent = Intent {
+            owner: visit.visitor.name.clone(),
+            updates: wish.updates,
+            dry_run: wish.dry_run,
+        };
+        let id = app.random_id()?;
+        match site.pushes.open(id, &destination, intent, now())? {
+            Opened::Refused(outcome) => {
+                add(&app.counters.refused, 1);
+                Ok(json(StatusCode::CONFLICT, &outcome))
+            }
+            Opened::Open(push) => {
+                add(&app.counters.opened, 1);
+                let info = site.pushes.info(&push, now());
+                let mut response = json(StatusCode::CREATED, &info);
+                // Relative to the request's URL, whatever proxy is in front of us.
+                if let Ok(place) = HeaderValue::from_str(&format!("pushes/{}", push.id())) {
+                    response.headers_mut().insert(LOCATION, place);
+                }
+                Ok(response)
+            }
+        }
+    })
+    .await
+}
+
+/// Those who may promote may set refs to what is there, and bring nothing.
+fn check_is_there(destination: &LocalDestination, updates: &[WireUpdate]) -> Answer<()> {
+    let new = updates.iter().filter_map(|update| update.new.as_ref());
+    let ids: Vec<ObjectId> = new.map(|commit| commit.0.object()).collect();
+    match destination.missing(&ids)?.contains(&true) {
+        false => Ok(()),
+        true => Err(Fault::new(
+            StatusCode::FORBIDDEN,
+            "this token only allows to set refs to commits that are there",
+        )),
+    }
+}
+
+pub(super) async fn list(Extension(visit): Extension<Visit>) -> Answer {
+    let is_own = |owner: Option<&str>| is_own(&visit, owner);
+    let pushes = visit.site()?.pushes.list(now(), is_own);
+    Ok(json(StatusCode::OK, &serde_json::json!({"pushes": pushes})))
+}
+
+pub(super) async fn show(Extension(visit): Extension<Visit>, Path(id): Path<String>) -> Answer {
+    let push = find(&visit, &id)?;
+    Ok(json(
+        StatusCode::OK,
+        &visit.site()?.pushes.info(&push, now()),
+    ))
+}
+
+pub(super) async fn abort(Extension(visit): Extension<Visit>, Path(id): Path<String>) -> Answer {
+    find(&visit, &id)?;
+    let site = Arc::clone(visit.site()?);
+    blocking(move || Ok(site.pushes.abort(&id)?)).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Whether somebody may see a push.
+fn is_own(visit: &Visit, owner: Option<&str>) -> bool {
+    visit.visitor.name.as_deref() == owner || visit.visitor.can(Permission::Admin)
+}
+
+fn find(visit: &Visit, id: &str) -> Answer<Arc<Push<LocalDestination>>> {
+    let push = visit.site()?.pushes.get(id, now());
+    let push = push.filter(|push| is_own(visit, push.owner().as_deref()));
+    push.ok_or_else(|| Fault::not_found("there is no such push: it may have expired"))
+}
+
+#[derive(Deserialize)]
+struct Names {
+    objects: Vec<String>,
+}
+
+pub(super) async fn missing(
+    Extension(visit): Extension<Visit>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let push = find(&visit, &id)?;
+    let site = Arc::clone(visit.site()?);
+    let destination = blocking(move || Ok(site.destination(&visit.visitor)?)).await?;
+    if !has_type(&headers, BYTES) {
+        let names: Names = read_json(body).await?;
+        return blocking(move || {
+            let ids: Answer<Vec<ObjectId>> =
+                names.objects.iter().map(|name| parse_name(name)).collect();
+            let missing = push.missing(&destination, &ids?)?;
+            let names = names.objects.iter().zip(missing);
+            let names: Vec<&String> = names
+                .filter_map(|(name, missing)| missing.then_some(name))
+                .collect();
+            Ok(json(StatusCode::OK, &serde_json::json!({"missing": names})))
+        })
+        .await;
+    }
+    let most = destination.limits()?.ids.saturating_mul(ID_LEN as u64);
+    let bytes = read_bytes(body, usize::try_from(most).unwrap_or(usize::MAX)).await?;
+    blocking(move || {
+        let missing = push.missing(&destination, &parse_ids(&bytes)?)?;
+        let mut response = Response::new(Body::from(write_bitmap(missing)));
+        let kind = HeaderValue::from_static(BYTES);
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+        Ok(response)
+    })
+    .await
+}
+
+/// An object by the name that it has in an archive, or as protocols call it.
+fn parse_name(name: &str) -> Answer<ObjectId> {
+    let wrong = || Fault::bad_request(format!("'{name}' is no name of an object"));
+    let parsed = match name.strip_suffix(".filez") {
+        Some(checksum) => checksum
+            .parse()
+            .map(|checksum| ObjectId::new(ObjectKind::File, checksum))
+            .ok(),
+        None => name.parse().ok(),
+    };
+    parsed.filter(|id| travels(id.kind)).ok_or_else(wrong)
+}
+
+pub(super) async fn take(
+    State(app): State<Arc<App>>,
+    Extension(visit): Extension<Visit>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    if !has_type(&headers, OBJECTS) {
+        return Err(Fault::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            format!("what is sent here is of the type {OBJECTS}"),
+        ));
+    }
+    let push = find(&visit, &id)?;
+    let site = Arc::clone(visit.site()?);
+    let mut from = std::io::BufReader::with_capacity(64 << 10, BodyReader::new(body));
+    blocking(move || {
+        let destination = site.destination(&visit.visitor)?;
+        let progress = push.take(&destination, &mut from)?;
+        push.touch(now());
+        add(&app.counters.objects, progress.objects);
+        add(&app.counters.object_bytes, progress.bytes);
+        Ok(json(StatusCode::OK, &progress))
+    })
+    .await
+}
+
+pub(super) async fn put(
+    State(app): State<Arc<App>>,
+    Extension(visit): Extension<Visit>,
+    Path((id, name)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let object = parse_name(&name)?;
+    let len = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|len| len.to_str().ok());
+    let len: u64 = len.and_then(|len| len.parse().ok()).ok_or_else(|| {
+        let reason = "the object's size has to be known before (Content-Length)";
+        Fault::new(StatusCode::LENGTH_REQUIRED, reason)
+    })?;
+    let push = find(&visit, &id)?;
+    let site = Arc::clone(visit.site()?);
+    let mut from = BodyReader::new(body);
+    blocking(move || {
+        let destination = site.destination(&visit.visitor)?;
+        push.put(&destination, object, len, &mut from)?;
+        push.touch(now());
+        add(&app.counters.objects, 1);
+        add(&app.counters.object_bytes, len);
+        Ok(StatusCode::NO_CONTENT.into_response())
+    })
+    .await
+}
+
+pub(super) async fn finish(
+    State(app): State<Arc<App>>,
+    Extension(visit): Extension<Visit>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    let push = find(&visit, &id)?;
+    let site = Arc::clone(visit.site()?);
+    let finish = move |tell: &mut dyn FnMut(&Message)| {
+        let destination = site.destination(&visit.visitor)?;
+        let was_over = push.state() == PushState::Ended;
+        let outcome = push.finish(&destination, tell)?;
+        match outcome.is_ok() {
+            _ if was_over => {}
+            true => {
+                add(&app.counters.published, 1);
+                site.jobs.published(&outcome, visit.visitor.name.as_deref());
+            }
+            false => add(&app.counters.refused, 1),
+        }
+        Ok(outcome)
+    };
+    if is_type(&headers, ACCEPT, LINES) {
+        return Ok(finish_in_lines(finish));
+    }
+    let outcome = blocking(move || Ok(finish(&mut |_| {})?)).await?;
+    let status = match outcome.is_ok() {
+        true => StatusCode::OK,
+        false => StatusCode::CONFLICT,
+    };
+    Ok(json(status, &outcome))
+}
+
+/// Answers with what is said while it goes on, a line each, and the outcome as the last.
+fn finish_in_lines(
+    finish: impl FnOnce(&mut dyn FnMut(&Message)) -> oxtree_transfer::Result<Outcome> + Send + 'static,
+) -> Response {
+    let (to, made) = Made::new();
+    tokio::task::spawn_blocking(move || {
+        let mut tell = |message: &Message| {
+            let mut line = message.to_frame().payload;
+            line.push(b'\n');
+            // If the client has gone, the push is finished all the same.
+            let _ = to.blocking_send(Bytes::from(line));
+        };
+        let last = match finish(&mut tell) {
+            Ok(outcome) => Message::Outcome {
+                outcome,
+                more: false,
+            },
+            Err(error) => Message::Error {
+                text: Fault::from(error).text,
+            },
+        };
+        tell(&last);
+    });
+    let mut response = Response::new(Body::new(made));
+    let kind = HeaderValue::from_static(LINES);
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What there is to push to.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+use hyper::StatusCode;
+use oxtree_transfer::destination::Destination;
+use oxtree_transfer::protocol::message::{Limits, WireCommit, WireRef};
+use oxtree_transfer::protocol::{SQUEEZE, VERSION};
+use serde::Serialize;
+
+use super::Visit;
+use super::fault::{Answer, json};
+use super::{blocking, fault::Fault};
+use crate::access::Permission;
+use crate::app::App;
+
+/// The receiver, as one that pushes over ssh is told.
+#[derive(Serialize)]
+struct Description<'a> {
+    versions: [u32; 1],
+    agent: &'a str,
+    capabilities: [&'a str; 1],
+    mode: &'a str,
+    limits: Limits,
+    refs: Vec<(WireRef, WireCommit)>,
+    partial: Vec<WireCommit>,
+}
+
+pub(super) async fn describe(
+    State(app): State<Arc<App>>,
+    Extension(visit): Extension<Visit>,
+) -> Answer {
+    let site = Arc::clone(visit.site()?);
+    blocking(move || {
+        let destination = site.destination(&visit.visitor)?;
+        let mut lacking = destination.partial()?;
+        let refs = destination.refs()?;
+        let concerns = |name: &str| visit.visitor.concerns(name);
+        let refs = refs.into_iter().filter(|(name, _)| concerns(name.as_str()));
+        let refs: Vec<_> = refs
+            .map(|(name, commit)| (WireRef(name), WireCommit(commit)))
+            .collect();
+        let partial = refs.iter().filter(|(_, commit)| lacking.remove(&commit.0));
+        let partial = partial.map(|(_, commit)| commit.clone()).collect();
+        let description = Description {
+            versions: [VERSION],
+            agent: &app.agent,
+            capabilities: [SQUEEZE],
+            mode: destination.mode(),
+            limits: destination.limits()?,
+            refs,
+            partial,
+        };
+        Ok::<_, Fault>(json(StatusCode::OK, &description))
+    })
+    .await
+}
+
+/// What is done in the background.
+pub(super) async fn jobs(Extension(visit): Extension<Visit>) -> Answer {
+    let jobs = visit.site()?.jobs.list();
+    Ok(json(StatusCode::OK, &serde_json::json!({"jobs": jobs})))
+}
+
+/// The repositories that one may read.
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    Extension(visit): Extension<Visit>,
+) -> Response {
+    let names = app.sites.iter().map(|site| site.name.as_str());
+    let names: Vec<&str> = names
+        .filter(|name| visit.visitor.may(Permission::Read, name))
+        .collect();
+    json(StatusCode::OK, &serde_json::json!({"repos": names}))
+}

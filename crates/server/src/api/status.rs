@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! For those who watch the server.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use hyper::StatusCode;
+use hyper::header::CONTENT_TYPE;
+use oxtree_transfer::receive::push::PushState;
+
+use super::fault::{Answer, Fault, json};
+use crate::app::App;
+use crate::watch::put;
+
+/// Whether the server runs.
+pub(super) async fn healthy() -> Response {
+    json(StatusCode::OK, &serde_json::json!({"status": "ok"}))
+}
+
+/// Whether it takes requests: not while it is about to end.
+pub(super) async fn ready(State(app): State<Arc<App>>) -> Answer {
+    match app.is_ending() {
+        true => Err(Fault::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the server is about to end",
+        )),
+        false => Ok(healthy().await),
+    }
+}
+
+/// The API for programs.
+pub(super) async fn openapi() -> Response {
+    let kind = [(CONTENT_TYPE, "application/json")];
+    (kind, include_str!("openapi.json")).into_response()
+}
+
+/// Numbers in the text format of Prometheus.
+pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let mut text = String::new();
+    app.counters.put(&mut text);
+    let refused = app.gate.refused.load(Ordering::Relaxed);
+    let help = "Tokens that were refused.";
+    put(
+        &mut text,
+        "tokens_refused_total",
+        "counter",
+        help,
+        &[("", refused)],
+    );
+    let mut open = Vec::new();
+    for site in &app.sites {
+        let count = site.pushes.count();
+        let of = |state| count.get(&state).copied().unwrap_or(0) as u64;
+        let labels = format!("{{repo=\"{}\"}}", site.name);
+        open.push((labels, of(PushState::Open) + of(PushState::Finishing)));
+    }
+    let open: Vec<(&str, u64)> = open
+        .iter()
+        .map(|(labels, n)| (labels.as_str(), *n))
+        .collect();
+    put(
+        &mut text,
+        "pushes_open",
+        "gauge",
+        "Pushes that are open.",
+        &open,
+    );
+    let kind = [(CONTENT_TYPE, "text/plain; version=0.0.4")];
+    (kind, text).into_response()
+}

@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A repository's files, as a web server hands them out.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
+use hyper::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName,
+    HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE, VARY,
+};
+use hyper::{HeaderMap, Method, Response, StatusCode};
+use oxtree_repo::public::{Lasts, PublicFile};
+use rustix::io::ReadWriteFlags;
+use tokio::task::JoinHandle;
+
+/// Bytes that are read at a time.
+const PIECE: usize = 128 << 10;
+
+/// Answers a request for a file. `private`: not everybody may have it, so caches in between must not
+/// keep it.
+pub(crate) fn answer(
+    method: &Method,
+    headers: &HeaderMap,
+    path: &str,
+    found: PublicFile,
+    private: bool,
+) -> Response<Body> {
+    let etag = etag(path, &found);
+    let modified = match found.lasts {
+        // Objects have no time of their own.
+        Lasts::Forever => None,
+        _ => http_date(found.modified.0),
+    };
+    let mut response = Response::new(Body::empty());
+    let out = response.headers_mut();
+    set(out, ETAG, &etag);
+    set(out, CACHE_CONTROL, &cache_control(found.lasts, private));
+    set(out, CONTENT_TYPE, "application/octet-stream");
+    set(out, ACCEPT_RANGES, "bytes");
+    if private {
+        set(out, VARY, "Authorization");
+    }
+    if let Some(modified) = &modified {
+        set(out, LAST_MODIFIED, modified);
+    }
+    if is_known(headers, &etag, found.modified.0, found.lasts) {
+        out.remove(CONTENT_TYPE);
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        return response;
+    }
+    let (start, end) = match wanted(headers, &etag, modified.as_deref(), found.size) {
+        Wanted::All => (0, found.size),
+        Wanted::Part(start, end) => {
+            let range = format!("bytes {start}-{}/{}", end - 1, found.size);
+            set(out, CONTENT_RANGE, &range);
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            (start, end)
+        }
+        Wanted::Nothing => {
+            set(out, CONTENT_RANGE, &format!("bytes */{}", found.size));
+            *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+            return response;
+        }
+    };
+    set(
+        response.headers_mut(),
+        CONTENT_LENGTH,
+        &(end - start).to_string(),
+    );
+    if method != Method::HEAD {
+        *response.body_mut() = Body::new(Content::new(found.file, start, end));
+    }
+    response
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// What is named after what it holds has its name for a tag, which is the same on each server.
+fn etag(path: &str, found: &PublicFile) -> String {
+    let (seconds, nanos) = found.modified;
+    match found.lasts {
+        Lasts::Forever => {
+            let name = path.strip_prefix("objects/").unwrap_or(path);
+            format!("\"{}\"", name.replacen('/', "", 1))
+        }
+        _ => format!("\"{seconds:x}-{nanos:x}-{:x}\"", found.size),
+    }
+}
+
+fn cache_control(lasts: Lasts, private: bool) -> String {
+    let who = if private { "private" } else { "public" };
+    match lasts {
+        Lasts::Forever => format!("{who}, max-age=31536000, immutable"),
+        Lasts::Long => format!("{who}, max-age=300"),
+        Lasts::Short => format!("{who}, no-cache"),
+    }
+}
+
+/// The date as HTTP writes it.
+pub(crate) fn http_date(seconds: i64) -> Option<String> {
+    let time = jiff::Timestamp::from_second(seconds).ok()?;
+    jiff::fmt::rfc2822::DateTimePrinter::new()
+        .timestamp_to_rfc9110_string(&time)
+        .ok()
+}
+
+fn parse_date(text: &str) -> Option<i64> {
+    let parsed = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text);
+    parsed.ok().map(jiff::Timestamp::as_second)
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// Whether the client has the very file already.
+fn is_known(headers: &HeaderMap, etag: &str, modified: i64, lasts: Lasts) -> bool {
+    if headers.contains_key(IF_NONE_MATCH) {
+        let tags = headers.get_all(IF_NONE_MATCH);
+        let mut tags = tags
+            .iter()
+            .filter_map(|tags| tags.to_str().ok())
+            .flat_map(|tags| tags.split(','));
+        return tags.any(|tag| {
+            let tag = tag.trim();
+            tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag
+        });
+    }
+    let since = text(headers, IF_MODIFIED_SINCE).and_then(parse_date);
+    lasts != Lasts::Forever && since.is_some_and(|since| modified <= since)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Wanted {
+    All,
+    /// From the first to before the second byte.
+    Part(u64, u64),
+    /// What is not there.
+    Nothing,
+}
+
+/// What of the file is asked for. Several ranges at once are too much: then it is the whole.
+fn wanted(headers: &HeaderMap, etag: &str, modified: Option<&str>, size: u64) -> Wanted {
+    let Some(range) = text(headers, RANGE) else {
+        return Wanted::All;
+    };
+    if let Some(condition) = text(headers, IF_RANGE)
+        && condition != etag
+        && Some(condition) != modified
+    {
+        return Wanted::All;
+    }
+    let Some((first, last)) = range
+        .strip_prefix("bytes=")
+        .and_then(|range| range.split_once('-'))
+    else {
+        return Wanted::All;
+    };
+    let number = |text: &str| {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| text.parse().unwrap_or(u64::MAX))
+    };
+    let (start, end) = match (number(first), number(last)) {
+        (Some(first), Some(last)) if first <= last => (first, last.saturating_add(1).min(size)),
+        (Some(first), None) if last.is_empty() => (first, size),
+        (None, Some(last)) if first.is_empty() => (size - last.min(size), size),
+        _ => return Wanted::All,
+    };
+    match start < end {
+        true => Wanted::Part(start, end),
+        false => Wanted::Nothing,
+    }
+}
+
+/// A part of a file. What the kernel has in memory is read at once, the rest by another thread.
+#[derive(Debug)]
+struct Content {
+    file: Arc<File>,
+    at: u64,
+    end: u64,
+    reading: Option<JoinHandle<io::Result<Bytes>>>,
+}
+
+impl Content {
+    fn new(file: File, at: u64, end: u64) -> Self {
+        Self {
+            file: Arc::new(file),
+            at,
+            end,
+            reading: None,
+        }
+    }
+
+    fn next_len(&self) -> usize {
+        usize::try_from(self.end - self.at).map_or(PIECE, |left| left.min(PIECE))
+    }
+
+    /// What can be had without waiting for the disk.
+    fn read_cached(&self) -> Option<Bytes> {
+        let mut piece = vec![0; self.next_len()];
+        let buffers = &mut [io::IoSliceMut::new(&mut piece)];
+        let read = rustix::io::preadv2(&self.file, buffers, self.at, ReadWriteFlags::NOWAIT);
+        let len = read.ok().filter(|len| *len > 0)?;
+        piece.truncate(len);
+        Some(piece.into())
+    }
+
+    fn read_from_disk(&self) -> JoinHandle<io::Result<Bytes>> {
+        let (file, at, len) = (Arc::clone(&self.file), self.at, self.next_len());
+        tokio::task::spawn_blocking(move || {
+            let mut piece = vec![0; len];
+            let len = file.read_at(&mut piece, at)?;
+            piece.truncate(len);
+            Ok(piece.into())
+        })
+    }
+
+    fn give(&mut self, piece: io::Result<Bytes>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        Poll::Ready(Some(piece.and_then(|piece| {
+            if piece.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.at += piece.len() as u64;
+            Ok(Frame::data(piece))
+        })))
+    }
+}
+
+impl hyper::body::Body for Content {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if self.at == self.end {
+            return Poll::Ready(None);
+        }
+        if self.reading.is_none() {
+            if let Some(piece) = self.read_cached() {
+                return self.give(Ok(piece));
+            }
+            self.reading = Some(self.read_from_disk());
+        }
+        let Some(reading) = self.reading.as_mut() else {
+            return Poll::Ready(None);
+        };
+        match Pin::new(reading).poll(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(read) => {
+                self.reading = None;
+                let piece = read.map_err(io::Error::other).and_then(|read| read);
+                self.give(piece)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.at == self.end
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.end - self.at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(HeaderName, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn ranges() {
+        let of = |range: &str| wanted(&headers(&[(RANGE, range)]), "\"e\"", None, 100);
+        for (range, expected) in [
+            ("bytes=0-", Wanted::Part(0, 100)),
+            ("bytes=0-0", Wanted::Part(0, 1)),
+            ("bytes=10-19", Wanted::Part(10, 20)),
+            ("bytes=90-200", Wanted::Part(90, 100)),
+            ("bytes=-10", Wanted::Part(90, 100)),
+            ("bytes=-1000", Wanted::Part(0, 100)),
+            ("bytes=99999999999999999999999-", Wanted::Nothing),
+            ("bytes=100-", Wanted::Nothing),
+            ("bytes=-0", Wanted::Nothing),
+            ("bytes=5-4", Wanted::All),
+            ("bytes=-", Wanted::All),
+            ("bytes=+1-2", Wanted::All),
+            ("bytes=1-2,4-5", Wanted::All),
+            ("lines=1-2", Wanted::All),
+            ("bytes", Wanted::All),
+        ] {
+            assert_eq!(of(range), expected, "{range}");
+        }
+        let part = (RANGE, "bytes=1-");
+        let with = |condition: &str| {
+            let headers = headers(&[part.clone(), (IF_RANGE, condition)]);
+            wanted(&headers, "\"e\"", Some("then"), 100)
+        };
+        assert_eq!(with("\"e\""), Wanted::Part(1, 100));
+        assert_eq!(with("then"), Wanted::Part(1, 100));
+        assert_eq!(with("\"other\""), Wanted::All);
+        assert_eq!(wanted(&headers(&[]), "\"e\"", None, 100), Wanted::All);
+        assert_eq!(wanted(&headers(&[part]), "\"e\"", None, 0), Wanted::Nothing);
+    }
+
+    #[test]
+    fn what_the_client_has() {
+        let known = |lines: &[(HeaderName, &str)], lasts| {
+            is_known(&headers(lines), "\"e\"", 1_000_000_000, lasts)
+        };
+        let short = Lasts::Short;
+        assert!(known(&[(IF_NONE_MATCH, "\"e\"")], short));
+        assert!(known(&[(IF_NONE_MATCH, "\"a\", W/\"e\"")], short));
+        assert!(known(
+            &[(IF_NONE_MATCH, "\"a\""), (IF_NONE_MATCH, "*")],
+            short
+        ));
+        assert!(!known(&[(IF_NONE_MATCH, "\"a\"")], short));
+        let at = http_date(1_000_000_000).unwrap();
+        let before = http_date(999_999_999).unwrap();
+        assert_eq!(at, "Sun, 09 Sep 2001 01:46:40 GMT");
+        assert!(known(&[(IF_MODIFIED_SINCE, &at)], short));
+        assert!(!known(&[(IF_MODIFIED_SINCE, &before)], short));
+        assert!(!known(&[(IF_MODIFIED_SINCE, "yesterday")], short));
+        // The tag counts, if there is one.
+        let both = [(IF_MODIFIED_SINCE, at.as_str()), (IF_NONE_MATCH, "\"a\"")];
+        assert!(!known(&both, short));
+        assert!(!known(&[(IF_MODIFIED_SINCE, &at)], Lasts::Forever));
+    }
+}

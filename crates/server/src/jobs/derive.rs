@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The thread that carries out what concerns the repository itself, one job at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use oxtree_format::refs::RefName;
+use oxtree_transfer::destination::Destination;
+use oxtree_transfer::receive::chain;
+
+use super::{Jobs, Tried};
+use crate::site::{Site, now};
+
+/// The first pause after a failure, and the longest, in seconds.
+const PAUSES: (u64, u64) = (2, 300);
+
+impl Jobs {
+    /// Does what is to be done, as it comes.
+    pub(crate) async fn work(site: Arc<Site>) {
+        loop {
+            let working = Arc::clone(&site);
+            let next = tokio::task::spawn_blocking(move || working.jobs.step(&working)).await;
+            match next {
+                Ok(Some(pause)) => {
+                    // Something new may come first.
+                    let _ = tokio::time::timeout(pause, site.jobs.work.notified()).await;
+                }
+                Ok(None) => site.jobs.work.notified().await,
+                Err(error) => {
+                    tracing::error!("a job has crashed: {error}");
+                    tokio::time::sleep(Duration::from_secs(60)).await;
+                }
+            }
+        }
+    }
+
+    /// Does all that is due, and says how long it is until the next.
+    fn step(&self, site: &Site) -> Option<Duration> {
+        self.step_derive(site);
+        self.step_retention();
+        let queue = self.lock();
+        let derive = queue.derive.as_ref().map(|job| job.tried.next);
+        let next = derive
+            .into_iter()
+            .chain(queue.retention.as_ref().map(|job| job.next));
+        let next = next.min()?;
+        Some(Duration::from_secs(next.saturating_sub(now())))
+    }
+
+    fn step_derive(&self, site: &Site) {
+        let mut queue = self.lock();
+        let asked = queue.asked;
+        let Some(job) = queue.derive.as_mut().filter(|job| job.tried.next <= now()) else {
+            return;
+        };
+        job.tried.running = true;
+        let refs = std::mem::take(&mut job.refs);
+        drop(queue);
+        let names: Vec<RefName> = refs.iter().filter_map(|name| name.parse().ok()).collect();
+        let derived = site
+            .own_destination()
+            .and_then(|destination| destination.derive(&names));
+        let mut queue = self.lock();
+        let Some(job) = queue.derive.as_mut() else {
+            return;
+        };
+        job.tried.running = false;
+        match derived {
+            Ok(()) if job.refs.is_empty() => {
+                queue.derive = None;
+                self.note::<()>("derive", None);
+                queue.done = asked;
+            }
+            Ok(()) => {
+                job.tried = Tried::default();
+                self.note("derive", Some(job));
+                queue.done = asked;
+            }
+            Err(error) => {
+                let error = chain(&error);
+                tracing::error!("{}: {error}", self.repo.path().display());
+                job.refs.extend(refs);
+                job.tried.failed(error.clone(), PAUSES.0, PAUSES.1);
+                self.note("derive", Some(job));
+                queue.failed = Some((asked, error));
+            }
+        }
+        self.progress.notify_all();
+    }
+
+    fn step_retention(&self) {
+        let Some(retention) = &self.retention else {
+            return;
+        };
+        let mut queue = self.lock();
+        let Some(job) = queue.retention.as_mut().filter(|job| job.next <= now()) else {
+            return;
+        };
+        job.running = true;
+        drop(queue);
+        let pruned = retention.prune(&self.repo);
+        let mut queue = self.lock();
+        match pruned {
+            Ok(removed) => {
+                queue.retention = None;
+                queue.pruned = now();
+                self.note::<()>("retention", None);
+                if removed {
+                    // The summary lists deltas.
+                    queue.asked += 1;
+                    let job = queue.derive.get_or_insert_default();
+                    self.note("derive", Some(job));
+                    self.work.notify_one();
+                }
+            }
+            Err(error) => {
+                let error = error.to_string();
+                tracing::error!("{}: {error}", self.repo.path().display());
+                if let Some(job) = queue.retention.as_mut() {
+                    job.failed(error, 60, 3600);
+                    self.note("retention", Some(job));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is to be done after refs were set, in the background: what is computed from them, what is
+//! too old goes, those who want to be told are told. All that waits is noted down in the repository,
+//! so that the next server goes on with it.
+
+mod derive;
+pub(crate) mod retention;
+pub(crate) mod webhooks;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use oxtree_repo::Repo;
+use oxtree_transfer::protocol::message::{Outcome, RefOutcome, Status};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+use self::retention::Retention;
+use self::webhooks::{Delivery, Webhook};
+use crate::site::now;
+
+/// How notes of this kind are called.
+const KIND: &str = "jobs";
+
+/// Something that waits, for those who ask.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct JobInfo {
+    kind: &'static str,
+    state: &'static str,
+    tries: u32,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    refs: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<String>,
+    /// Seconds until it is tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// Something that was tried, and when it is tried again.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Tried {
+    #[serde(default)]
+    pub(crate) tries: u32,
+    /// In seconds since 1970.
+    #[serde(default)]
+    pub(crate) next: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<String>,
+    #[serde(skip)]
+    pub(crate) running: bool,
+}
+
+impl Tried {
+    /// It has failed: it is tried again after a while, which grows.
+    pub(crate) fn failed(&mut self, error: String, first: u64, longest: u64) {
+        let pause = first.saturating_mul(1 << self.tries.min(20)).min(longest);
+        self.tries += 1;
+        self.next = now().saturating_add(pause);
+        self.error = Some(error);
+        self.running = false;
+    }
+
+    fn info(&self, kind: &'static str) -> JobInfo {
+        JobInfo {
+            kind,
+            state: match (self.running, &self.error) {
+                (true, _) => "running",
+                (false, None) => "waiting",
+                (false, Some(_)) => "failed",
+            },
+            tries: self.tries,
+            refs: Vec::new(),
+            to: None,
+            next: Some(self.next.saturating_sub(now())).filter(|next| *next > 0),
+            error: self.error.clone(),
+        }
+    }
+}
+
+/// What is computed anew, and for which refs: pushes that come meanwhile are added.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct DeriveJob {
+    refs: BTreeSet<String>,
+    #[serde(flatten)]
+    tried: Tried,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    derive: Option<DeriveJob>,
+    /// The last request for it, the last that was carried out, and the last that failed.
+    asked: u64,
+    done: u64,
+    failed: Option<(u64, String)>,
+    retention: Option<Tried>,
+    /// When it was carried out last, in seconds since 1970.
+    pruned: u64,
+    deliveries: Vec<Delivery>,
+}
+
+/// The jobs of one repository.
+#[derive(Debug)]
+pub(crate) struct Jobs {
+    repo: Arc<Repo>,
+    name: String,
+    webhooks: Vec<Webhook>,
+    retention: Option<Retention>,
+    queue: Mutex<Queue>,
+    /// Something was done.
+    progress: Condvar,
+    /// Something is to be done.
+    work: Notify,
+    calls: Notify,
+}
+
+/// How long a push waits until what is computed from its refs is up to date.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Jobs {
+    /// Those that are noted down.
+    pub(crate) fn load(
+        repo: Arc<Repo>,
+        name: String,
+        webhooks: Vec<Webhook>,
+        retention: Option<Retention>,
+    ) -> oxtree_repo::Result<Self> {
+        let mut queue = Queue::default();
+        for (name, bytes) in repo.notes(KIND)? {
+            match name.as_str() {
+                "derive" => {
+                    queue.derive = parse(&name, &bytes);
+                    queue.asked = 1;
+                }
+                "retention" => queue.retention = parse(&name, &bytes),
+                _ => queue.deliveries.extend(parse::<Delivery>(&name, &bytes)),
+            }
+        }
+        Ok(Self {
+            repo,
+            name,
+            webhooks,
+            retention,
+            queue: Mutex::new(queue),
+            progress: Condvar::new(),
+            work: Notify::new(),
+            calls: Notify::new(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes down what waits; deletes the note if nothing does.
+    fn note<T: Serialize>(&self, name: &str, job: Option<&T>) {
+        let noted = match job.map(serde_json::to_vec) {
+            None => self.repo.delete_note(KIND, name),
+            Some(Ok(bytes)) => self.repo.write_note(KIND, name, &bytes),
+            Some(Err(error)) => {
+                tracing::error!("job {name}: {error}");
+                return;
+            }
+        };
+        if let Err(error) = noted {
+            tracing::error!("job {name} would be lost now: {error}");
+        }
+    }
+
+    /// Has what is computed from these refs brought up to date, and waits for that a while. The
+    /// error is for the pusher's user.
+    pub(crate) fn derive(&self, refs: impl IntoIterator<Item = String>) -> Result<(), String> {
+        let mut queue = self.lock();
+        queue.asked += 1;
+        let ticket = queue.asked;
+        let job = queue.derive.get_or_insert_default();
+        job.refs.extend(refs);
+        self.note("derive", Some(job));
+        self.work.notify_one();
+        let waits = |queue: &mut Queue| {
+            let failed = queue.failed.as_ref().is_some_and(|(at, _)| *at >= ticket);
+            queue.done < ticket && !failed
+        };
+        let (queue, _) = self
+            .progress
+            .wait_timeout_while(queue, PATIENCE, waits)
+            .unwrap_or_else(PoisonError::into_inner);
+        match &queue.failed {
+            _ if queue.done >= ticket => Ok(()),
+            Some((at, error)) if *at >= ticket => {
+                Err(format!("{error} (it is tried again: see api/v1/jobs)"))
+            }
+            _ => Err("the summary is still being made (see api/v1/jobs)".to_owned()),
+        }
+    }
+
+    /// Notes what a push has changed, for those who want to be told, and has what is too old go.
+    pub(crate) fn published(&self, outcome: &Outcome, user: Option<&str>) {
+        let is_change = |r: &&RefOutcome| {
+            matches!(
+                r.status,
+                Status::Created | Status::Updated | Status::Deleted
+            )
+        };
+        let changes: Vec<&RefOutcome> = outcome.refs.iter().filter(is_change).collect();
+        if changes.is_empty() {
+            return;
+        }
+        let mut queue = self.lock();
+        for webhook in &self.webhooks {
+            let Some(delivery) = webhook.delivery(&self.name, user, &changes) else {
+                continue;
+            };
+            self.note(&delivery.id, Some(&delivery));
+            queue.deliveries.push(delivery);
+        }
+        if self.retention.is_some() && queue.retention.is_none() {
+            let job = Tried {
+                next: queue.pruned.saturating_add(retention::INTERVAL),
+                ..Tried::default()
+            };
+            self.note("retention", Some(&job));
+            queue.retention = Some(job);
+        }
+        self.calls.notify_one();
+        self.work.notify_one();
+    }
+
+    /// What waits.
+    pub(crate) fn list(&self) -> Vec<JobInfo> {
+        let queue = self.lock();
+        let derive = queue.derive.iter().map(|job| JobInfo {
+            refs: job.refs.iter().cloned().collect(),
+            ..job.tried.info("derive")
+        });
+        let retention = queue.retention.iter().map(|job| job.info("retention"));
+        let calls = queue.deliveries.iter().map(|job| JobInfo {
+            to: Some(job.url.clone()),
+            ..job.tried.info("webhook")
+        });
+        derive.chain(retention).chain(calls).collect()
+    }
+}
+
+fn parse<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Option<T> {
+    match serde_json::from_slice(bytes) {
+        Ok(job) => Some(job),
+        Err(error) => {
+            tracing::error!("job {name} is not understood, and left out: {error}");
+            None
+        }
+    }
+}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Those who want to be told of pushes: by a POST with what has changed, signed, and again until they
+//! have it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use oxtree_repo::refs::pattern::fits;
+use oxtree_transfer::protocol::message::RefOutcome;
+use ring::hmac;
+use serde::{Deserialize, Serialize};
+
+use super::{Jobs, Tried};
+use crate::access::tokens::{hex, random};
+use crate::client::client;
+use crate::site::{Site, now};
+
+/// Somebody who wants to be told.
+#[derive(Clone)]
+pub struct Webhook {
+    /// Where.
+    pub url: String,
+    /// What the message is signed with; not, if it is empty.
+    pub secret: Vec<u8>,
+    /// Patterns of the refs that they want to hear of; all, if there are none.
+    pub refs: Option<Vec<String>>,
+}
+
+impl std::fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Webhook")
+            .field("url", &self.url)
+            .field("refs", &self.refs)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Something that somebody is to be told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Delivery {
+    pub(super) id: String,
+    pub(super) url: String,
+    body: String,
+    #[serde(flatten)]
+    pub(super) tried: Tried,
+}
+
+/// What they are told.
+#[derive(Serialize)]
+struct Message<'a> {
+    id: &'a str,
+    /// Seconds since 1970.
+    time: u64,
+    repo: &'a str,
+    user: Option<&'a str>,
+    refs: Vec<&'a RefOutcome>,
+}
+
+/// The first pause after a failure, and the longest, in seconds.
+const PAUSES: (u64, u64) = (5, 1800);
+
+/// After so many it is given up: about five hours.
+const MAX_TRIES: u32 = 18;
+
+/// How long they may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+impl Webhook {
+    pub(super) fn delivery(
+        &self,
+        repo: &str,
+        user: Option<&str>,
+        changes: &[&RefOutcome],
+    ) -> Option<Delivery> {
+        let wanted = |change: &&&RefOutcome| {
+            let name = change.name.to_string();
+            let refs = self.refs.as_ref();
+            refs.is_none_or(|refs| refs.iter().any(|pattern| fits(pattern, &name)))
+        };
+        let refs: Vec<&RefOutcome> = changes.iter().filter(wanted).copied().collect();
+        if refs.is_empty() {
+            return None;
+        }
+        let id = format!("webhook-{}", hex(&random::<16>().ok()?));
+        let body = serde_json::to_string(&Message {
+            id: &id,
+            time: now(),
+            repo,
+            user,
+            refs,
+        });
+        Some(Delivery {
+            body: body.ok()?,
+            id,
+            url: self.url.clone(),
+            tried: Tried::default(),
+        })
+    }
+
+    async fn tell(&self, delivery: &Delivery) -> Result<(), String> {
+        let mut request = client(TIMEOUT)?
+            .post(&self.url)
+            .header("Content-Type", "application/json")
+            .header("X-Oxtree-Event", "push")
+            .header("X-Oxtree-Delivery", &delivery.id);
+        if !self.secret.is_empty() {
+            request = request.header("X-Oxtree-Signature", self.sign(&delivery.body));
+        }
+        let sent = request.body(delivery.body.clone()).send().await;
+        let status = sent
+            .map_err(|error| error.without_url().to_string())?
+            .status();
+        match status.is_success() {
+            true => Ok(()),
+            false => Err(format!("it answers {status}")),
+        }
+    }
+
+    fn sign(&self, body: &str) -> String {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.secret);
+        format!("sha256={}", hex(hmac::sign(&key, body.as_bytes()).as_ref()))
+    }
+}
+
+impl Jobs {
+    /// Tells those who want to be told, as it comes.
+    pub(crate) async fn call(site: Arc<Site>) {
+        let jobs = &site.jobs;
+        loop {
+            let due: Vec<Delivery> = {
+                let queue = jobs.lock();
+                let due = queue
+                    .deliveries
+                    .iter()
+                    .filter(|job| job.tried.next <= now());
+                due.cloned().collect()
+            };
+            for delivery in due {
+                jobs.deliver(delivery).await;
+            }
+            let next = jobs
+                .lock()
+                .deliveries
+                .iter()
+                .map(|job| job.tried.next)
+                .min();
+            match next {
+                None => jobs.calls.notified().await,
+                Some(next) => {
+                    let pause = Duration::from_secs(next.saturating_sub(now()));
+                    // Something new may come first.
+                    let _ = tokio::time::timeout(pause, jobs.calls.notified()).await;
+                }
+            }
+        }
+    }
+
+    async fn deliver(&self, delivery: Delivery) {
+        let webhook = self.webhooks.iter().find(|one| one.url == delivery.url);
+        let told = match webhook {
+            Some(webhook) => webhook.tell(&delivery).await,
+            // Nobody wants to hear it any more.
+            None => Ok(()),
+        };
+        let mut queue = self.lock();
+        let Some(at) = queue
+            .deliveries
+            .iter()
+            .position(|job| job.id == delivery.id)
+        else {
+            return;
+        };
+        let job = &mut queue.deliveries[at];
+        if let Err(error) = told {
+            tracing::warn!("webhook {}: {error}", job.url);
+            job.tried.failed(error, PAUSES.0, PAUSES.1);
+            if job.tried.tries < MAX_TRIES {
+                self.note(&delivery.id, Some(job));
+                return;
+            }
+            tracing::error!("webhook {} is given up: {}", job.url, job.body);
+        }
+        queue.deliveries.remove(at);
+        self.note::<()>(&delivery.id, None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_signed_as_others_do() {
+        let webhook = Webhook {
+            url: String::new(),
+            secret: b"It's a Secret to Everybody".to_vec(),
+            refs: None,
+        };
+        // GitHub's example of such a signature.
+        let expected = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
+        assert_eq!(webhook.sign("Hello, World!"), expected);
+    }
+}

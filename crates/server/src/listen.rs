@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Connections: taking them, and letting them end.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use axum::body::Body;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use sd_notify::NotifyState;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+
+use crate::access::Permission;
+use crate::app::{App, Doors};
+use crate::jobs::Jobs;
+use crate::tls::Certificate;
+use crate::watch::add;
+use crate::{Address, Config, Error, Result};
+
+/// How long a client may take to say what it wants, or to agree on how to talk.
+const HEADERS: Duration = Duration::from_secs(30);
+
+/// Bytes of a request's head.
+const MAX_HEAD: usize = 64 << 10;
+
+/// Lines of a request's head.
+const MAX_HEADERS: usize = 100;
+
+/// How long requests may go on after the server was told to end.
+const FAREWELL: Duration = Duration::from_secs(30);
+
+/// How often is looked for pushes that have expired, and certificates that have changed.
+const ROUND: Duration = Duration::from_secs(10);
+
+/// Serves until the process is told to end (SIGTERM, SIGINT). `ready` is told where.
+pub fn run(config: Config, ready: impl FnOnce(&[Address])) -> Result<()> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.thread_name("serve").enable_all();
+    let runtime = builder.build().map_err(system("starting threads"))?;
+    let served = runtime.block_on(serve(config, ready));
+    // What is still going on may take for ever, and is taken up again by the next one.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    served
+}
+
+fn system(action: &'static str) -> impl Fn(io::Error) -> Error {
+    move |source| Error::System { action, source }
+}
+
+/// A socket, and whether one talks TLS there.
+struct Door {
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+}
+
+async fn serve(mut config: Config, ready: impl FnOnce(&[Address])) -> Result<()> {
+    raise_file_limit();
+    let certificate = config.tls.take().map(Certificate::load).transpose()?;
+    let doors = open(&config, certificate.as_ref()).await?;
+    let addresses: Vec<Address> = addresses(&doors)?;
+    if let Some(open) = addresses
+        .iter()
+        .find(|one| !one.tls && !one.address.ip().is_loopback() && !config.insecure)
+    {
+        return Err(Error::Insecure(open.address));
+    }
+    let reachable = addresses.iter().find(|one| !one.address.ip().is_loopback());
+    if let Some(one) = reachable.filter(|_| config.anonymous.can(Permission::Promote)) {
+        return Err(Error::OpenToAll(one.address));
+    }
+    let room = Arc::new(Semaphore::new(config.max_connections));
+    let app = Arc::new(App::new(config)?);
+    let service = Arc::new(Doors::new(&app));
+    let watch = |kind| signal(kind).map_err(system("waiting for signals"));
+    let mut term = watch(SignalKind::terminate())?;
+    let mut interrupt = watch(SignalKind::interrupt())?;
+    let mut hangup = watch(SignalKind::hangup())?;
+    for site in &app.sites {
+        tokio::spawn(Jobs::work(Arc::clone(site)));
+        tokio::spawn(Jobs::call(Arc::clone(site)));
+    }
+    ready(&addresses);
+    tell_system(NotifyState::Ready);
+    let graceful = GracefulShutdown::new();
+    let mut round = tokio::time::interval(ROUND);
+    loop {
+        tokio::select! {
+            taken = take(&doors, &room) => match taken {
+                Ok((stream, from, door, permit)) => {
+                    let talk = Talk {
+                        service: Arc::clone(&service),
+                        app: Arc::clone(&app),
+                        from: from.ip(),
+                        _permit: permit,
+                    };
+                    talk.begin(stream, door.tls.clone(), &graceful);
+                }
+                Err(error) => {
+                    // Out of file descriptors, say: those that end make room.
+                    tracing::warn!("taking a connection: {error}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            },
+            _ = round.tick() => {
+                let app = Arc::clone(&app);
+                tokio::task::spawn_blocking(move || app.expire());
+                if let Some(certificate) = &certificate {
+                    certificate.reload(false);
+                }
+            }
+            _ = hangup.recv() => {
+                if let Some(certificate) = &certificate {
+                    certificate.reload(true);
+                }
+            }
+            _ = term.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    tell_system(NotifyState::Stopping);
+    app.end();
+    drop(doors);
+    if tokio::time::timeout(FAREWELL, graceful.shutdown())
+        .await
+        .is_err()
+    {
+        tracing::warn!("some requests have not ended in time");
+    }
+    Ok(())
+}
+
+/// A connection needs a file, and so does what is read or written for it.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!("the limit of open files stays what it is: {error}");
+    }
+}
+
+/// Lets systemd know, if that wants to.
+fn tell_system(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::debug!("telling systemd: {error}");
+    }
+}
+
+/// The sockets: those that systemd has opened for us, or else those that the configuration names.
+async fn open(config: &Config, certificate: Option<&Arc<Certificate>>) -> Result<Vec<Door>> {
+    let acceptor = certificate.map(Certificate::acceptor).transpose()?;
+    let mut doors = Vec::new();
+    let mut given = listenfd::ListenFd::from_env();
+    for at in 0..given.len() {
+        let taken = given
+            .take_tcp_listener(at)
+            .map_err(system("taking systemd's sockets"))?;
+        let Some(listener) = taken else { continue };
+        listener
+            .set_nonblocking(true)
+            .and_then(|()| TcpListener::from_std(listener))
+            .map(|listener| {
+                doors.push(Door {
+                    listener,
+                    tls: acceptor.clone(),
+                });
+            })
+            .map_err(system("taking systemd's sockets"))?;
+    }
+    if !doors.is_empty() {
+        return Ok(doors);
+    }
+    for Address { address, tls } in config.listen.iter().copied() {
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.map_err(|source| Error::Listen { address, source })?;
+        let tls = match (tls, &acceptor) {
+            (false, _) => None,
+            (true, Some(acceptor)) => Some(acceptor.clone()),
+            (true, None) => return Err(Error::NoCertificate(address)),
+        };
+        doors.push(Door { listener, tls });
+    }
+    Ok(doors)
+}
+
+fn addresses(doors: &[Door]) -> Result<Vec<Address>> {
+    let addresses = doors.iter().map(|door| {
+        let address = door.listener.local_addr().map_err(system("listening"))?;
+        let tls = door.tls.is_some();
+        Ok(Address { address, tls })
+    });
+    addresses.collect()
+}
+
+type Taken<'d> = (TcpStream, SocketAddr, &'d Door, OwnedSemaphorePermit);
+
+/// The next connection, once there is room for one more.
+async fn take<'d>(doors: &'d [Door], room: &Arc<Semaphore>) -> io::Result<Taken<'d>> {
+    let permit = Arc::clone(room).acquire_owned().await;
+    let permit = permit.map_err(io::Error::other)?;
+    let (stream, from, door) = std::future::poll_fn(|context| {
+        for door in doors {
+            if let Poll::Ready(accepted) = door.listener.poll_accept(context) {
+                return Poll::Ready(accepted.map(|(stream, from)| (stream, from, door)));
+            }
+        }
+        Poll::Pending
+    })
+    .await?;
+    Ok((stream, from, door, permit))
+}
+
+/// A connection.
+struct Talk {
+    service: Arc<Doors>,
+    app: Arc<App>,
+    from: IpAddr,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Talk {
+    fn drop(&mut self) {
+        let open = &self.app.counters.connections;
+        open.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+impl Talk {
+    fn begin(self, stream: TcpStream, tls: Option<TlsAcceptor>, graceful: &GracefulShutdown) {
+        add(&self.app.counters.connections, 1);
+        // Answers are small, and the next request waits for them.
+        let _ = stream.set_nodelay(true);
+        let watcher = graceful.watcher();
+        tokio::spawn(async move {
+            match tls {
+                None => self.go_on(stream, watcher).await,
+                Some(tls) => match tokio::time::timeout(HEADERS, tls.accept(stream)).await {
+                    Ok(Ok(stream)) => self.go_on(stream, watcher).await,
+                    Ok(Err(error)) => tracing::debug!("{}: {error}", self.from),
+                    Err(_) => tracing::debug!("{}: no agreement on TLS in time", self.from),
+                },
+            }
+        });
+    }
+
+    async fn go_on(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+        watcher: hyper_util::server::graceful::Watcher,
+    ) {
+        let from = self.from;
+        let service = Arc::clone(&self.service);
+        let answer = service_fn(move |request: Request<Incoming>| {
+            let service = Arc::clone(&service);
+            async move { Ok::<_, Infallible>(service.answer(request.map(Body::new), from).await) }
+        });
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADERS)
+            .max_headers(MAX_HEADERS)
+            .max_buf_size(MAX_HEAD);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(1000)
+            .max_header_list_size(64 << 10)
+            .initial_stream_window_size(1 << 20)
+            .initial_connection_window_size(4 << 20)
+            .keep_alive_interval(Some(Duration::from_secs(60)))
+            .keep_alive_timeout(Duration::from_secs(30));
+        let connection = builder.serve_connection(TokioIo::new(stream), answer);
+        if let Err(error) = watcher.watch(connection.into_owned()).await {
+            tracing::debug!("{from}: {error}");
+        }
+    }
+}

@@ -1,0 +1,401 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Requests to a server: who asks, how often, and how much of an answer is heard.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use tokio::runtime::Runtime;
+
+use super::{HttpOptions, Token};
+use crate::pull::fetch::{build, describe};
+use crate::url::HttpUrl;
+use crate::{Error, Result};
+
+/// The first wait before a request is made again; each further one is twice as long.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+
+/// The longest wait that is not the server's wish.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// The longest wait.
+const LONGEST_WISH: Duration = Duration::from_secs(300);
+
+/// The largest answer that says why something is refused, in bytes.
+const MAX_REFUSAL: u64 = 64 << 10;
+
+/// How much of it is shown, in characters.
+const SHOWN: usize = 500;
+
+/// JSON, as it is asked for and told.
+pub(super) const JSON: &str = "application/json";
+
+/// A server, and what is the same for each request to it.
+#[derive(Debug)]
+pub(super) struct Api {
+    url: HttpUrl,
+    client: reqwest::Client,
+    token: Option<Token>,
+    idle: Option<Duration>,
+    retries: u32,
+    pub(super) traffic: Traffic,
+}
+
+/// What was said to the server, and what it has said.
+#[derive(Debug, Default)]
+pub(super) struct Traffic {
+    pub(super) sent: AtomicU64,
+    received: AtomicU64,
+    requests: AtomicU64,
+}
+
+impl Traffic {
+    /// Bytes of bodies that were sent, bytes of those that came, and the number of requests.
+    pub(super) fn so_far(&self) -> [u64; 3] {
+        [&self.sent, &self.received, &self.requests].map(|count| count.load(Ordering::Relaxed))
+    }
+}
+
+/// A request that can be made again.
+#[derive(Clone, Debug)]
+pub(super) struct Ask {
+    pub(super) method: Method,
+    /// Below the repository's URL.
+    pub(super) path: String,
+    /// Its type, and what it is.
+    pub(super) body: Option<(&'static str, Bytes)>,
+    pub(super) accept: &'static str,
+}
+
+impl Ask {
+    pub(super) fn get(path: impl Into<String>) -> Self {
+        Self {
+            method: Method::GET,
+            path: path.into(),
+            body: None,
+            accept: JSON,
+        }
+    }
+
+    pub(super) fn post(path: impl Into<String>, kind: &'static str, body: Vec<u8>) -> Self {
+        Self {
+            method: Method::POST,
+            path: path.into(),
+            body: Some((kind, body.into())),
+            accept: JSON,
+        }
+    }
+}
+
+/// Why a request has failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// It may go better another time; the server may have said when.
+    Passing(Error, Option<Duration>),
+    /// It never will.
+    Lasting(Error),
+}
+
+impl Failure {
+    pub(super) fn error(self) -> Error {
+        match self {
+            Self::Passing(error, _) | Self::Lasting(error) => error,
+        }
+    }
+}
+
+/// How often something is tried again.
+#[derive(Debug)]
+pub(super) struct Patience {
+    retries: u32,
+    tries: u32,
+}
+
+impl Patience {
+    /// There was progress: begins anew.
+    pub(super) fn calm(&mut self) {
+        self.tries = 0;
+    }
+
+    /// Waits before the next try, or gives up.
+    pub(super) fn wait(&mut self, failure: Failure) -> Result<()> {
+        let (error, wish) = match failure {
+            Failure::Passing(error, wish) if self.tries < self.retries => (error, wish),
+            failure => return Err(failure.error()),
+        };
+        let wait = FIRST_WAIT
+            .saturating_mul(1 << self.tries.min(10))
+            .min(LONGEST_WAIT);
+        let wait = wish.map_or(wait, |wish| wish.min(LONGEST_WISH)) + jitter(wait);
+        self.tries += 1;
+        tracing::info!("trying again in {wait:.1?}: {error}");
+        std::thread::sleep(wait);
+        Ok(())
+    }
+}
+
+/// Up to a quarter of a time, so that not all who were disturbed at once come again at once.
+fn jitter(time: Duration) -> Duration {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let chance = now.unwrap_or_default().subsec_nanos() % 1024;
+    time * chance / 4096
+}
+
+impl Api {
+    pub(super) fn new(url: &HttpUrl, how: &HttpOptions, idle: Option<Duration>) -> Result<Self> {
+        let token = how.token.clone();
+        if token.is_some() && !url.is_private() && !how.plain {
+            let reason = format!(
+                "{url}: a token is not sent where others can read it: use https, or say \
+                 --plain-http"
+            );
+            return Err(Error::Destination(reason));
+        }
+        let mut network = how.network.clone();
+        // Nobody else is to get what is for this server.
+        network.redirects = false;
+        Ok(Self {
+            client: build(&network, &how.tls)?,
+            url: url.clone(),
+            token,
+            idle,
+            retries: network.retries,
+            traffic: Traffic::default(),
+        })
+    }
+
+    /// The repository's URL.
+    pub(super) fn url(&self) -> String {
+        self.url.to_string()
+    }
+
+    pub(super) fn patience(&self) -> Patience {
+        let (retries, tries) = (self.retries, 0);
+        Patience { retries, tries }
+    }
+
+    /// A request that is still without a body.
+    pub(super) fn request(&self, method: Method, path: &str, accept: &str) -> RequestBuilder {
+        self.traffic.requests.fetch_add(1, Ordering::Relaxed);
+        let mut request = self
+            .client
+            .request(method, self.url.at(path))
+            .header(ACCEPT, accept);
+        // A token can be a header: it was checked when it was made.
+        let value = self
+            .token
+            .as_ref()
+            .and_then(|token| HeaderValue::try_from(token.bearer()).ok());
+        if let Some(mut value) = value {
+            value.set_sensitive(true);
+            request = request.header(AUTHORIZATION, value);
+        }
+        request
+    }
+
+    /// Asks until there is an answer of at most `limit` bytes.
+    pub(super) fn ask(&self, runtime: &Runtime, ask: &Ask, limit: u64) -> Result<Vec<u8>> {
+        Ok(self.ask_or_be_refused(runtime, ask, limit)?.1)
+    }
+
+    /// The same; with its status, which may also be that of a push that is refused.
+    pub(super) fn ask_or_be_refused(
+        &self,
+        runtime: &Runtime,
+        ask: &Ask,
+        limit: u64,
+    ) -> Result<(StatusCode, Vec<u8>)> {
+        let mut patience = self.patience();
+        loop {
+            let tried = runtime.block_on(async {
+                let mut response = self.try_once(ask).await?;
+                let body = self.body(&mut response, limit).await?;
+                Ok((response.status(), body))
+            });
+            match tried {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => patience.wait(failure)?,
+            }
+        }
+    }
+
+    /// Makes the request, and waits for the head of the response.
+    pub(super) async fn try_once(&self, ask: &Ask) -> Result<Response, Failure> {
+        let mut request = self.request(ask.method.clone(), &ask.path, ask.accept);
+        if let Some((kind, body)) = &ask.body {
+            self.traffic
+                .sent
+                .fetch_add(body.len() as u64, Ordering::Relaxed);
+            request = request.header(CONTENT_TYPE, *kind).body(body.clone());
+        }
+        self.judge(self.within(request.send()).await?).await
+    }
+
+    /// The head of a response to whatever was asked, if it is no refusal.
+    pub(super) async fn judge(&self, sent: reqwest::Result<Response>) -> Result<Response, Failure> {
+        let mut response = sent.map_err(|error| self.broken(&error))?;
+        let status = response.status();
+        tracing::debug!(
+            "{} {} {:?}",
+            status.as_u16(),
+            response.url().path(),
+            response.version()
+        );
+        if status.is_success() {
+            return Ok(response);
+        }
+        let wish = wish(&response);
+        let sent_on = (response.headers().get(LOCATION)).and_then(|place| place.to_str().ok());
+        let sent_on = sent_on
+            .filter(|_| status.is_redirection())
+            .map(str::to_owned);
+        let url = response.url().to_string();
+        let said = self.body(&mut response, MAX_REFUSAL).await;
+        let said = said.unwrap_or_default();
+        if status == StatusCode::CONFLICT && is_outcome(&said) {
+            let refused = http_response(status, said);
+            return Ok(refused);
+        }
+        let mut reason = self.harmless(&reason(status, &said));
+        if let Some(place) = sent_on {
+            let place = self.harmless(&place);
+            reason = format!("{reason}: it sends us on to {place}, push to that if it is right");
+        }
+        if status == StatusCode::UNAUTHORIZED && self.token.is_none() {
+            reason = format!(
+                "{reason}: there is no token: set OXTREE_TOKEN, or use --token-file or \
+                 --token-command"
+            );
+        }
+        let status_code = Some(status.as_u16());
+        let error = Error::Server {
+            url,
+            status: status_code,
+            reason,
+        };
+        Err(match status.as_u16() {
+            408 | 429 | 500 | 502 | 503 | 504 => Failure::Passing(error, wish),
+            _ => Failure::Lasting(error),
+        })
+    }
+
+    /// All of a response, if it is not too large.
+    pub(super) async fn body(
+        &self,
+        response: &mut Response,
+        limit: u64,
+    ) -> Result<Vec<u8>, Failure> {
+        let mut body = Vec::new();
+        while let Some(chunk) = self.chunk(response).await? {
+            body.extend_from_slice(&chunk);
+            if body.len() as u64 > limit {
+                let size = body.len() as u64;
+                let what = "an answer of the server in bytes";
+                return Err(Failure::Lasting(Error::Limit { what, size, limit }));
+            }
+        }
+        Ok(body)
+    }
+
+    /// The next bytes of a response.
+    pub(super) async fn chunk(&self, response: &mut Response) -> Result<Option<Bytes>, Failure> {
+        let chunk = self.within(response.chunk()).await?;
+        let chunk = chunk.map_err(|error| self.broken(&error))?;
+        let len = chunk.as_ref().map_or(0, Bytes::len);
+        self.traffic
+            .received
+            .fetch_add(len as u64, Ordering::Relaxed);
+        Ok(chunk)
+    }
+
+    /// Waits for something, but not for ever.
+    pub(super) async fn within<T>(&self, what: impl Future<Output = T>) -> Result<T, Failure> {
+        let Some(idle) = self.idle else {
+            return Ok(what.await);
+        };
+        let done = tokio::time::timeout(idle, what).await;
+        done.map_err(|_| {
+            let seconds = idle.as_secs_f32();
+            let text = format!("nothing has come from the far side for {seconds} s (--timeout)");
+            let error = std::io::Error::new(std::io::ErrorKind::TimedOut, text);
+            Failure::Lasting(Error::Connection(error))
+        })
+    }
+
+    fn broken(&self, error: &reqwest::Error) -> Failure {
+        // What cannot be begun at all, such as a certificate that is not believed, stays so.
+        let reason = self.harmless(&describe(error));
+        let lasting = error.is_builder() || reason.contains("certificate") || is_unknown(error);
+        let error = Error::Server {
+            url: self.url.to_string(),
+            status: None,
+            reason,
+        };
+        match lasting {
+            true => Failure::Lasting(error),
+            false => Failure::Passing(error, None),
+        }
+    }
+
+    /// A text of the server's without the token, should it be in there.
+    fn harmless(&self, text: &str) -> String {
+        match &self.token {
+            Some(token) => token.hide_in(text),
+            None => text.to_owned(),
+        }
+    }
+}
+
+/// Whether there is no such host.
+fn is_unknown(error: &reqwest::Error) -> bool {
+    error.is_connect() && describe(error).contains("failed to lookup address")
+}
+
+fn is_outcome(said: &[u8]) -> bool {
+    serde_json::from_slice::<crate::protocol::message::Outcome>(said).is_ok()
+}
+
+/// A response that was read already.
+fn http_response(status: StatusCode, body: Vec<u8>) -> Response {
+    let mut response = hyper::Response::new(body);
+    *response.status_mut() = status;
+    response.into()
+}
+
+/// What a refusal says.
+fn reason(status: StatusCode, said: &[u8]) -> String {
+    #[derive(serde::Deserialize)]
+    struct Refusal {
+        error: String,
+    }
+    let words = status.canonical_reason().unwrap_or_default();
+    let told = match serde_json::from_slice::<Refusal>(said) {
+        Ok(refusal) => refusal.error,
+        // Not the page that a proxy has for people.
+        Err(_) if said.starts_with(b"<") => String::new(),
+        Err(_) => String::from_utf8_lossy(said).trim().to_owned(),
+    };
+    let told: String = told
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(SHOWN)
+        .collect();
+    let head = format!("the server answers {} {words}", status.as_u16());
+    match told.is_empty() {
+        true => head.trim_end().to_owned(),
+        false => format!("{}: {told}", head.trim_end()),
+    }
+}
+
+/// When the server wants to be asked again.
+fn wish(response: &Response) -> Option<Duration> {
+    let wish = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = wish.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let when = jiff::fmt::rfc2822::parse(wish).ok()?.timestamp();
+    let seconds = when.as_second() - jiff::Timestamp::now().as_second();
+    Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+}

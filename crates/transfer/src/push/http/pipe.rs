@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Bodies of requests that are made while they are sent: by a thread that waits until there is room.
+
+use std::io::{self, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+/// A part of a body; none is its end.
+pub(super) type Part = Option<Bytes>;
+
+/// A body that is made while it is sent.
+pub(super) struct Pipe {
+    parts: Receiver<Part>,
+    ended: bool,
+}
+
+impl Pipe {
+    /// One with room for a part.
+    pub(super) fn new() -> (Sender<Part>, Self) {
+        let (sender, parts) = channel(1);
+        let ended = false;
+        (sender, Self { parts, ended })
+    }
+}
+
+impl Body for Pipe {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        self.parts.poll_recv(context).map(|part| match part {
+            Some(Some(bytes)) => Some(Ok(Frame::data(bytes))),
+            Some(None) => {
+                self.ended = true;
+                None
+            }
+            // Whoever makes it has given up: this must not look like an end.
+            None => Some(Err(io::ErrorKind::BrokenPipe.into())),
+        })
+    }
+}
+
+/// Writes into a body.
+pub(super) struct Mouth<'a> {
+    runtime: &'a Runtime,
+    idle: Option<Duration>,
+    parts: Option<Sender<Part>>,
+}
+
+impl<'a> Mouth<'a> {
+    /// Gives up when nothing is taken for `idle`.
+    pub(super) fn new(runtime: &'a Runtime, idle: Option<Duration>) -> Self {
+        let parts = None;
+        Self {
+            runtime,
+            idle,
+            parts,
+        }
+    }
+
+    /// What is written goes there from now on.
+    pub(super) fn speak_into(&mut self, parts: Option<Sender<Part>>) {
+        self.parts = parts;
+    }
+
+    /// Says that the body is complete.
+    pub(super) fn end(&self) -> io::Result<()> {
+        self.send(None)
+    }
+
+    fn send(&self, part: Part) -> io::Result<()> {
+        let parts = self.parts.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
+        let sent = self.runtime.block_on(async {
+            match self.idle {
+                Some(idle) => tokio::time::timeout(idle, parts.send(part)).await,
+                None => Ok(parts.send(part).await),
+            }
+        });
+        match sent {
+            Ok(sent) => sent.map_err(|_| io::ErrorKind::BrokenPipe.into()),
+            Err(_) => {
+                let reason = "the server takes nothing any more (--timeout)";
+                Err(io::Error::new(io::ErrorKind::TimedOut, reason))
+            }
+        }
+    }
+}
+
+impl Write for Mouth<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.send(Some(Bytes::copy_from_slice(bytes)))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Pushes that consist of many requests, in whatever order: what is behind the HTTP API, and knows
+//! nothing of HTTP. A push is opened, is asked what is missing and given objects, by several at
+//! once, and is finished: the same road as [`receive`](super::receive)'s, a piece at a time.
+//!
+//! What is known of a push is in a [`Book`], so that it goes on where it was after a restart. Its
+//! objects are in a quarantine, which the next one takes over if this one is cut off.
+
+mod objects;
+mod one;
+mod record;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use self::one::Push;
+use self::record::Record;
+pub use self::record::{Book, PushInfo, PushState};
+use super::{admit, record};
+use crate::destination::Destination;
+use crate::protocol::message::{Outcome, WireUpdate};
+use crate::receive::session::check_updates;
+use crate::{Error, Result};
+
+/// Pushes that may be open at once, in one repository.
+const MAX_OPEN: usize = 1000;
+
+/// What is wanted of a push.
+#[derive(Clone, Debug, Default)]
+pub struct Intent {
+    /// Who opens it; only they are to see it.
+    pub owner: Option<String>,
+    /// The refs to change.
+    pub updates: Vec<WireUpdate>,
+    /// Nothing is to be changed.
+    pub dry_run: bool,
+}
+
+/// How the opening of a push has ended.
+#[derive(Debug)]
+pub enum Opened<D: Destination + 'static> {
+    /// Objects may come.
+    Open(Arc<Push<D>>),
+    /// It is refused already.
+    Refused(Outcome),
+}
+
+/// All pushes to one destination. Times are in seconds since 1970.
+pub struct Pushes<D: Destination + 'static> {
+    book: Arc<dyn Book>,
+    lifetime: u64,
+    all: Mutex<BTreeMap<String, Arc<Push<D>>>>,
+}
+
+impl<D: Destination + 'static> std::fmt::Debug for Pushes<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pushes")
+            .field("lifetime", &self.lifetime)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<D: Destination + 'static> Pushes<D> {
+    /// Those of the book. Each is forgotten `lifetime` seconds after the last request for it.
+    pub fn load(book: Arc<dyn Book>, lifetime: u64) -> Result<Self> {
+        let mut all = BTreeMap::new();
+        for (id, bytes) in book.load()? {
+            match Record::parse(&bytes) {
+                Ok(record) => {
+                    let push = Push::new(id.clone(), Arc::clone(&book), record);
+                    all.insert(id, Arc::new(push));
+                }
+                Err(error) => {
+                    tracing::warn!("push {id}: {error}");
+                    book.delete(&id)?;
+                }
+            }
+        }
+        Ok(Self {
+            book,
+            lifetime,
+            all: Mutex::new(all),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Push<D>>>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens a push by the name of `id`, which nobody can guess.
+    pub fn open(&self, id: String, destination: &D, intent: Intent, now: u64) -> Result<Opened<D>> {
+        check_updates(&intent.updates, destination.limits()?)?;
+        let open = |push: &Arc<Push<D>>| push.state() != PushState::Ended;
+        if self.lock().values().filter(|push| open(push)).count() >= MAX_OPEN {
+            return Err(Error::Busy(
+                "too many pushes are open here already".to_owned(),
+            ));
+        }
+        let mut verdict = admit::before(destination, &intent.updates, intent.dry_run)?;
+        if admit::is_refused(&verdict) {
+            admit::refuse_rest(&mut verdict);
+            let mut outcome = Outcome {
+                refs: verdict,
+                ..Outcome::default()
+            };
+            if !intent.dry_run {
+                record(destination, &mut outcome);
+            }
+            return Ok(Opened::Refused(outcome));
+        }
+        let record = Record {
+            owner: intent.owner,
+            updates: intent.updates,
+            dry_run: intent.dry_run,
+            used: now,
+            ..Record::default()
+        };
+        let push = Arc::new(Push::new(id.clone(), Arc::clone(&self.book), record));
+        push.save()?;
+        self.lock().insert(id, Arc::clone(&push));
+        Ok(Opened::Open(push))
+    }
+
+    /// The push of that id.
+    pub fn get(&self, id: &str, now: u64) -> Option<Arc<Push<D>>> {
+        let push = self.lock().get(id).cloned()?;
+        push.touch(now);
+        Some(push)
+    }
+
+    /// What there is to say about all pushes that `wanted` names the owner of.
+    pub fn list(&self, now: u64, wanted: impl Fn(Option<&str>) -> bool) -> Vec<PushInfo> {
+        let all: Vec<_> = self.lock().values().cloned().collect();
+        let infos = all.iter().map(|push| self.info(push, now));
+        infos.filter(|info| wanted(info.owner.as_deref())).collect()
+    }
+
+    /// What there is to say about a push.
+    pub fn info(&self, push: &Push<D>, now: u64) -> PushInfo {
+        push.info(now, self.lifetime)
+    }
+
+    /// How many pushes are in which state.
+    pub fn count(&self) -> HashMap<PushState, usize> {
+        let mut count = HashMap::new();
+        for push in self.lock().values() {
+            *count.entry(push.state()).or_default() += 1;
+        }
+        count
+    }
+
+    /// Gives up a push, unless it is being published. Its objects stay for the next one.
+    pub fn abort(&self, id: &str) -> Result<()> {
+        let push = self.lock().get(id).cloned();
+        let Some(push) = push else { return Ok(()) };
+        push.give_up()?;
+        self.forget(id)
+    }
+
+    fn forget(&self, id: &str) -> Result<()> {
+        self.lock().remove(id);
+        self.book.delete(id)
+    }
+
+    /// Gives up what nobody has done anything with for too long.
+    pub fn expire(&self, now: u64) -> Result<()> {
+        let all: Vec<_> = self.lock().values().cloned().collect();
+        for push in all {
+            if push.expire(now.saturating_sub(self.lifetime)) {
+                self.forget(push.id())?;
+            }
+        }
+        Ok(())
+    }
+}

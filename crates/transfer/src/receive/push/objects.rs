@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One stream of objects of a push that consists of many.
+
+use std::io::Read;
+
+use oxtree_format::{ObjectId, ObjectKind};
+
+use crate::destination::Quarantine;
+use crate::protocol::frame::{self, FrameKind};
+use crate::protocol::message::{Limits, Progress};
+use crate::protocol::stream::{Decoder, Event, Unpacker};
+use crate::receive::ingest::Ingest;
+use crate::receive::progress::Meter;
+use crate::{Error, Result};
+
+/// What a stream has brought, be it to its end or not.
+#[derive(Debug, Default)]
+pub(super) struct Brought {
+    pub(super) progress: Progress,
+    /// The commits among it, complete or not.
+    pub(super) commits: Vec<ObjectId>,
+}
+
+/// What came before it in the same push.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Before {
+    pub(super) objects: u64,
+    pub(super) bytes: u64,
+}
+
+/// Takes in a stream, from its first to its last byte. What came before an error counts.
+pub(super) fn take<Q: Quarantine>(
+    quarantine: &Q,
+    from: &mut impl Read,
+    limits: Limits,
+    before: Before,
+) -> (Brought, Result<()>) {
+    let mut brought = Brought::default();
+    let taken = std::thread::scope(|scope| {
+        let mut ingest = Ingest::start(scope, quarantine, limits.object);
+        let mut meter = Meter::new();
+        let read = read(
+            quarantine,
+            from,
+            limits,
+            before,
+            &mut meter,
+            &mut brought,
+            &mut ingest,
+        );
+        let bytes = brought.progress.bytes;
+        brought.progress = meter.total(ingest.done(), bytes);
+        // The first thing that went wrong with an object says more than what came of it.
+        let done = ingest.finish();
+        brought.progress.objects = *done.as_ref().unwrap_or(&brought.progress.objects);
+        read.and(done.map(drop))
+    });
+    (brought, taken)
+}
+
+fn read<Q: Quarantine>(
+    quarantine: &Q,
+    from: &mut impl Read,
+    limits: Limits,
+    before: Before,
+    meter: &mut Meter,
+    brought: &mut Brought,
+    ingest: &mut Ingest<'_>,
+) -> Result<()> {
+    let mut unpacker = Unpacker::default();
+    let mut decoder = Decoder::default();
+    let (mut begun, mut unpacked) = (0, 0);
+    let mut left_out = false;
+    while let Some(frame) = meter.wait(|| frame::read(from))? {
+        if frame.kind != FrameKind::Data {
+            return Err(Error::Protocol(format!(
+                "unexpected {:?} frame among the objects",
+                frame.kind
+            )));
+        }
+        let size = frame.payload.len() as u64;
+        crate::limits::check("a frame", size, limits.frame, "max-frame-size")?;
+        let came = &mut brought.progress.bytes;
+        *came += size;
+        let came = before.bytes.saturating_add(*came);
+        let commits = &mut brought.commits;
+        decoder.feed(&unpacker.unpack(&frame.payload)?, &mut |event| {
+            match &event {
+                Event::Begin(record) => {
+                    begun += 1;
+                    limits.check_objects(before.objects.saturating_add(begun))?;
+                    if record.object.kind == ObjectKind::Commit {
+                        commits.push(record.object);
+                    }
+                    left_out = is_settled(quarantine, &record.object)?;
+                }
+                Event::Bytes(bytes) => {
+                    unpacked += bytes.len() as u64;
+                    limits.check_stream(came, unpacked)?;
+                }
+                Event::End => {}
+            }
+            if left_out {
+                return Ok(());
+            }
+            ingest.feed(event)
+        })?;
+    }
+    match decoder.is_at_boundary() && unpacker.is_at_boundary() {
+        true => Ok(()),
+        false => Err(Error::Protocol(
+            "the objects end in the middle of one".to_owned(),
+        )),
+    }
+}
+
+/// Whether an object is what it is for good. What is attached to a public commit belongs to those
+/// who have published it.
+pub(super) fn is_settled<Q: Quarantine>(quarantine: &Q, object: &ObjectId) -> Result<bool> {
+    Ok(object.kind == ObjectKind::CommitMeta && quarantine.is_public(object)?)
+}

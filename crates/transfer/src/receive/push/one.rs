@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One push: what may be done with it when.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
+
+use oxtree_format::{Commit, CommitId, ObjectId};
+
+use super::objects::{self, Before, Brought, is_settled};
+use super::record::{Book, PushInfo, PushState, Record};
+use crate::destination::{Destination, Quarantine};
+use crate::protocol::message::{Message, Outcome, Progress, WireCommit};
+use crate::protocol::stream;
+use crate::receive::progress::Listener;
+use crate::receive::take_in::{conclude, judge};
+use crate::receive::{admit, record};
+use crate::{Error, Result};
+
+/// Where the objects are.
+enum Stage<Q> {
+    /// In quarantine, once one was needed.
+    Open(Option<Q>),
+    /// It has ended: nothing is here any more.
+    Ended,
+}
+
+/// A push. Used by many threads at once.
+pub struct Push<D: Destination + 'static> {
+    id: String,
+    book: Arc<dyn Book>,
+    record: Mutex<Record>,
+    /// Requests share it, and whoever ends the push has it alone.
+    stage: RwLock<Stage<D::Quarantine<'static>>>,
+    finishing: AtomicBool,
+}
+
+impl<D: Destination + 'static> std::fmt::Debug for Push<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Push")
+            .field("id", &self.id)
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}
+
+struct Ears<'a>(&'a mut dyn FnMut(&Message));
+
+impl Listener for Ears<'_> {
+    fn tell(&mut self, message: &Message) -> Result<()> {
+        (self.0)(message);
+        Ok(())
+    }
+}
+
+impl<D: Destination + 'static> Push<D> {
+    pub(super) fn new(id: String, book: Arc<dyn Book>, record: Record) -> Self {
+        let stage = match record.outcome {
+            None => Stage::Open(None),
+            Some(_) => Stage::Ended,
+        };
+        Self {
+            id,
+            book,
+            record: Mutex::new(record),
+            stage: RwLock::new(stage),
+            finishing: AtomicBool::new(false),
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Who has opened it.
+    pub fn owner(&self) -> Option<String> {
+        self.record().owner.clone()
+    }
+
+    /// What it is at.
+    pub fn state(&self) -> PushState {
+        match self.record().outcome {
+            Some(_) => PushState::Ended,
+            None if self.finishing.load(Ordering::Relaxed) => PushState::Finishing,
+            None => PushState::Open,
+        }
+    }
+
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn save(&self) -> Result<()> {
+        self.write(&self.record())
+    }
+
+    fn write(&self, record: &Record) -> Result<()> {
+        self.book.write(&self.id, &record.to_bytes()?)
+    }
+
+    /// Notes that it was used.
+    pub fn touch(&self, now: u64) {
+        let mut record = self.record();
+        record.used = record.used.max(now);
+    }
+
+    pub(super) fn info(&self, now: u64, lifetime: u64) -> PushInfo {
+        let state = self.state();
+        let record = self.record();
+        let updates = record.updates.iter();
+        PushInfo {
+            id: self.id.clone(),
+            state,
+            owner: record.owner.clone(),
+            refs: updates.map(|update| update.name.clone()).collect(),
+            dry_run: record.dry_run,
+            objects: record.objects,
+            bytes: record.bytes,
+            idle: now.saturating_sub(record.used),
+            expires: record.used.saturating_add(lifetime).saturating_sub(now),
+            outcome: record.outcome.clone(),
+        }
+    }
+
+    /// Does something with the quarantine, which is opened if there is none yet.
+    fn with<T>(
+        &self,
+        destination: &D,
+        work: impl FnOnce(&D::Quarantine<'static>) -> Result<T>,
+    ) -> Result<T> {
+        loop {
+            match &*self.stage.read().unwrap_or_else(PoisonError::into_inner) {
+                Stage::Open(Some(quarantine)) => return work(quarantine),
+                Stage::Open(None) => {}
+                Stage::Ended => return Err(ended()),
+            }
+            let mut stage = self.stage.write().unwrap_or_else(PoisonError::into_inner);
+            if let Stage::Open(none @ None) = &mut *stage {
+                *none = Some(destination.shared_quarantine()?);
+            }
+        }
+    }
+
+    /// Of these objects, which are to be sent.
+    pub fn missing(&self, destination: &D, ids: &[ObjectId]) -> Result<Vec<bool>> {
+        let limits = destination.limits()?;
+        let key = "max-ids and receive.max-memory";
+        crate::limits::check("a list of object ids", ids.len() as u64, limits.ids, key)?;
+        let dry_run = self.record().dry_run;
+        let missing = match dry_run {
+            true => destination.missing(ids)?,
+            false => self.with(destination, |quarantine| quarantine.missing(ids))?,
+        };
+        let mut record = self.record();
+        if dry_run {
+            record.objects += missing.iter().filter(|missing| **missing).count() as u64;
+        }
+        // Those that are here already are its own, too: another push may have left them.
+        if record.add_commits(ids) {
+            self.write(&record)?;
+        }
+        Ok(missing)
+    }
+
+    /// Takes a stream of objects: data frames, from the first to the last byte. The progress is that
+    /// of this stream. What came before an error is there all the same.
+    pub fn take(&self, destination: &D, from: &mut impl Read) -> Result<Progress> {
+        let limits = destination.limits()?;
+        let before = self.before()?;
+        self.with(destination, |quarantine| {
+            let (brought, taken) = objects::take(quarantine, from, limits, before);
+            self.note(&brought)?;
+            taken.map(|()| brought.progress)
+        })
+    }
+
+    /// Takes one object, as an archive stores it.
+    pub fn put(
+        &self,
+        destination: &D,
+        object: ObjectId,
+        len: u64,
+        from: &mut dyn Read,
+    ) -> Result<()> {
+        let limits = destination.limits()?;
+        let before = self.before()?;
+        limits.check_objects(before.objects.saturating_add(1))?;
+        limits.check_stream(before.bytes.saturating_add(len), len)?;
+        let form = match object.kind.is_metadata() {
+            true => stream::Form::Metadata,
+            false => stream::Form::Filez,
+        };
+        let record = stream::Record { object, form, len };
+        self.with(destination, |quarantine| {
+            if is_settled(quarantine, &object)? {
+                return Ok(());
+            }
+            quarantine.put(&record, &mut from.take(len), limits.object)?;
+            self.note(&Brought {
+                progress: Progress {
+                    objects: 1,
+                    bytes: len,
+                    ..Progress::default()
+                },
+                commits: vec![object],
+            })
+        })
+    }
+
+    /// What has come so far, if more may come.
+    fn before(&self) -> Result<Before> {
+        let record = self.record();
+        if record.dry_run {
+            let reason = "it is a dry run, for which no objects are taken";
+            return Err(Error::State(reason.to_owned()));
+        }
+        Ok(Before {
+            objects: record.objects,
+            bytes: record.bytes,
+        })
+    }
+
+    fn note(&self, brought: &Brought) -> Result<()> {
+        let mut record = self.record();
+        record.objects += brought.progress.objects;
+        record.bytes += brought.progress.bytes;
+        record.add_commits(&brought.commits);
+        self.write(&record)
+    }
+
+    /// Admits what has come, and publishes it. Waits for streams that are still coming in. Once the
+    /// push has an outcome, that is the answer to whoever asks again. After an error it is open as
+    /// before: what lacks can be sent.
+    pub fn finish(&self, destination: &D, tell: &mut dyn FnMut(&Message)) -> Result<Outcome> {
+        let mut stage = self.stage.write().unwrap_or_else(PoisonError::into_inner);
+        if let Stage::Ended = *stage {
+            return self.record().outcome.clone().ok_or_else(ended);
+        }
+        self.finishing.store(true, Ordering::Relaxed);
+        let outcome = self.settle(destination, &mut stage, &mut Ears(tell));
+        self.finishing.store(false, Ordering::Relaxed);
+        let outcome = outcome?;
+        *stage = Stage::Ended;
+        let mut record = self.record();
+        record.outcome = Some(outcome.clone());
+        // What is published is published; at worst it is forgotten how that went.
+        if let Err(error) = self.write(&record) {
+            tracing::warn!("push {}: {error}", self.id);
+        }
+        Ok(outcome)
+    }
+
+    fn settle(
+        &self,
+        destination: &D,
+        stage: &mut Stage<D::Quarantine<'static>>,
+        to: &mut Ears<'_>,
+    ) -> Result<Outcome> {
+        let Record {
+            updates,
+            dry_run,
+            commits,
+            objects,
+            ..
+        } = self.record().clone();
+        if dry_run {
+            let mut refs = admit::before(destination, &updates, true)?;
+            if admit::is_refused(&refs) {
+                admit::refuse_rest(&mut refs);
+            }
+            return Ok(Outcome {
+                refs,
+                objects,
+                ..Outcome::default()
+            });
+        }
+        let quarantine = match std::mem::replace(stage, Stage::Open(None)) {
+            Stage::Open(Some(quarantine)) => quarantine,
+            _ => destination.shared_quarantine()?,
+        };
+        let tips = updates
+            .iter()
+            .filter_map(|update| Some(update.new.as_ref()?.0));
+        let came = match in_order(&quarantine, tips, &commits) {
+            Ok(came) => came,
+            Err(error) => {
+                *stage = Stage::Open(Some(quarantine));
+                return Err(error);
+            }
+        };
+        let verdict = match judge(destination, &quarantine, &updates, objects, &came, to) {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                *stage = Stage::Open(Some(quarantine));
+                return Err(error);
+            }
+        };
+        let mut outcome = conclude(destination, quarantine, verdict, objects, to)?;
+        record(destination, &mut outcome);
+        Ok(outcome)
+    }
+
+    /// Ends it without an outcome.
+    pub(super) fn give_up(&self) -> Result<()> {
+        match self.stage.try_write() {
+            Ok(mut stage) => *stage = Stage::Ended,
+            Err(TryLockError::Poisoned(stage)) => *stage.into_inner() = Stage::Ended,
+            Err(TryLockError::WouldBlock) => {
+                let reason = "requests for it are still under way";
+                return Err(Error::State(reason.to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends it if nobody has used it since, and nobody does; true if it has ended.
+    pub(super) fn expire(&self, since: u64) -> bool {
+        self.record().used < since && self.give_up().is_ok()
+    }
+}
+
+fn ended() -> Error {
+    Error::State("it has ended".to_owned())
+}
+
+/// The commits of a push that can be reached from what refs are set to, a parent before its child.
+fn in_order<Q: Quarantine>(
+    quarantine: &Q,
+    tips: impl IntoIterator<Item = CommitId>,
+    commits: &BTreeSet<WireCommit>,
+) -> Result<Vec<CommitId>> {
+    let mut left = commits.clone();
+    let mut all = Vec::new();
+    for tip in tips {
+        let (mut chain, mut next) = (Vec::new(), Some(tip));
+        while let Some(id) = next.filter(|id| left.remove(&WireCommit(*id))) {
+            chain.push(id);
+            next = match quarantine.load(&id.object()) {
+                Ok(bytes) => {
+                    let commit = Commit::parse(&bytes);
+                    let commit = commit.map_err(|e| oxtree_repo::Error::corrupt(id, e))?;
+                    commit.parent
+                }
+                // Whether that is a fault is for others to say.
+                Err(Error::Repo(error)) if error.is_missing_object() => {
+                    chain.pop();
+                    None
+                }
+                Err(error) => return Err(error),
+            };
+        }
+        all.extend(chain.into_iter().rev());
+    }
+    Ok(all)
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is kept of a push between its requests, and over restarts.
+
+use std::collections::BTreeSet;
+
+use oxtree_format::{CommitId, ObjectId, ObjectKind};
+use oxtree_repo::Repo;
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::message::{Outcome, WireCommit, WireRef, WireUpdate};
+use crate::{Error, Result};
+
+/// Where records are kept, by the pushes' ids.
+pub trait Book: Send + Sync {
+    /// All of them.
+    fn load(&self) -> Result<Vec<(String, Vec<u8>)>>;
+
+    /// Writes one, or replaces it.
+    fn write(&self, id: &str, record: &[u8]) -> Result<()>;
+
+    /// Deletes one, if it is there.
+    fn delete(&self, id: &str) -> Result<()>;
+}
+
+const KIND: &str = "pushes";
+
+impl Book for Repo {
+    fn load(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        Ok(self.notes(KIND)?)
+    }
+
+    fn write(&self, id: &str, record: &[u8]) -> Result<()> {
+        Ok(self.write_note(KIND, id, record)?)
+    }
+
+    fn delete(&self, id: &str) -> Result<()> {
+        Ok(self.delete_note(KIND, id)?)
+    }
+}
+
+/// The record of a push.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// Who has opened it.
+    pub(super) owner: Option<String>,
+    pub(super) updates: Vec<WireUpdate>,
+    #[serde(default)]
+    pub(super) dry_run: bool,
+    /// The commits that were asked for or have come: they are this push's, and no other one's.
+    #[serde(default)]
+    pub(super) commits: BTreeSet<WireCommit>,
+    /// Objects that have come; in a dry run, those that would have to.
+    #[serde(default)]
+    pub(super) objects: u64,
+    /// Bytes that have come.
+    #[serde(default)]
+    pub(super) bytes: u64,
+    /// When somebody last did something with it, in seconds since 1970.
+    pub(super) used: u64,
+    /// How it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) outcome: Option<Outcome>,
+}
+
+impl Record {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self> {
+        serde_json::from_slice(bytes)
+            .map_err(|error| Error::Protocol(format!("the record of a push: {error}")))
+    }
+
+    pub(super) fn to_bytes(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec(self)
+            .map_err(|error| Error::Protocol(format!("the record of a push: {error}")))
+    }
+
+    /// Notes the commits among these objects; true if one was new.
+    pub(super) fn add_commits<'o>(&mut self, ids: impl IntoIterator<Item = &'o ObjectId>) -> bool {
+        let commits = ids.into_iter().filter(|id| id.kind == ObjectKind::Commit);
+        let before = self.commits.len();
+        let commits = commits.map(|id| WireCommit(CommitId(id.checksum)));
+        self.commits.extend(commits);
+        self.commits.len() > before
+    }
+}
+
+/// A push, for those who ask.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushInfo {
+    /// Its id.
+    pub id: String,
+    /// What it is at.
+    pub state: PushState,
+    /// Who has opened it, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// The refs that it is to change.
+    pub refs: Vec<WireRef>,
+    /// Nothing is to be changed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+    /// Objects that have come; in a dry run, those that would have to.
+    pub objects: u64,
+    /// Bytes that have come.
+    pub bytes: u64,
+    /// Seconds since somebody has done something with it.
+    #[serde(default)]
+    pub idle: u64,
+    /// Seconds after which it is forgotten if nobody does anything with it.
+    pub expires: u64,
+    /// How it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+}
+
+/// What a push is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PushState {
+    /// Objects may come.
+    Open,
+    /// It is being admitted and published.
+    Finishing,
+    /// It has an outcome.
+    Ended,
+}
