@@ -88,17 +88,17 @@ const CONNECTIONS: usize = 20_000;
 pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     let config = config(conf(args)?, context)?;
     let mut told = Ok(());
-    oxtree_server::run(config, |addresses| {
-        let tell = || {
-            for Address { address, tls } in addresses {
-                let scheme = if *tls { "https" } else { "http" };
-                context.out.line(&format!("{scheme}://{address}/"))?;
-            }
-            context.out.flush()
-        };
-        told = tell();
-    })?;
+    oxtree_server::run(config, |addresses| told = tell(addresses, context))?;
     told
+}
+
+/// Says where it listens, a URL a line.
+fn tell(addresses: &[Address], context: &Context<'_>) -> Result<()> {
+    for Address { address, tls } in addresses {
+        let scheme = if *tls { "https" } else { "http" };
+        context.out.line(&format!("{scheme}://{address}/"))?;
+    }
+    context.out.flush()
 }
 
 /// What the file says, and the command line.

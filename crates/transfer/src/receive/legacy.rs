@@ -95,8 +95,9 @@ fn introduce<D: Destination>(
     notice: &mut dyn FnMut(&str),
 ) -> Result<()> {
     let identity = destination.policy().identity.as_ref();
-    let is_open =
-        |name: &RefName| identity.is_none_or(|identity| identity.refuses(name, false).is_none());
+    let is_open = |name: &RefName| {
+        identity.is_none_or(|identity| identity.refuses(name, false, false).is_none())
+    };
     let refs = current.iter().filter(|(name, _)| is_open(name));
     let refs: Vec<_> = refs
         .map(|(name, commit)| (name.to_string(), commit.to_string()))
