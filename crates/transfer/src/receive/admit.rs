@@ -373,7 +373,7 @@ fn timestamp(commit: &CommitId, load: &Load<'_>) -> Result<u64> {
 }
 
 /// The root of a commit, if that is there.
-fn root(commit: &CommitId, load: &Load<'_>) -> Result<Option<DirId>> {
+pub(super) fn root(commit: &CommitId, load: &Load<'_>) -> Result<Option<DirId>> {
     match load(&commit.object()) {
         Ok(bytes) => Ok(Some(parse(*commit, &bytes)?.root)),
         Err(Error::Repo(error)) if error.is_missing_object() => Ok(None),

@@ -15,10 +15,15 @@ pub mod publish;
 pub mod session;
 mod take_in;
 
+use std::collections::HashSet;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use oxtree_format::CommitId;
+use rayon::prelude::*;
+
+use self::policy::Commits;
 use self::progress::busy;
 use self::session::{Event, Session};
 use self::take_in::take_in;
@@ -26,7 +31,7 @@ use crate::destination::{Destination, Quarantine};
 use crate::patience::{Patience, Timed};
 use crate::protocol::frame::{self, FrameKind, MAX_FRAME};
 use crate::protocol::message::{
-    Limits, Message, Outcome, Receiver, WireCommit, WireRef, write_bitmap,
+    Limits, Message, Outcome, Receiver, WireCommit, WireMeta, WireRef, WireTree, write_bitmap,
 };
 use crate::protocol::stream::Event as StreamEvent;
 use crate::protocol::{PUSHER_GREETING, RECEIVER_GREETING, SQUEEZE, STATUS, VERSION};
@@ -249,10 +254,15 @@ fn introduce<D: Destination>(
         .into_iter()
         .map(|(name, commit)| (WireRef(name), WireCommit(commit)))
         .collect();
+    let copies = destination.policy().commits == Commits::Copy;
     let mut left = &refs[..];
     loop {
         let (refs, rest) = left.split_at(left.len().min(REFS_A_MESSAGE));
         left = rest;
+        let roots = match copies {
+            true => roots(destination, refs, &lacking)?,
+            false => Vec::new(),
+        };
         let partial = refs.iter().filter(|(_, commit)| lacking.remove(&commit.0));
         let partial = partial.map(|(_, commit)| commit.clone()).collect();
         send(
@@ -260,6 +270,7 @@ fn introduce<D: Destination>(
             &Message::Refs {
                 refs: refs.to_vec(),
                 partial,
+                roots,
                 more: !left.is_empty(),
             },
         )?;
@@ -267,6 +278,21 @@ fn introduce<D: Destination>(
             return to.flush().map_err(Error::Connection);
         }
     }
+}
+
+/// The root directories of what refs are at, unless something is `lacking`. Of a commit that was
+/// made here the pusher knows nothing else.
+fn roots<D: Destination>(
+    destination: &D,
+    refs: &[(WireRef, WireCommit)],
+    lacking: &HashSet<CommitId>,
+) -> Result<Vec<(WireTree, WireMeta)>> {
+    let whole = refs.par_iter().filter(|(_, id)| !lacking.contains(&id.0));
+    let roots = whole.map(|(_, id)| {
+        let root = admit::root(&id.0, &|object| destination.load(object))?;
+        Ok(root.map(|root| (WireTree(root.tree), WireMeta(root.meta))))
+    });
+    roots.filter_map(Result::transpose).collect()
 }
 
 fn tell_status<D: Destination>(destination: &D, to: &mut impl Write) -> Result<()> {
