@@ -15,7 +15,7 @@ pub mod publish;
 pub mod session;
 mod take_in;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -346,7 +346,12 @@ fn negotiate<'d, D: Destination>(
     to: &mut impl Write,
     limits: Limits,
 ) -> Result<Negotiated<D::Quarantine<'d>>> {
-    let mut verdict = admit::before(destination, &session.updates, session.dry_run)?;
+    let mut verdict = admit::before(
+        destination,
+        &session.updates,
+        session.dry_run,
+        &HashMap::new(),
+    )?;
     if admit::is_refused(&verdict) {
         admit::refuse_rest(&mut verdict);
         return Ok(Negotiated::Over(Outcome {
