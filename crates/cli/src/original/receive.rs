@@ -245,9 +245,6 @@ fn describe(report: &Report, log: Log<'_>) -> Result<()> {
         log.write(LogLevel::Info, &format!(" {name} {commit}"));
     }
     let outcome = &report.outcome;
-    if outcome.refs.is_empty() {
-        log.write(LogLevel::Info, "No refs need updating");
-    }
     let warn = |reason: &str| {
         for line in reason.lines() {
             log.write(LogLevel::Warning, line);
@@ -273,6 +270,10 @@ fn describe(report: &Report, log: Log<'_>) -> Result<()> {
                 }
             }
         }
+    }
+    let mut statuses = outcome.refs.iter().map(|change| change.status);
+    if statuses.all(|status| status == Status::Unchanged) {
+        log.write(LogLevel::Info, "No refs need updating");
     }
     conclude(outcome, log)
 }

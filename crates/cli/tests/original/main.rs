@@ -9,6 +9,7 @@ mod legacy;
 mod links;
 mod mixed;
 mod push;
+mod rules;
 mod shell;
 mod words;
 

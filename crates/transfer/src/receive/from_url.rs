@@ -253,10 +253,12 @@ impl Door<'_> {
         let wanted: Vec<Wanted> = news.iter().map(|(_, commit)| no_name(**commit)).collect();
         self.fill(quarantine, &wanted, true)?;
         let mut updates = Vec::with_capacity(news.len());
+        let mut roots = HashMap::with_capacity(news.len());
         for (name, commit) in news {
             let bytes = quarantine.parts().0.load_metadata(&commit.object())?;
             let parsed = oxtree_format::Commit::parse(&bytes)
                 .map_err(|error| oxtree_repo::Error::corrupt(**commit, error))?;
+            roots.insert(**commit, parsed.root);
             updates.push(WireUpdate {
                 name: WireRef((*name).clone()),
                 old: current.get(*name).map(|old| WireCommit(*old)),
@@ -266,7 +268,7 @@ impl Door<'_> {
                 fast_forward: false,
             });
         }
-        let verdict = admit::before(self.destination, &updates, self.request.dry_run)?;
+        let verdict = admit::before(self.destination, &updates, self.request.dry_run, &roots)?;
         Ok((verdict, updates))
     }
 

@@ -3,7 +3,7 @@
 //! for an answer to each. What comes in takes the same road as any push: quarantine, limits, policy,
 //! publish.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::os::fd::AsFd;
 
@@ -52,7 +52,7 @@ pub fn receive_legacy<D: Destination>(
     let count = changes.len() as u64;
     check("a push", count, limits.refs, "max-refs")?;
     let updates: Vec<WireUpdate> = changes.iter().map(update).collect();
-    let mut verdict = admit::before(destination, &updates, false)?;
+    let mut verdict = admit::before(destination, &updates, false, &HashMap::new())?;
     if let Some(text) = refusal(&changes, &current, &mut verdict) {
         pusher.answer(&Err(text))?;
         // It says that it is done, or goes; what it was to say is of no use any more.
