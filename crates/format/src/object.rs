@@ -114,6 +114,11 @@ impl ObjectId {
         format!("{}/{}.{suffix}", &hex[..2], &hex[2..])
     }
 
+    /// The same as one word, as which objects of an archive are named in lists.
+    pub fn archive_name(&self) -> String {
+        self.loose_path(true).replacen('/', "", 1)
+    }
+
     /// The object whose loose path is `dir`/`file`; [`None`] where that is no object's name in a
     /// repository that is (not) `archive`.
     pub fn from_loose(dir: &str, file: &str, archive: bool) -> Option<Self> {

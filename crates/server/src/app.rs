@@ -163,7 +163,7 @@ impl Doors {
         let Some(site) = site else {
             return Fault::not_found("there is nothing of that name").into_response();
         };
-        if !rest.starts_with("/api/") {
+        if !rest.starts_with("/api/") && rest != "/ping" {
             let answered = static_file(&site, &visitor, rest, &request, !self.app.is_public);
             return answered.unwrap_or_else(IntoResponse::into_response);
         }

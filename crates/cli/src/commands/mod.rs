@@ -28,7 +28,7 @@ mod remote;
 mod reset;
 mod rev_parse;
 mod rofiles_fuse;
-mod serve;
+pub(crate) mod serve;
 mod show;
 mod sign;
 mod static_delta;

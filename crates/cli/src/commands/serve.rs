@@ -86,7 +86,12 @@ const LIFETIME: Duration = Duration::from_secs(3600);
 const CONNECTIONS: usize = 20_000;
 
 pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
-    let config = config(conf(args)?, context)?;
+    serve(conf(args)?, context)
+}
+
+/// Serves, as a configuration says it, until the process is told to end.
+pub(crate) fn serve(conf: ServeConf, context: &Context<'_>) -> Result<()> {
+    let config = config(conf, context)?;
     let mut told = Ok(());
     oxtree_server::run(config, |addresses| told = tell(addresses, context))?;
     told

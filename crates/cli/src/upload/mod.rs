@@ -4,6 +4,7 @@
 
 mod gentoken;
 mod push;
+mod receive;
 mod tokens;
 
 use std::ffi::OsString;
@@ -35,6 +36,8 @@ struct Args {
 enum Command {
     /// Create a new token that gives access to the server
     Gentoken(gentoken::Args),
+    /// Start the server
+    Receive(receive::Args),
     /// Push objects to the remote OSTree repository
     Push(push::Args),
 }
@@ -62,6 +65,7 @@ fn run_command(words: Vec<OsString>, out: &Output) -> Result<()> {
     };
     match command {
         Command::Gentoken(args) => gentoken::run(&args, &context(args.verbose, out)),
+        Command::Receive(args) => receive::run(&args, &context(args.verbose, out)),
         Command::Push(args) => push::run(&args, &context(args.verbose, out)),
     }
 }

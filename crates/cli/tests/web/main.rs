@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `oxtree push` over HTTP: to `oxtree serve`, through connections that break, and to servers that lie.
+//! `oxtree push` over HTTP: to `oxtree serve`, through connections that break, to servers that lie; and by
+//! the name of ostree-upload.
 
 mod between;
 mod fixture;
 mod liars;
+mod old_server;
 mod push;
 mod trouble;
+mod upload;

@@ -2,7 +2,7 @@
 //! The API: its routes, and who may use them.
 
 pub(crate) mod fault;
-mod pushes;
+pub(crate) mod pushes;
 mod repo;
 mod status;
 mod tokens;
@@ -22,6 +22,7 @@ use serde::de::DeserializeOwned;
 use self::fault::{Answer, Fault};
 use crate::access::{Permission, Visitor};
 use crate::app::App;
+use crate::legacy;
 use crate::site::Site;
 
 #[cfg(test)]
@@ -73,7 +74,35 @@ fn route(
 /// Below the URL of a repository.
 pub(crate) fn of_repositories() -> Vec<Route> {
     use Permission::{Promote, Push, Read};
+    let lists = Arc::new(legacy::Lists::default());
+    let old = |handler: MethodRouter<Arc<App>>| handler.layer(Extension(Arc::clone(&lists)));
     vec![
+        route("get", "/ping", None, get(legacy::ping)),
+        route("get", "/api/v1/info", Some(Push), get(legacy::info)),
+        route(
+            "post",
+            "/api/v1/queue",
+            Some(Push),
+            old(post(legacy::queue)),
+        ),
+        route(
+            "get",
+            "/api/v1/queue/{id}",
+            Some(Push),
+            old(get(legacy::missing)),
+        ),
+        route(
+            "put",
+            "/api/v1/queue/{id}",
+            Some(Push),
+            old(put(legacy::upload)),
+        ),
+        route(
+            "delete",
+            "/api/v1/queue/{id}",
+            Some(Push),
+            old(delete(legacy::delete)),
+        ),
         route("get", "/api/v1/repo", Some(Read), get(repo::describe)),
         route("get", "/api/v1/jobs", Some(Read), get(repo::jobs)),
         route("get", "/api/v1/pushes", Some(Promote), get(pushes::list)),

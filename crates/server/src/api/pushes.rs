@@ -117,7 +117,7 @@ fn is_own(visit: &Visit, owner: Option<&str>) -> bool {
     visit.visitor.name.as_deref() == owner || visit.visitor.can(Permission::Admin)
 }
 
-fn find(visit: &Visit, id: &str) -> Answer<Arc<Push<LocalDestination>>> {
+pub(crate) fn find(visit: &Visit, id: &str) -> Answer<Arc<Push<LocalDestination>>> {
     let push = visit.site()?.pushes.get(id, now());
     let push = push.filter(|push| is_own(visit, push.owner().as_deref()));
     push.ok_or_else(|| Fault::not_found("there is no such push: it may have expired"))
@@ -164,7 +164,7 @@ pub(super) async fn missing(
 }
 
 /// An object by the name that it has in an archive, or as protocols call it.
-fn parse_name(name: &str) -> Answer<ObjectId> {
+pub(crate) fn parse_name(name: &str) -> Answer<ObjectId> {
     let wrong = || Fault::bad_request(format!("'{name}' is no name of an object"));
     let parsed = match name.strip_suffix(".filez") {
         Some(checksum) => checksum

@@ -151,7 +151,7 @@ impl Old<'_> {
     ) -> Result<Outcome> {
         let objects: BTreeMap<String, ObjectId> = objects
             .iter()
-            .map(|object| (name(object), *object))
+            .map(|object| (object.archive_name(), *object))
             .collect();
         let id = self.queue(updates, &objects)?;
         let path = format!("api/v1/queue/{id}");
@@ -287,7 +287,7 @@ impl Old<'_> {
         to: &mut impl Write,
     ) -> Result<()> {
         for (object, size) in objects {
-            let name = name(object);
+            let name = object.archive_name();
             let head = format!(
                 "--{boundary}\r\nContent-Disposition: form-data; name=\"file\"; \
                  filename=\"{name}\"\r\nContent-Type: application/octet-stream\r\n\r\n"
@@ -377,11 +377,6 @@ fn outcome(update: &WireUpdate, status: Status) -> RefOutcome {
         status,
         reason: None,
     }
-}
-
-/// The name of an object's file in an archive.
-fn name(object: &ObjectId) -> String {
-    object.loose_path(true).replacen('/', "", 1)
 }
 
 /// What it means that the one request has failed.

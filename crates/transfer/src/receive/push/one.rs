@@ -6,7 +6,7 @@ use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
-use oxtree_format::{Commit, CommitId, ObjectId};
+use oxtree_format::{Commit, CommitId, FileId, ObjectId};
 
 use super::objects::{self, Before, Brought, is_settled};
 use super::record::{Book, PushInfo, PushState, Record};
@@ -176,7 +176,7 @@ impl<D: Destination + 'static> Push<D> {
         })
     }
 
-    /// Takes one object, as an archive stores it.
+    /// Takes one object of so many bytes, as an archive stores it.
     pub fn put(
         &self,
         destination: &D,
@@ -184,24 +184,43 @@ impl<D: Destination + 'static> Push<D> {
         len: u64,
         from: &mut dyn Read,
     ) -> Result<()> {
+        let came = self.before()?.bytes.saturating_add(len);
+        destination.limits()?.check_stream(came, len)?;
+        self.put_up_to(destination, object, len, from)
+    }
+
+    /// The same for a file of which nobody has said how large it is stored.
+    pub fn put_file(&self, destination: &D, file: FileId, from: &mut dyn Read) -> Result<()> {
+        let limit = destination.limits()?.bytes;
+        let left = limit.saturating_sub(self.before()?.bytes);
+        self.put_up_to(destination, file.object(), left, from)
+    }
+
+    fn put_up_to(
+        &self,
+        destination: &D,
+        object: ObjectId,
+        most: u64,
+        from: &mut dyn Read,
+    ) -> Result<()> {
         let limits = destination.limits()?;
-        let before = self.before()?;
-        limits.check_objects(before.objects.saturating_add(1))?;
-        limits.check_stream(before.bytes.saturating_add(len), len)?;
+        limits.check_objects(self.before()?.objects.saturating_add(1))?;
         let form = match object.kind.is_metadata() {
             true => stream::Form::Metadata,
             false => stream::Form::Filez,
         };
+        let len = most;
         let record = stream::Record { object, form, len };
         self.with(destination, |quarantine| {
             if is_settled(quarantine, &object)? {
                 return Ok(());
             }
-            quarantine.put(&record, &mut from.take(len), limits.object)?;
+            let mut from = from.take(most);
+            quarantine.put(&record, &mut from, limits.object)?;
             self.note(&Brought {
                 progress: Progress {
                     objects: 1,
-                    bytes: len,
+                    bytes: most - from.limit(),
                     ..Progress::default()
                 },
                 commits: vec![object],
