@@ -255,15 +255,11 @@ fn introduce<D: Destination>(
         .into_iter()
         .map(|(name, commit)| (WireRef(name), WireCommit(commit)))
         .collect();
-    let copies = destination.policy().commits == Commits::Copy;
     let mut left = &refs[..];
     loop {
         let (refs, rest) = left.split_at(left.len().min(REFS_A_MESSAGE));
         left = rest;
-        let roots = match copies {
-            true => roots(destination, refs, &lacking)?,
-            false => Vec::new(),
-        };
+        let roots = roots(destination, refs, &lacking)?;
         let partial = refs.iter().filter(|(_, commit)| lacking.remove(&commit.0));
         let partial = partial.map(|(_, commit)| commit.clone()).collect();
         send(
@@ -281,13 +277,16 @@ fn introduce<D: Destination>(
     }
 }
 
-/// The root directories of what refs are at, unless something is `lacking`. Of a commit that was
-/// made here the pusher knows nothing else.
-fn roots<D: Destination>(
+/// Where commits are copied, the root directories of what refs are at, unless something is `lacking`.
+/// Of a commit that was made here the pusher knows nothing else.
+pub fn roots<D: Destination>(
     destination: &D,
     refs: &[(WireRef, WireCommit)],
     lacking: &HashSet<CommitId>,
 ) -> Result<Vec<(WireTree, WireMeta)>> {
+    if destination.policy().commits != Commits::Copy {
+        return Ok(Vec::new());
+    }
     let whole = refs.par_iter().filter(|(_, id)| !lacking.contains(&id.0));
     let roots = whole.map(|(_, id)| {
         let root = admit::root(&id.0, &|object| destination.load(object))?;

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use oxtree_format::refs::RefName;
-use oxtree_format::{CommitId, ObjectId};
+use oxtree_format::{CommitId, DirId, ObjectId};
 use oxtree_repo::Repo;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, Response, StatusCode};
@@ -35,7 +35,8 @@ use crate::limits::check;
 use crate::protocol::ID_LEN;
 use crate::protocol::frame::{Frame, FrameKind, MAX_FRAME};
 use crate::protocol::message::{
-    Outcome, Receiver, UnfinishedPush, WireCommit, WireRef, WireUpdate, bit, put_id,
+    Outcome, Receiver, UnfinishedPush, WireCommit, WireMeta, WireRef, WireTree, WireUpdate, bit,
+    put_id,
 };
 use crate::pull::fetch::{Network, TlsOptions};
 use crate::pull::web::runtime;
@@ -88,6 +89,8 @@ struct About {
     refs: Vec<(WireRef, WireCommit)>,
     #[serde(default)]
     partial: Vec<WireCommit>,
+    #[serde(default)]
+    roots: Vec<(WireTree, WireMeta)>,
 }
 
 /// Pushes to the repository at a URL.
@@ -175,7 +178,13 @@ impl Push<'_> {
             .map(|(name, id)| (name.0, id.0))
             .collect();
         let partial: HashSet<CommitId> = about.partial.into_iter().map(|id| id.0).collect();
-        let plan = Plan::new(self.repo, &self.options.request, wanted, &refs, &partial)?;
+        let roots = about.roots.into_iter();
+        let roots = roots.map(|(tree, meta)| DirId {
+            tree: tree.0,
+            meta: meta.0,
+        });
+        let (request, roots) = (&self.options.request, roots.collect());
+        let plan = Plan::new(self.repo, request, wanted, &refs, &partial, &roots)?;
         let mut report = Report {
             offered: plan.objects.len() as u64,
             dry_run: self.options.dry_run,
@@ -198,7 +207,8 @@ impl Push<'_> {
             about => parse::<About>(&about?)?,
         };
         check_version(&about.receiver.versions)?;
-        bounded("refs", about.refs.len().max(about.partial.len()), MAX_LIST)?;
+        let longest = about.partial.len().max(about.roots.len());
+        bounded("refs", about.refs.len().max(longest), MAX_LIST)?;
         Ok(about)
     }
 

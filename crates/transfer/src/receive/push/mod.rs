@@ -96,7 +96,12 @@ impl<D: Destination + 'static> Pushes<D> {
                 "too many pushes are open here already".to_owned(),
             ));
         }
-        let mut verdict = admit::before(destination, &intent.updates, intent.dry_run)?;
+        let mut verdict = admit::before(
+            destination,
+            &intent.updates,
+            intent.dry_run,
+            &HashMap::new(),
+        )?;
         if admit::is_refused(&verdict) {
             admit::refuse_rest(&mut verdict);
             let mut outcome = Outcome {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One push: what may be done with it when.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
@@ -285,7 +285,7 @@ impl<D: Destination + 'static> Push<D> {
             ..
         } = self.record().clone();
         if dry_run {
-            let mut refs = admit::before(destination, &updates, true)?;
+            let mut refs = admit::before(destination, &updates, true, &HashMap::new())?;
             if admit::is_refused(&refs) {
                 admit::refuse_rest(&mut refs);
             }
