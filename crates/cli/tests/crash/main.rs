@@ -3,6 +3,7 @@
 //! referee of what they leave.
 
 mod commit;
+mod http;
 mod look;
 mod pull_local;
 mod push;
