@@ -10,7 +10,7 @@ use crate::look::Look;
 use crate::rig::{Link, OXTREE, Place, Rig, Version};
 
 /// How many are killed.
-const KILLS: usize = 40;
+const KILLS: usize = 16;
 
 fn push(version: &Version, server: &Serve, args: &[&str]) -> Command {
     let repo = format!("--repo={}", version.repo.path().display());
