@@ -49,8 +49,10 @@ pub fn before<D: Destination>(
     };
     let mut verdict = Vec::with_capacity(updates.len());
     for update in updates {
+        // Whoever does not say what the commit is like is judged by the commit.
+        let is_said = update.timestamp > 0 || update.fast_forward;
         let word = match (judge.by_name(update), update.old.as_ref()) {
-            (None, Some(old)) if update.new.is_some() => {
+            (None, Some(old)) if update.new.is_some() && is_said => {
                 let step = Step {
                     newer: update.timestamp > timestamp(&old.0, &|id| destination.load(id))?,
                     descends: update.fast_forward,

@@ -16,6 +16,7 @@ use crate::protocol::stream;
 use crate::receive::progress::Listener;
 use crate::receive::take_in::{conclude, judge};
 use crate::receive::{admit, record};
+use crate::room::Room;
 use crate::{Error, Result};
 
 /// Where the objects are.
@@ -165,12 +166,13 @@ impl<D: Destination + 'static> Push<D> {
     }
 
     /// Takes a stream of objects: data frames, from the first to the last byte. The progress is that
-    /// of this stream. What came before an error is there all the same.
-    pub fn take(&self, destination: &D, from: &mut impl Read) -> Result<Progress> {
+    /// of this stream. What came before an error is there all the same. A stream in zstd, which needs
+    /// more memory, waits until there is room for one more.
+    pub fn take(&self, destination: &D, from: &mut impl Read, squeezed: &Room) -> Result<Progress> {
         let limits = destination.limits()?;
         let before = self.before()?;
         self.with(destination, |quarantine| {
-            let (brought, taken) = objects::take(quarantine, from, limits, before);
+            let (brought, taken) = objects::take(quarantine, from, limits, before, squeezed);
             self.note(&brought)?;
             taken.map(|()| brought.progress)
         })
