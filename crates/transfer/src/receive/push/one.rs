@@ -10,6 +10,7 @@ use oxtree_format::{Commit, CommitId, FileId, ObjectId};
 
 use super::objects::{self, Before, Brought, is_settled};
 use super::record::{Book, PushInfo, PushState, Record};
+use super::turn::Turn;
 use crate::destination::{Destination, Quarantine};
 use crate::protocol::message::{Message, Outcome, Progress, WireCommit};
 use crate::protocol::stream;
@@ -35,6 +36,7 @@ pub struct Push<D: Destination + 'static> {
     /// Requests share it, and whoever ends the push has it alone.
     stage: RwLock<Stage<D::Quarantine<'static>>>,
     finishing: AtomicBool,
+    turn: Turn,
 }
 
 impl<D: Destination + 'static> std::fmt::Debug for Push<D> {
@@ -67,6 +69,7 @@ impl<D: Destination + 'static> Push<D> {
             record: Mutex::new(record),
             stage: RwLock::new(stage),
             finishing: AtomicBool::new(false),
+            turn: Turn::default(),
         }
     }
 
@@ -172,6 +175,7 @@ impl<D: Destination + 'static> Push<D> {
         let limits = destination.limits()?;
         let before = self.before()?;
         self.with(destination, |quarantine| {
+            let _turn = self.turn.wait();
             let (brought, taken) = objects::take(quarantine, from, limits, before, squeezed);
             self.note(&brought)?;
             taken.map(|()| brought.progress)
