@@ -5,13 +5,15 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use hyper::header::{ALLOW, HeaderValue};
 use hyper::{Method, Request, StatusCode, Uri};
+use oxtree_transfer::room::Room;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
 
 use crate::access::issuers::Issuers;
@@ -33,7 +35,20 @@ pub(crate) struct App {
     is_public: bool,
     log: Option<Arc<AccessLog>>,
     ending: AtomicBool,
+    /// Streams of objects that are taken in at once.
+    streams: Arc<Semaphore>,
+    /// And of these, those that are unpacked from zstd.
+    pub(crate) squeezed: Room,
 }
+
+/// Streams of objects at once: each needs up to 5 MiB.
+const STREAMS: usize = 24;
+
+/// Streams in zstd at once: each needs up to 12 MiB more.
+const SQUEEZED: usize = 6;
+
+/// How long a stream waits for its turn.
+const TURN: Duration = Duration::from_secs(60);
 
 impl App {
     pub(crate) fn new(config: Config) -> Result<Self> {
@@ -59,7 +74,25 @@ impl App {
             counters: Arc::default(),
             log: log.transpose()?.map(Arc::new),
             ending: AtomicBool::new(false),
+            streams: Arc::new(Semaphore::new(STREAMS)),
+            squeezed: Room::new(SQUEEZED),
         })
+    }
+
+    /// Waits until one more stream of objects can be taken in. What it says meanwhile waits in the
+    /// network.
+    pub(crate) async fn stream_permit(&self) -> Answer<OwnedSemaphorePermit> {
+        let permit = Arc::clone(&self.streams).acquire_owned();
+        match tokio::time::timeout(TURN, permit).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(Fault {
+                retry_after: Some(10),
+                ..Fault::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "too many pushes are bringing objects; try again later",
+                )
+            }),
+        }
     }
 
     pub(crate) fn is_ending(&self) -> bool {

@@ -4,7 +4,7 @@
 use std::io::{self, Read};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use bytes::{Buf, Bytes};
@@ -16,9 +16,65 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 const PIECES: usize = 2;
 
 /// How long a client may be silent in the middle of a body.
-pub(crate) const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_secs(60);
 
-/// The body of a request for a thread that may block. Whoever sends it too slowly is cut off.
+/// Whoever was waited for so long...
+const WAITED: Duration = Duration::from_secs(30);
+
+/// ...and has sent fewer bytes than this for each second of it, is too slow: others wait.
+const MIN_RATE: u64 = 256;
+
+/// The next piece of a body. Whoever sends it too slowly is cut off.
+#[derive(Debug)]
+struct Patient {
+    body: Body,
+    waited: Duration,
+    came: u64,
+}
+
+impl Patient {
+    fn new(body: Body) -> Self {
+        Self {
+            body,
+            waited: Duration::ZERO,
+            came: 0,
+        }
+    }
+
+    async fn next(&mut self) -> Option<io::Result<Bytes>> {
+        let late = |reason| Some(Err(io::Error::new(io::ErrorKind::TimedOut, reason)));
+        let since = Instant::now();
+        let frame = tokio::time::timeout(SILENCE, self.body.frame()).await;
+        self.waited += since.elapsed();
+        let piece = match frame {
+            Ok(None) => return None,
+            Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+            Ok(Some(Err(error))) => return Some(Err(io::Error::other(error))),
+            Err(_) => return late("nothing came for a minute"),
+        };
+        self.came += piece.len() as u64;
+        match self.waited > WAITED && self.came < self.waited.as_secs() * MIN_RATE {
+            true => late("it comes too slowly"),
+            false => Some(Ok(piece)),
+        }
+    }
+}
+
+/// The whole of a small body; too large a one is an error of that kind.
+pub(crate) async fn read_whole(body: Body, limit: usize) -> io::Result<Bytes> {
+    let mut patient = Patient::new(body);
+    let mut all = Vec::new();
+    while let Some(piece) = patient.next().await {
+        let piece = piece?;
+        if all.len() + piece.len() > limit {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        all.extend_from_slice(&piece);
+    }
+    Ok(all.into())
+}
+
+/// The body of a request for a thread that may block.
 #[derive(Debug)]
 pub(crate) struct BodyReader {
     pieces: Receiver<io::Result<Bytes>>,
@@ -26,20 +82,11 @@ pub(crate) struct BodyReader {
 }
 
 impl BodyReader {
-    pub(crate) fn new(mut body: Body) -> Self {
+    pub(crate) fn new(body: Body) -> Self {
         let (to, pieces) = channel(PIECES);
         tokio::spawn(async move {
-            loop {
-                let frame = match tokio::time::timeout(SILENCE, body.frame()).await {
-                    Ok(None) => return,
-                    Ok(Some(Ok(frame))) => Ok(frame),
-                    Ok(Some(Err(error))) => Err(io::Error::other(error)),
-                    Err(_) => Err(io::Error::new(
-                        io::ErrorKind::TimedOut,
-                        "nothing came for a minute",
-                    )),
-                };
-                let piece = frame.map(|frame| frame.into_data().unwrap_or_default());
+            let mut patient = Patient::new(body);
+            while let Some(piece) = patient.next().await {
                 let is_last = piece.is_err();
                 if to.send(piece).await.is_err() || is_last {
                     return;

@@ -24,6 +24,7 @@ use oxtree_transfer::protocol::message::{
 };
 use oxtree_transfer::protocol::stream::{Form, Record, pack};
 use oxtree_transfer::receive::push::{Intent, Opened, Push, PushState};
+use oxtree_transfer::room::Room;
 use ring::digest::{Context, SHA256};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -419,7 +420,10 @@ impl Upload<'_> {
 
     fn flush(&mut self) -> Answer<()> {
         if !self.batch.is_empty() {
-            self.push.take(self.destination, &mut &self.batch[..])?;
+            // It is not in zstd.
+            let room = Room::new(0);
+            let batch = &mut &self.batch[..];
+            self.push.take(self.destination, batch, &room)?;
             self.batch.clear();
         }
         Ok(())

@@ -20,6 +20,7 @@ pub mod pull;
 pub mod pull_local;
 pub mod push;
 pub mod receive;
+pub mod room;
 pub mod ssh;
 pub mod tunnel;
 pub mod url;

@@ -4,6 +4,7 @@
 
 mod commit;
 mod doors;
+mod http;
 mod look;
 mod pull_local;
 mod push;

@@ -7,6 +7,7 @@ mod repo;
 mod status;
 mod tokens;
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -230,18 +231,16 @@ pub(crate) async fn read_json<T: DeserializeOwned>(body: Body) -> Answer<T> {
 
 /// The body of a request, which may not be larger than `limit`.
 pub(crate) async fn read_bytes(body: Body, limit: usize) -> Answer<bytes::Bytes> {
-    let read = axum::body::to_bytes(body, limit);
-    match tokio::time::timeout(crate::body::SILENCE, read).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(_)) => Err(Fault::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body is cut off, or larger than {limit} bytes"),
-        )),
-        Err(_) => Err(Fault::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "the body takes too long",
-        )),
-    }
+    crate::body::read_whole(body, limit)
+        .await
+        .map_err(|error| match error.kind() {
+            ErrorKind::FileTooLarge => Fault::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("the body is larger than {limit} bytes"),
+            ),
+            ErrorKind::TimedOut => Fault::new(StatusCode::REQUEST_TIMEOUT, error.to_string()),
+            _ => Fault::bad_request("the body was cut off"),
+        })
 }
 
 /// Whether a header is of this media type.

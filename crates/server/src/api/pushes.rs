@@ -191,10 +191,12 @@ pub(super) async fn take(
     }
     let push = find(&visit, &id)?;
     let site = Arc::clone(visit.site()?);
+    let permit = app.stream_permit().await?;
     let mut from = std::io::BufReader::with_capacity(64 << 10, BodyReader::new(body));
     blocking(move || {
         let destination = site.destination(&visit.visitor)?;
-        let progress = push.take(&destination, &mut from)?;
+        let progress = push.take(&destination, &mut from, &app.squeezed)?;
+        drop(permit);
         push.touch(now());
         add(&app.counters.objects, progress.objects);
         add(&app.counters.object_bytes, progress.bytes);

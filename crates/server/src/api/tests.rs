@@ -91,11 +91,7 @@ async fn each_route_in_the_document_answers() {
     let document = document();
     for (method, path) in described() {
         let tags = &document["paths"][&path][&method]["tags"][0];
-        let below = if tags == "repository" {
-            "/os/stable"
-        } else {
-            ""
-        };
+        let below = if tags != "server" { "/os/stable" } else { "" };
         let path = path
             .replace("{id}", &"0".repeat(32))
             .replace("{object}", &format!("{}.commit", "0".repeat(64)))

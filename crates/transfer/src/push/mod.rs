@@ -10,7 +10,6 @@ mod object;
 mod parcels;
 pub mod plan;
 mod rate;
-mod room;
 pub mod send;
 pub mod session;
 mod similar;

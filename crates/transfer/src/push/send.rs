@@ -20,11 +20,11 @@ use super::jobs::{Job, LARGE, jobs};
 use super::link::{Compression, Gauge, Link};
 use super::object::{MOST_ALONE, MOST_TOGETHER, Scratch, Source};
 use super::parcels::{Arrived, Parcels, Sizes};
-use super::room::Room;
 use super::squeeze::Squeezer;
 use crate::protocol::frame::{self, FrameKind};
 use crate::protocol::message;
 use crate::protocol::stream::{MAX_PIECE, pack, stored_payload};
+use crate::room::Room;
 use crate::{Error, Result};
 
 /// Pieces of a job that wait for their turn.

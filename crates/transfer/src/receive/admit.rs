@@ -50,8 +50,10 @@ pub fn before<D: Destination>(
     };
     let mut verdict = Vec::with_capacity(updates.len());
     for update in updates {
+        // Whoever does not say what the commit is like is judged by the commit.
+        let is_said = update.timestamp > 0 || update.fast_forward;
         let word = match (judge.by_name(update), update.old.as_ref()) {
-            (None, Some(old)) if update.new.is_some() => {
+            (None, Some(old)) if update.new.is_some() && is_said => {
                 let load = |id: &ObjectId| destination.load(id);
                 let new = update.new.as_ref().and_then(|new| roots.get(&new.0));
                 let step = Step {

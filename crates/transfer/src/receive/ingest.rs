@@ -27,7 +27,7 @@ use crate::{Error, Result};
 const SMALL: u64 = 256 << 10;
 
 /// Small objects that wait for a worker.
-const QUEUE: usize = 64;
+pub const QUEUE: usize = 64;
 
 /// Pieces of a large object that wait for its worker; each is as large as a frame at the most.
 const PIECES: usize = 4;
@@ -125,13 +125,15 @@ impl Shared {
 }
 
 impl<'scope> Ingest<'scope> {
-    /// Starts the workers. Objects of more than `max_size` bytes are refused.
+    /// Starts the workers. Objects of more than `max_size` bytes are refused, and no more than `queue`
+    /// small ones wait.
     pub fn start<'env, Q: Quarantine>(
         scope: &'scope Scope<'scope, 'env>,
         quarantine: &'env Q,
         max_size: u64,
+        queue: usize,
     ) -> Self {
-        let (jobs, queue) = sync_channel(QUEUE);
+        let (jobs, queue) = sync_channel(queue);
         let queue = Arc::new(Mutex::new(queue));
         let shared = Arc::new(Shared::default());
         let count = std::thread::available_parallelism().map_or(2, NonZero::get);

@@ -11,7 +11,7 @@ use oxtree_format::refs::RefName;
 use oxtree_format::{CommitId, ObjectKind};
 
 use super::admit::{self, Verdict};
-use super::ingest::Ingest;
+use super::ingest::{Ingest, QUEUE};
 use super::progress::Ears;
 use super::take_in::settle;
 use super::{chain, lost, patience, record, seconds};
@@ -236,7 +236,7 @@ fn read_objects<Q: Quarantine>(
     limits: Limits,
 ) -> Result<(u64, Vec<CommitId>)> {
     std::thread::scope(|scope| {
-        let mut ingest = Ingest::start(scope, quarantine, limits.object);
+        let mut ingest = Ingest::start(scope, quarantine, limits.object, QUEUE);
         let (mut objects, mut bytes) = (0, 0_u64);
         let mut commits = Vec::new();
         loop {

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use oxtree_format::CommitId;
 
 use super::hook::is_change;
-use super::ingest::Ingest;
+use super::ingest::{Ingest, QUEUE};
 use super::progress::{Listener, Meter, busy};
 use super::session::{Event, Session};
 use super::{admit, derive, lost, publish, send};
@@ -158,7 +158,7 @@ fn read_objects<Q: Quarantine>(
     limits: Limits,
 ) -> Result<u64> {
     std::thread::scope(|scope| {
-        let mut ingest = Ingest::start(scope, quarantine, limits.object);
+        let mut ingest = Ingest::start(scope, quarantine, limits.object, QUEUE);
         let mut meter = Meter::new();
         let (mut came, mut unpacked) = (0, 0);
         loop {

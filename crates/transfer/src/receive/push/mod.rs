@@ -9,6 +9,7 @@
 mod objects;
 mod one;
 mod record;
+mod turn;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -8,10 +8,30 @@ use oxtree_format::{ObjectId, ObjectKind};
 use crate::destination::Quarantine;
 use crate::protocol::frame::{self, FrameKind};
 use crate::protocol::message::{Limits, Progress};
-use crate::protocol::stream::{Decoder, Event, Unpacker};
+use crate::protocol::stream::{Decoder, Event, Unpacker, ZSTD};
 use crate::receive::ingest::Ingest;
 use crate::receive::progress::Meter;
+use crate::room::Room;
 use crate::{Error, Result};
+
+/// Small objects that wait for a worker: there may be many streams.
+const QUEUE: usize = 16;
+
+/// Room that a stream has taken, and gives back.
+struct Taken<'r>(&'r Room);
+
+impl<'r> Taken<'r> {
+    fn new(room: &'r Room) -> Self {
+        room.take(1);
+        Self(room)
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.0.give(1);
+    }
+}
 
 /// What a stream has brought, be it to its end or not.
 #[derive(Debug, Default)]
@@ -34,16 +54,18 @@ pub(super) fn take<Q: Quarantine>(
     from: &mut impl Read,
     limits: Limits,
     before: Before,
+    squeezed: &Room,
 ) -> (Brought, Result<()>) {
     let mut brought = Brought::default();
     let taken = std::thread::scope(|scope| {
-        let mut ingest = Ingest::start(scope, quarantine, limits.object);
+        let mut ingest = Ingest::start(scope, quarantine, limits.object, QUEUE);
         let mut meter = Meter::new();
         let read = read(
             quarantine,
             from,
             limits,
             before,
+            squeezed,
             &mut meter,
             &mut brought,
             &mut ingest,
@@ -63,6 +85,7 @@ fn read<Q: Quarantine>(
     from: &mut impl Read,
     limits: Limits,
     before: Before,
+    squeezed: &Room,
     meter: &mut Meter,
     brought: &mut Brought,
     ingest: &mut Ingest<'_>,
@@ -71,6 +94,7 @@ fn read<Q: Quarantine>(
     let mut decoder = Decoder::default();
     let (mut begun, mut unpacked) = (0, 0);
     let mut left_out = false;
+    let mut window = None;
     while let Some(frame) = meter.wait(|| frame::read(from))? {
         if frame.kind != FrameKind::Data {
             return Err(Error::Protocol(format!(
@@ -83,6 +107,10 @@ fn read<Q: Quarantine>(
         let came = &mut brought.progress.bytes;
         *came += size;
         let came = before.bytes.saturating_add(*came);
+        if frame.payload.first() == Some(&ZSTD) {
+            // To unpack it needs more memory than all the rest.
+            window.get_or_insert_with(|| Taken::new(squeezed));
+        }
         let commits = &mut brought.commits;
         decoder.feed(&unpacker.unpack(&frame.payload)?, &mut |event| {
             match &event {

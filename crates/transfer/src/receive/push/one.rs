@@ -10,12 +10,14 @@ use oxtree_format::{Commit, CommitId, FileId, ObjectId};
 
 use super::objects::{self, Before, Brought, is_settled};
 use super::record::{Book, PushInfo, PushState, Record};
+use super::turn::Turn;
 use crate::destination::{Destination, Quarantine};
 use crate::protocol::message::{Message, Outcome, Progress, WireCommit};
 use crate::protocol::stream;
 use crate::receive::progress::Listener;
 use crate::receive::take_in::{conclude, judge};
 use crate::receive::{admit, record};
+use crate::room::Room;
 use crate::{Error, Result};
 
 /// Where the objects are.
@@ -34,6 +36,7 @@ pub struct Push<D: Destination + 'static> {
     /// Requests share it, and whoever ends the push has it alone.
     stage: RwLock<Stage<D::Quarantine<'static>>>,
     finishing: AtomicBool,
+    turn: Turn,
 }
 
 impl<D: Destination + 'static> std::fmt::Debug for Push<D> {
@@ -66,6 +69,7 @@ impl<D: Destination + 'static> Push<D> {
             record: Mutex::new(record),
             stage: RwLock::new(stage),
             finishing: AtomicBool::new(false),
+            turn: Turn::default(),
         }
     }
 
@@ -165,12 +169,14 @@ impl<D: Destination + 'static> Push<D> {
     }
 
     /// Takes a stream of objects: data frames, from the first to the last byte. The progress is that
-    /// of this stream. What came before an error is there all the same.
-    pub fn take(&self, destination: &D, from: &mut impl Read) -> Result<Progress> {
+    /// of this stream. What came before an error is there all the same. A stream in zstd, which needs
+    /// more memory, waits until there is room for one more.
+    pub fn take(&self, destination: &D, from: &mut impl Read, squeezed: &Room) -> Result<Progress> {
         let limits = destination.limits()?;
         let before = self.before()?;
         self.with(destination, |quarantine| {
-            let (brought, taken) = objects::take(quarantine, from, limits, before);
+            let _turn = self.turn.wait();
+            let (brought, taken) = objects::take(quarantine, from, limits, before, squeezed);
             self.note(&brought)?;
             taken.map(|()| brought.progress)
         })

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How much may wait in a queue, in bytes: what is packed well is small, and may be far ahead of what
-//! the link has carried.
+//! Room for a bounded amount of something, bytes that wait in a queue, say: what is packed well is
+//! small, and may be far ahead of what the link has carried.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
 /// Room for what waits.
 #[derive(Debug)]
-pub(super) struct Room {
+pub struct Room {
     /// Bytes that are taken; none once nobody takes anything away any more.
     taken: Mutex<Option<usize>>,
     freed: Condvar,
@@ -14,7 +14,8 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub(super) fn new(most: usize) -> Self {
+    /// Room for so much.
+    pub fn new(most: usize) -> Self {
         Self {
             taken: Mutex::new(Some(0)),
             freed: Condvar::new(),
@@ -24,7 +25,7 @@ impl Room {
 
     /// Waits until there is room for `bytes`, and takes it. What is larger than all the room waits
     /// until nothing else is there.
-    pub(super) fn take(&self, bytes: usize) {
+    pub fn take(&self, bytes: usize) {
         let full = |taken: &mut Option<usize>| {
             taken.is_some_and(|taken| taken > 0 && taken + bytes > self.most)
         };
@@ -35,14 +36,14 @@ impl Room {
     }
 
     /// Gives it back.
-    pub(super) fn give(&self, bytes: usize) {
+    pub fn give(&self, bytes: usize) {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         *taken = taken.map(|taken| taken.saturating_sub(bytes));
         self.freed.notify_all();
     }
 
     /// Nobody is to wait any more: nothing will be taken away.
-    pub(super) fn close(&self) {
+    pub fn close(&self) {
         *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.freed.notify_all();
     }

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Tokens.
+
+use serde_json::json;
+
+use crate::fixture::{Fixture, Push, Served, curl, oxtree, path, wish};
+
+fn create(fixture: &Fixture, name: &str, words: &str) -> String {
+    let tokens = fixture.at("tokens.json");
+    let mut all = vec!["token", "create", "--tokens", path(&tokens), name];
+    all.extend(words.split_whitespace());
+    oxtree().ok(all).trim_end().to_owned()
+}
+
+fn get(url: &str, token: &str) -> u16 {
+    curl(&["-H", &format!("Authorization: Bearer {token}"), url]).status
+}
+
+#[test]
+fn a_token_allows_what_it_says_and_no_more() {
+    let fixture = Fixture::new();
+    let (source, store) = (fixture.repo("source"), fixture.repo("store"));
+    let first = fixture.commit(&source, "os/main", 1);
+    fixture.commit(&source, "app/x", 2);
+    let ci = create(&fixture, "ci", "--allow push --ref os/*");
+    let elsewhere = create(&fixture, "elsewhere", "--allow push --repository other/*");
+    let ended = create(&fixture, "ended", "--allow push --expires 0");
+    let reader = create(&fixture, "reader", "--allow read");
+    let promoter = create(&fixture, "promoter", "--allow promote");
+    let small = create(&fixture, "small", "--allow push --max-objects 1");
+    let tokens = fixture.at("tokens.json");
+    let server = Served::start(&["--tokens", path(&tokens), path(store.path())]);
+    let url = server.url();
+    let open = |token: Option<&str>, branch: &str, old: Option<&str>| {
+        Push::open(url, token, &wish(&source, branch, old))
+    };
+    let status = |token: Option<&str>| open(token, "os/main", None).err().map(|a| a.status);
+    assert_eq!(status(None), Some(401));
+    assert_eq!(status(Some("oxtree_0")), Some(401));
+    assert_eq!(status(Some(&ended)), Some(401));
+    assert_eq!(status(Some(&elsewhere)), Some(403));
+    assert_eq!(status(Some(&reader)), Some(403));
+    assert_eq!(status(Some(&promoter)), Some(403));
+
+    // One ref that it does not allow spoils all.
+    let mut both = wish(&source, "os/main", None);
+    let other = wish(&source, "app/x", None)["updates"][0].clone();
+    both["updates"].as_array_mut().unwrap().push(other);
+    let refused = Push::open(url, Some(&ci), &both).err().unwrap();
+    assert_eq!(refused.status, 409);
+    assert_eq!(refused.json()["refs"][0]["status"], "not-done");
+    assert!(
+        refused.text().contains("ci may not change this ref"),
+        "{refused:?}"
+    );
+
+    let bounded = open(Some(&small), "os/main", None).unwrap();
+    let missing = bounded.missing(&source);
+    assert_eq!(bounded.put(&source, &missing[0]).status, 204);
+    assert_eq!(bounded.put(&source, &missing[1]).status, 413);
+
+    let push = open(Some(&ci), "os/main", None).unwrap();
+    // Nobody else sees it.
+    assert_eq!(get(&push.url, &reader), 403);
+    assert_eq!(get(&push.url, &small), 404);
+    assert_eq!(push.go(&source).status, 200);
+    let delete = json!({"updates": [{"ref": "os/main", "old": first, "new": null}]});
+    let refused = Push::open(url, Some(&ci), &delete).err().unwrap();
+    assert!(refused.text().contains("may not delete"), "{refused:?}");
+    let deleter = create(
+        &fixture,
+        "deleter",
+        "--allow push --allow delete --allow force",
+    );
+
+    // Back to an older commit: only with the permission, however much it is asked for.
+    let second = fixture.commit(&source, "os/main", 3);
+    assert_eq!(
+        open(Some(&ci), "os/main", Some(&first))
+            .unwrap()
+            .go(&source)
+            .status,
+        200
+    );
+    let back = json!({"updates": [{"ref": "os/main", "old": second, "new": first, "force": true,
+        "timestamp": 1}]});
+    let refused = Push::open(url, Some(&ci), &back).err().unwrap();
+    assert!(
+        refused.text().contains("--force is not allowed"),
+        "{refused:?}"
+    );
+    let forced = Push::open(url, Some(&deleter), &back).unwrap();
+    assert_eq!(forced.finish().status, 200);
+    let promoted = json!({"updates": [{"ref": "os/stable", "old": null, "new": second}]});
+    let promoted = Push::open(url, Some(&promoter), &promoted).unwrap();
+    assert_eq!(promoted.put(&source, &missing[0]).status, 403);
+    assert_eq!(promoted.finish().status, 200);
+    assert_eq!(store.rev_parse("os/stable"), second);
+
+    // Revoked between two requests.
+    fixture.commit(&source, "os/main", 4);
+    let push = open(Some(&ci), "os/main", Some(&first)).unwrap();
+    push.missing(&source);
+    oxtree().ok(["token", "revoke", "--tokens", path(&tokens), "ci"]);
+    assert_eq!(push.finish().status, 401);
+    assert_eq!(store.rev_parse("os/main"), first);
+    let listed = oxtree().ok(["token", "list", "--tokens", path(&tokens)]);
+    assert!(
+        !listed.contains("ci:") && listed.contains("ended: push; has expired"),
+        "{listed}"
+    );
+    store.fsck();
+}
+
+#[test]
+fn an_administrator_has_the_same_by_the_api() {
+    let fixture = Fixture::new();
+    let store = fixture.repo("store");
+    let boss = create(&fixture, "boss", "--allow admin");
+    let reader = create(&fixture, "reader", "--allow read");
+    let tokens = fixture.at("tokens.json");
+    let server = Served::start(&["--tokens", path(&tokens), path(store.path())]);
+    let url = format!("{}api/v1/tokens", server.url());
+    let bearer = |token: &str| format!("Authorization: Bearer {token}");
+    assert_eq!(get(&url, &reader), 403);
+    let wish = r#"{"name":"new","permissions":["read"],"refs":["os/*"],"expires_in":60}"#;
+    let made = curl(&["-H", &bearer(&boss), "--json", wish, &url]);
+    assert_eq!(made.status, 201, "{made:?}");
+    assert_eq!(made.header("cache-control"), Some("no-store"));
+    let secret = made.json()["token"].as_str().unwrap().to_owned();
+    assert!(!fixture.text("tokens.json").contains(&secret));
+    assert_eq!(
+        curl(&["-H", &bearer(&boss), "--json", wish, &url]).status,
+        409
+    );
+    let list = curl(&["-H", &bearer(&boss), &url]).text();
+    assert!(list.contains("\"new\"") && !list.contains("hash"), "{list}");
+    let config = format!("{}config", server.url());
+    assert_eq!(get(&config, &secret), 200);
+    let gone = curl(&["-X", "DELETE", "-H", &bearer(&boss), &format!("{url}/new")]);
+    assert_eq!(gone.status, 204);
+    // A token that does not count is refused, even where none is needed; and after a while unheard.
+    let answers: Vec<u16> = (0..12).map(|_| get(&config, &secret)).collect();
+    assert_eq!((answers[0], answers[11]), (401, 429));
+    assert_eq!(get(&config, &boss), 200);
+}
+
+#[test]
+fn reading_may_need_a_token_too() {
+    let fixture = Fixture::new();
+    let store = fixture.repo("store");
+    fixture.commit(&store, "os/open", 1);
+    fixture.commit(&store, "os/shut", 2);
+    store.ok("summary", ["-u"]);
+    let some = create(&fixture, "some", "--allow read --ref os/open");
+    let all = create(&fixture, "all", "--allow read");
+    let tokens = fixture.at("tokens.json");
+    let server = Served::start(&["--private", "--tokens", path(&tokens), path(store.path())]);
+    let at = |path: &str| format!("{}{path}", server.url());
+    for path in ["config", "summary", "refs/heads/os/open", "api/v1/repo"] {
+        assert_eq!(curl(&[&at(path)]).status, 401, "{path}");
+        assert_eq!(get(&at(path), &all), 200, "{path}");
+    }
+    for (path, status) in [
+        ("config", 200),
+        ("refs/heads/os/open", 200),
+        ("refs/heads/os/shut", 404),
+        ("summary", 404),
+    ] {
+        assert_eq!(get(&at(path), &some), status, "{path}");
+    }
+    let bearer = format!("Authorization: Bearer {some}");
+    let told = curl(&["-H", &bearer, &at("api/v1/repo")]).text();
+    assert!(
+        told.contains("os/open") && !told.contains("os/shut"),
+        "{told}"
+    );
+    let answer = curl(&["-H", &bearer, &at("refs/heads/os/open")]);
+    assert_eq!(answer.header("cache-control"), Some("private, no-cache"));
+
+    // The stock client, which sends what its remote says.
+    let client = oxtree_testkit::Tool::ostree()
+        .repo(fixture.at("client"))
+        .init("archive");
+    client.ok("remote", ["add", "--no-gpg-verify", "origin", server.url()]);
+    let header = format!("--http-header=Authorization=Bearer {some}");
+    client.ok("pull", [header.as_str(), "origin", "os/open"]);
+    assert!(
+        client
+            .run("pull", [header.as_str(), "origin", "os/shut"])
+            .code
+            != Some(0)
+    );
+}
+
+/// Without tokens, a page in somebody's browser must not be able to push to their own machine.
+#[test]
+fn a_browsers_page_may_not_push() {
+    let fixture = Fixture::new();
+    let store = fixture.repo("store");
+    let server = Served::open(&store);
+    let url = format!("{}api/v1/pushes", server.url());
+    let body = r#"{"updates":[]}"#;
+    let origin = ["-H", "Origin: https://evil.example", "-d", body];
+    assert_eq!(curl(&[&origin[..], &[&url]].concat()).status, 401);
+    assert_eq!(curl(&["-d", body, &url]).status, 201);
+}
+
+#[test]
+fn what_is_not_safe_is_not_begun() {
+    let fixture = Fixture::new();
+    let store = fixture.repo("store");
+    let tokens = fixture.at("tokens.json");
+    let store = path(store.path());
+    let open = oxtree().fails(["serve", "--listen", "0.0.0.0:0", store]);
+    assert!(open.contains("no TLS"), "{open}");
+    let tokens = ["--tokens", path(&tokens)];
+    let plain =
+        oxtree().fails([&["serve", "--listen", "0.0.0.0:0"], &tokens[..], &[store]].concat());
+    assert!(plain.contains("--insecure-http"), "{plain}");
+    let none = oxtree().fails(["serve", path(&fixture.at("nothing"))]);
+    assert!(none.contains("nothing"), "{none}");
+    std::fs::write(fixture.at("conf"), "repo: {}\n").unwrap();
+    let odd = oxtree().fails(["serve", "--config", path(&fixture.at("conf"))]);
+    assert!(odd.contains("repo is not a known key"), "{odd}");
+}

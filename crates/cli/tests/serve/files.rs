@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A repository's files.
+
+use oxtree_testkit::{Tool, WebServer};
+
+use crate::fixture::{Fixture, Served, curl, loose, objects, oxtree, path};
+
+#[test]
+fn files_are_as_on_any_web_server() {
+    let fixture = Fixture::new();
+    let store = fixture.repo("store");
+    fixture.commit(&store, "os/main", 1);
+    store.ok("summary", ["-u"]);
+    let server = Served::open(&store);
+    let url = server.url();
+    let nginx = WebServer::serve(store.path());
+    let mut files: Vec<String> = objects(&store).iter().map(|name| loose(name)).collect();
+    files.extend(["config", "summary", "refs/heads/os/main"].map(str::to_owned));
+    for file in &files {
+        let [ours, theirs] = [url, &nginx.url()].map(|url| curl(&[&format!("{url}{file}")]));
+        assert_eq!((ours.status, theirs.status), (200, 200), "{file}");
+        assert_eq!(ours.body, theirs.body, "{file}");
+        assert_eq!(
+            ours.header("content-length"),
+            theirs.header("content-length")
+        );
+        let head = curl(&["-I", &format!("{url}{file}")]);
+        assert_eq!(head.header("content-length"), ours.header("content-length"));
+        assert_eq!(head.header("etag"), ours.header("etag"));
+    }
+    let object = format!("{url}{}", files[0]);
+    let whole = curl(&[&object]);
+    let lasts = whole.header("cache-control").unwrap();
+    assert!(
+        lasts.contains("immutable") && lasts.contains("public"),
+        "{lasts}"
+    );
+    let part = curl(&["-r", "3-9", &object]);
+    assert_eq!((part.status, &part.body[..]), (206, &whole.body[3..10]));
+    let of = format!("bytes 3-9/{}", whole.body.len());
+    assert_eq!(part.header("content-range"), Some(of.as_str()));
+    assert_eq!(curl(&["-r", "99999999-", &object]).status, 416);
+
+    let name = format!("{url}refs/heads/os/main");
+    let answer = curl(&[&name]);
+    assert_eq!(answer.header("cache-control"), Some("public, no-cache"));
+    let etag = format!("If-None-Match: {}", answer.header("etag").unwrap());
+    let known = curl(&["-H", &etag, &name]);
+    assert_eq!((known.status, known.body.len()), (304, 0));
+    let modified = answer
+        .headers
+        .lines()
+        .find(|line| line.starts_with("last-modified"));
+    let modified = modified
+        .unwrap()
+        .replace("last-modified", "If-Modified-Since");
+    assert_eq!(curl(&["-H", &modified, &name]).status, 304);
+    fixture.commit(&store, "os/main", 2);
+    assert_eq!(curl(&["-H", &etag, &name]).status, 200);
+
+    assert_eq!(curl(&["-X", "PUT", "-d", "x", &name]).status, 405);
+    let by_h2 = curl(&["--http2-prior-knowledge", &name]);
+    assert_eq!((by_h2.status, by_h2.body.len()), (200, 65));
+    assert_eq!(curl(&[&format!("{url}healthz")]).status, 200);
+    assert_eq!(curl(&[&format!("{url}readyz")]).status, 200);
+    let numbers = curl(&[&format!("{url}metrics")]).text();
+    assert!(
+        numbers.contains("oxtree_requests_total{status=\"2xx\"}"),
+        "{numbers}"
+    );
+    let document = curl(&[&format!("{url}api/v1/openapi.json")]).json();
+    assert_eq!(document["openapi"], "3.1.0");
+}
+
+#[test]
+fn only_a_repositorys_files_are_to_be_had() {
+    let fixture = Fixture::new();
+    let store = fixture.repo("store");
+    fixture.commit(&store, "os/main", 1);
+    std::fs::write(fixture.at("secret"), "secret").unwrap();
+    for folder in ["tmp", "state"] {
+        std::fs::create_dir_all(store.path().join(folder)).unwrap();
+        std::fs::write(store.path().join(folder).join("secret"), "secret").unwrap();
+    }
+    std::os::unix::fs::symlink("../../../secret", store.path().join("refs/heads/out")).unwrap();
+    let server = Served::open(&store);
+    for bad in [
+        "",
+        "tmp/secret",
+        "state/secret",
+        "../secret",
+        "..%2fsecret",
+        "%2e%2e/secret",
+        "objects/../tmp/secret",
+        "objects/%2e%2e/tmp/secret",
+        "refs/heads/out",
+        "refs/heads/../../tmp/secret",
+        "refs/heads/..%2f..%2ftmp%2fsecret",
+        "refs//heads/os/main",
+        "refs/heads/os/main%00",
+        "refs/heads/os/main/",
+        "refs/heads/os",
+        "refs/heads/%zz",
+        "refs/heads/%",
+        "objects/",
+        ".lock",
+        "%2fetc%2fpasswd",
+        "api/v1/pushes/..%2f..%2fconfig",
+        "api/v1/../../../secret",
+        "api/v1/pushes/x/objects/..%2f..%2fsecret",
+    ] {
+        let answer = curl(&[&format!("{}{bad}", server.url())]);
+        assert!((400..500).contains(&answer.status), "{bad}: {answer:?}");
+        assert!(
+            !answer.text().contains("secret\n") && answer.text() != "secret",
+            "{bad}"
+        );
+    }
+}
+
+#[test]
+fn over_tls_and_http2_the_stock_client_pulls() {
+    let fixture = Fixture::new();
+    let (stable, nightly) = (fixture.repo("stable"), fixture.repo("nightly"));
+    let commit = fixture.commit(&stable, "os/main", 1);
+    fixture.commit(&nightly, "os/next", 2);
+    let (cert, key) = fixture.certificate("cert");
+    let conf = format!(
+        "listen: 127.0.0.1:0\nlisten_tls: 127.0.0.1:0\ntls_certificate: {}\ntls_key: {}\n\
+         access_log: {}\nrepos:\n  os/stable: {{path: {}}}\n  nightly: {{path: {}}}\n",
+        cert.display(),
+        key.display(),
+        fixture.at("log").display(),
+        stable.path().display(),
+        nightly.path().display()
+    );
+    std::fs::write(fixture.at("conf"), conf).unwrap();
+    let conf = fixture.at("conf");
+    let words = ["serve", "--config", path(&conf)];
+    let server = Served::run(&mut oxtree().command(words), 2);
+    let [plain, secure] = server.urls() else {
+        panic!()
+    };
+    let repos = curl(&[&format!("{plain}api/v1/repos")]).json();
+    assert_eq!(repos["repos"].as_array().unwrap().len(), 2);
+    assert_eq!(curl(&[&format!("{plain}os/main/config")]).status, 404);
+    assert_eq!(
+        curl(&[&format!("{plain}nightly/refs/heads/os/next")]).status,
+        200
+    );
+    assert_eq!(
+        curl(&[&format!("{plain}nightly/api/v1/tokens")]).status,
+        404
+    );
+
+    let ca = path(&cert);
+    let by_tls = curl(&["--cacert", ca, &format!("{secure}os/stable/config")]);
+    assert!(by_tls.headers.starts_with("http/2 200"), "{by_tls:?}");
+    let client = Tool::ostree().repo(fixture.at("client")).init("archive");
+    let set = format!("--set=tls-ca-path={ca}");
+    let url = format!("{secure}os/stable");
+    client.ok("remote", ["add", "--no-gpg-verify", &set, "origin", &url]);
+    client.ok("pull", ["origin", "os/main"]);
+    client.fsck();
+    assert_eq!(client.rev_parse("origin:os/main"), commit);
+
+    // Another certificate takes its place while the server runs.
+    let (new, new_key) = fixture.certificate("new");
+    std::fs::copy(&new_key, &key).unwrap();
+    std::fs::copy(&new, &cert).unwrap();
+    server.signal("HUP");
+    let shown = || curl_ok(&["--cacert", path(&new), &format!("{secure}nightly/config")]);
+    let mut tries = 0;
+    while !shown() {
+        tries += 1;
+        assert!(tries < 50, "the new certificate is not shown");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let log = fixture.text("log");
+    let line: serde_json::Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (&line["method"], &line["status"]),
+        (&"GET".into(), &200.into())
+    );
+    assert!(server.stop());
+}
+
+fn curl_ok(args: &[&str]) -> bool {
+    let mut command = std::process::Command::new("curl");
+    command
+        .args(["-s", "-q", "-f", "-o", "/dev/null"])
+        .args(args);
+    oxtree_testkit::Output::of(&mut command).code == Some(0)
+}

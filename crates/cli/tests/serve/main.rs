@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `serve`: what curl, the stock `ostree` and those who mean no good see of it.
+
+mod access;
+mod files;
+mod fixture;
+mod hostile;
+mod jobs;
+mod jwt;
+mod publish;
+mod rush;
