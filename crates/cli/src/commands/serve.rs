@@ -82,6 +82,9 @@ pub(crate) struct Args {
 /// A push is forgotten that nobody has done anything with for so long.
 const LIFETIME: Duration = Duration::from_secs(3600);
 
+/// So long may a client take to say what it wants.
+const HEADERS: Duration = Duration::from_secs(30);
+
 /// Connections at once.
 const CONNECTIONS: usize = 20_000;
 
@@ -93,17 +96,16 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
 pub(crate) fn serve(conf: ServeConf, context: &Context<'_>) -> Result<()> {
     let config = config(conf, context)?;
     let mut told = Ok(());
-    oxtree_server::run(config, |addresses| {
-        let tell = || {
-            for Address { address, tls } in addresses {
-                let scheme = if *tls { "https" } else { "http" };
-                context.out.line(&format!("{scheme}://{address}/"))?;
-            }
-            context.out.flush()
-        };
-        told = tell();
-    })?;
+    oxtree_server::run(config, |addresses| told = tell(addresses, context))?;
     told
+}
+
+fn tell(addresses: &[Address], context: &Context<'_>) -> Result<()> {
+    for Address { address, tls } in addresses {
+        let scheme = if *tls { "https" } else { "http" };
+        context.out.line(&format!("{scheme}://{address}/"))?;
+    }
+    context.out.flush()
 }
 
 /// What the file says, and the command line.
@@ -176,6 +178,7 @@ fn config(conf: ServeConf, context: &Context<'_>) -> Result<Config> {
         issuers: conf.issuers,
         access_log: conf.access_log,
         push_lifetime: conf.push_lifetime.unwrap_or(LIFETIME).as_secs(),
+        header_timeout: conf.header_timeout.unwrap_or(HEADERS),
         max_connections: conf.max_connections.unwrap_or(CONNECTIONS),
     })
 }
