@@ -295,3 +295,39 @@ fn decode(path: &str) -> Option<String> {
     }
     String::from_utf8(bytes).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn paths_are_read_as_they_are_meant() {
+        for (path, meant) in [
+            ("a/b", Some("a/b")),
+            ("a%2Fb%20c", Some("a/b c")),
+            ("%c3%a4", Some("\u{e4}")),
+            ("%ff", None),
+            ("%", None),
+            ("%2", None),
+            ("%zz", None),
+            ("%+1", None),
+        ] {
+            assert_eq!(decode(path).as_deref(), meant, "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_comes_back(text in any::<String>()) {
+            let bytes = text.bytes().map(|byte| format!("%{byte:02x}"));
+            prop_assert_eq!(decode(&bytes.collect::<String>()), Some(text));
+        }
+
+        #[test]
+        fn nothing_is_too_odd(text in "[%a-f0-9/. ]{0,40}") {
+            let _ = decode(&text);
+        }
+    }
+}

@@ -322,6 +322,16 @@ mod tests {
         assert_eq!(wanted(&headers(&[part]), "\"e\"", None, 0), Wanted::Nothing);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn a_part_is_a_part_of_it(range in "(bytes=)?[-0-9,]{0,24}", size in 0..1000u64) {
+            let headers = headers(&[(RANGE, &range)]);
+            if let Wanted::Part(start, end) = wanted(&headers, "", None, size) {
+                proptest::prop_assert!(start < end && end <= size);
+            }
+        }
+    }
+
     #[test]
     fn what_the_client_has() {
         let known = |lines: &[(HeaderName, &str)], lasts| {

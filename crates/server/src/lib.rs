@@ -20,6 +20,7 @@ mod watch;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use access::issuers::{IssuerConfig, KeySource, Rule};
 pub use access::tokens::{Sizes, Token, TokenError, TokenFile};
@@ -62,6 +63,8 @@ pub struct Config {
     pub access_log: Option<PathBuf>,
     /// Seconds after which a push is forgotten that nobody has done anything with.
     pub push_lifetime: u64,
+    /// How long a client may take to say what it wants, or to agree on how to talk.
+    pub header_timeout: Duration,
     /// Connections at once.
     pub max_connections: usize,
 }

@@ -21,6 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::access::Permission;
 use crate::app::{App, Doors};
@@ -28,9 +29,6 @@ use crate::jobs::Jobs;
 use crate::tls::Certificate;
 use crate::watch::add;
 use crate::{Address, Config, Error, Result};
-
-/// How long a client may take to say what it wants, or to agree on how to talk.
-const HEADERS: Duration = Duration::from_secs(30);
 
 /// Bytes of a request's head.
 const MAX_HEAD: usize = 64 << 10;
@@ -81,6 +79,7 @@ async fn serve(mut config: Config, ready: impl FnOnce(&[Address])) -> Result<()>
         return Err(Error::OpenToAll(one.address));
     }
     let room = Arc::new(Semaphore::new(config.max_connections));
+    let patience = config.header_timeout;
     let app = Arc::new(App::new(config)?);
     let service = Arc::new(Doors::new(&app));
     let watch = |kind| signal(kind).map_err(system("waiting for signals"));
@@ -103,6 +102,7 @@ async fn serve(mut config: Config, ready: impl FnOnce(&[Address])) -> Result<()>
                         service: Arc::clone(&service),
                         app: Arc::clone(&app),
                         from: from.ip(),
+                        patience,
                         _permit: permit,
                     };
                     talk.begin(stream, door.tls.clone(), &graceful);
@@ -225,11 +225,33 @@ async fn take<'d>(doors: &'d [Door], room: &Arc<Semaphore>) -> io::Result<Taken<
     Ok((stream, from, door, permit))
 }
 
+/// A connection on which it is clear how one talks.
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Whether a client begins as one of HTTP/2 does, without having asked whether it may.
+async fn is_http2(stream: &TcpStream) -> io::Result<bool> {
+    const BEGINNING: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let mut first = [0; BEGINNING.len()];
+    loop {
+        let len = stream.peek(&mut first).await?;
+        if len == first.len() || first[..len] != BEGINNING[..len] || len == 0 {
+            return Ok(first == *BEGINNING);
+        }
+        // What was seen is still there, so that nobody would say that more has come.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// A connection.
 struct Talk {
     service: Arc<Doors>,
     app: Arc<App>,
     from: IpAddr,
+    /// How long it may take to say what it wants.
+    patience: Duration,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -247,13 +269,21 @@ impl Talk {
         let _ = stream.set_nodelay(true);
         let watcher = graceful.watcher();
         tokio::spawn(async move {
-            match tls {
-                None => self.go_on(stream, watcher).await,
-                Some(tls) => match tokio::time::timeout(HEADERS, tls.accept(stream)).await {
-                    Ok(Ok(stream)) => self.go_on(stream, watcher).await,
-                    Ok(Err(error)) => tracing::debug!("{}: {error}", self.from),
-                    Err(_) => tracing::debug!("{}: no agreement on TLS in time", self.from),
-                },
+            let agreed = tokio::time::timeout(self.patience, async {
+                Ok::<_, io::Error>(match tls {
+                    None => (is_http2(&stream).await?, Stream::Plain(stream)),
+                    Some(tls) => {
+                        let stream = tls.accept(stream).await?;
+                        let protocol = stream.get_ref().1.alpn_protocol();
+                        (protocol == Some(b"h2"), Stream::Tls(Box::new(stream)))
+                    }
+                })
+            });
+            match agreed.await {
+                Ok(Ok((http2, Stream::Plain(stream)))) => self.go_on(stream, http2, watcher).await,
+                Ok(Ok((http2, Stream::Tls(stream)))) => self.go_on(stream, http2, watcher).await,
+                Ok(Err(error)) => tracing::debug!("{}: {error}", self.from),
+                Err(_) => tracing::debug!("{}: says nothing, or not how to talk", self.from),
             }
         });
     }
@@ -261,6 +291,7 @@ impl Talk {
     async fn go_on(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+        http2: bool,
         watcher: hyper_util::server::graceful::Watcher,
     ) {
         let from = self.from;
@@ -269,11 +300,15 @@ impl Talk {
             let service = Arc::clone(&service);
             async move { Ok::<_, Infallible>(service.answer(request.map(Body::new), from).await) }
         });
-        let mut builder = Builder::new(TokioExecutor::new());
+        let builder = Builder::new(TokioExecutor::new());
+        let mut builder = match http2 {
+            true => builder.http2_only(),
+            false => builder.http1_only(),
+        };
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEADERS)
+            .header_read_timeout(self.patience)
             .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_HEAD);
         builder

@@ -82,6 +82,9 @@ pub(crate) struct Args {
 /// A push is forgotten that nobody has done anything with for so long.
 const LIFETIME: Duration = Duration::from_secs(3600);
 
+/// So long may a client take to say what it wants.
+const HEADERS: Duration = Duration::from_secs(30);
+
 /// Connections at once.
 const CONNECTIONS: usize = 20_000;
 
@@ -176,6 +179,7 @@ fn config(conf: ServeConf, context: &Context<'_>) -> Result<Config> {
         issuers: conf.issuers,
         access_log: conf.access_log,
         push_lifetime: conf.push_lifetime.unwrap_or(LIFETIME).as_secs(),
+        header_timeout: conf.header_timeout.unwrap_or(HEADERS),
         max_connections: conf.max_connections.unwrap_or(CONNECTIONS),
     })
 }

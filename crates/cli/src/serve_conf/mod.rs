@@ -38,6 +38,7 @@ pub(crate) struct ServeConf {
     /// What those may read who show no token; [`None`]: what is said elsewhere.
     pub(crate) anonymous: Option<Anonymous>,
     pub(crate) access_log: Option<PathBuf>,
+    pub(crate) header_timeout: Option<Duration>,
     pub(crate) max_connections: Option<usize>,
     pub(crate) push_lifetime: Option<Duration>,
     pub(crate) repos: Vec<RepoConf>,
@@ -88,6 +89,7 @@ impl ServeConf {
             issuers: issuers(&mut map)?,
             anonymous: anonymous(&mut map)?,
             access_log: map.text("access_log")?.map(PathBuf::from),
+            header_timeout: map.time("header_timeout")?,
             max_connections: map
                 .size("max_connections")?
                 .map(|size| usize::try_from(size).unwrap_or(usize::MAX)),

@@ -18,6 +18,7 @@ fn every_key_is_read() {
          anonymous: [os/*, app/*]\n\
          access_log: /log\n\
          max_connections: 2K\n\
+         header_timeout: 5s\n\
          push_lifetime: 2d\n\
          issuers:\n\
          - issuer: https://ci\n\
@@ -48,6 +49,7 @@ fn every_key_is_read() {
     let refs = ["os/*", "app/*"].map(str::to_owned).to_vec();
     assert_eq!(conf.anonymous, Some(Anonymous::Refs(refs)));
     assert_eq!(conf.max_connections, Some(2048));
+    assert_eq!(conf.header_timeout, Some(Duration::from_secs(5)));
     assert_eq!(conf.push_lifetime, Some(Duration::from_secs(2 * 86400)));
     let [issuer] = &conf.issuers[..] else {
         panic!()

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What no client of ours would send.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::fixture::{Fixture, Push, Served, curl, wish};
+use crate::fixture::{Fixture, Push, Served, curl, oxtree, path, wish};
 
 /// Says something to the server, and hears all that it answers.
 fn say(server: &Served, words: &[u8]) -> String {
@@ -139,6 +139,41 @@ fn bodies_are_bounded_and_what_is_cut_off_counts_for_nothing() {
     let kind = ["-H", "Content-Type: application/octet-stream", "-d", &ids];
     assert_eq!(push.ask("POST", "/missing", &kind).status, 413);
     assert!(store.refs().is_empty());
+}
+
+/// Who never comes to the point is not waited for.
+#[test]
+fn slow_clients_are_hung_up_on() {
+    let fixture = Fixture::new();
+    let store = fixture.repo("store");
+    let conf = format!(
+        "listen: 127.0.0.1:0\nheader_timeout: 1s\nrepos: {{/: {{path: {}}}}}\n",
+        store.path().display()
+    );
+    let file = fixture.at("conf");
+    std::fs::write(&file, conf).unwrap();
+    let words = ["serve", "--config", path(&file)];
+    let server = Served::run(&mut oxtree().command(words), 1);
+    for beginning in [
+        "",
+        "P",
+        "PRI * H",
+        "GET / HTTP/1.1\r\nX",
+        "GET /config HTTP/1.1\r\n",
+    ] {
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port())).expect("connect");
+        let patience = Some(Duration::from_secs(15));
+        stream.set_read_timeout(patience).expect("set a timeout");
+        stream
+            .write_all(beginning.as_bytes())
+            .expect("say something");
+        let mut answer = Vec::new();
+        let end = stream.read_to_end(&mut answer);
+        let waited_in_vain = end.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        assert!(!waited_in_vain, "{beginning:?} is waited for");
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(!answer.contains("HTTP/1.1 2"), "{beginning:?}: {answer}");
+    }
 }
 
 /// Connections that say nothing cost little, and do not keep others out.

@@ -150,12 +150,12 @@ fn tokens_of_an_outside_issuer_count_as_its_rules_say() {
     let own = header(&keys[0]);
     refused(&own, &|claims| claims["exp"] = (now - 100).into());
     refused(&own, &|claims| {
-        drop(claims.as_object_mut().unwrap().remove("exp"))
+        drop(claims.as_object_mut().unwrap().remove("exp"));
     });
     refused(&own, &|claims| claims["nbf"] = (now + 1000).into());
     refused(&own, &|claims| claims["aud"] = "other".into());
     refused(&own, &|claims| {
-        claims["iss"] = "https://evil.example".into()
+        claims["iss"] = "https://evil.example".into();
     });
     refused(&own, &|claims| claims["ref"] = "refs/heads/other".into());
     refused(&own, &|claims| claims["repository"] = "steam/app".into());

@@ -36,7 +36,7 @@ fn with_curl_alone_a_commit_is_published_that_ostree_pulls() {
         "{early:?}"
     );
     assert!(store.refs().is_empty());
-    assert_eq!(push.missing(&source), [last.clone()]);
+    assert_eq!(push.missing(&source), std::slice::from_ref(last));
     assert_eq!(push.put(&source, last).status, 204);
     let done = push.finish();
     assert_eq!(done.status, 200, "{done:?}");

@@ -2,6 +2,7 @@
 //! Many at once: those who push, and those who pull meanwhile.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::ScopedJoinHandle;
 
 use oxtree_testkit::Tool;
 
@@ -60,7 +61,7 @@ fn whoever_pulls_while_many_push_finds_whole_commits() {
                 })
             })
             .collect();
-        let ends: Vec<_> = pushers.into_iter().map(|pusher| pusher.join()).collect();
+        let ends: Vec<_> = pushers.into_iter().map(ScopedJoinHandle::join).collect();
         over.store(true, Ordering::Relaxed);
         assert!(ends.iter().all(Result::is_ok));
     });

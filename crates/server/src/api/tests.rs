@@ -83,6 +83,7 @@ async fn each_route_in_the_document_answers() {
             issuers: Vec::new(),
             access_log: None,
             push_lifetime: 60,
+            header_timeout: std::time::Duration::from_secs(1),
             max_connections: 1,
         })
         .unwrap(),

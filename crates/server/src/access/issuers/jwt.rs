@@ -120,3 +120,66 @@ impl Claims {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn token(header: &str, claims: &str) -> String {
+        let parts = [header, claims, "x"].map(|part| URL_SAFE_NO_PAD.encode(part));
+        parts.join(".")
+    }
+
+    #[test]
+    fn what_is_no_token_is_none() {
+        let good = token(r#"{"alg":"EdDSA"}"#, r#"{"a":1}"#);
+        assert!(Unverified::parse(&good).is_some());
+        for bad in [
+            "",
+            "..",
+            "a.b.c",
+            &good[1..],
+            &good.replacen('.', "", 1),
+            &format!("{good}="),
+            &token("[]", "{}"),
+            &token(r#"{"alg":1}"#, "{}"),
+            &token(r#"{"alg":"EdDSA"}"#, "1"),
+            &"a".repeat(MAX_TOKEN + 1),
+        ] {
+            assert!(Unverified::parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_and_audiences() {
+        let check = |claims: &str| {
+            let all = serde_json::from_str(claims).unwrap();
+            Claims { all }.check("us", 1000).is_ok()
+        };
+        assert!(check(r#"{"exp":1001,"aud":"us"}"#));
+        assert!(check(r#"{"exp":950.5,"nbf":1050,"aud":["a","us"]}"#));
+        for bad in [
+            r#"{"exp":940,"aud":"us"}"#,
+            r#"{"exp":-1,"aud":"us"}"#,
+            r#"{"exp":"later","aud":"us"}"#,
+            r#"{"aud":"us"}"#,
+            r#"{"exp":2000,"nbf":1061,"aud":"us"}"#,
+            r#"{"exp":2000,"iat":9999,"aud":"us"}"#,
+            r#"{"exp":2000}"#,
+            r#"{"exp":2000,"aud":["a"]}"#,
+            r#"{"exp":2000,"aud":{"us":1}}"#,
+        ] {
+            assert!(!check(bad), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_too_odd(text in "[A-Za-z0-9_.=-]{0,80}", header in ".{0,30}", claims in ".{0,30}") {
+            let _ = Unverified::parse(&text);
+            let _ = Unverified::parse(&token(&header, &claims));
+        }
+    }
+}

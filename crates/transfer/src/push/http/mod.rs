@@ -140,7 +140,8 @@ pub fn push_http(
     report.map(|report| Report {
         bytes_sent: sent,
         bytes_received: received,
-        turns: requests,
+        // What is open there was asked at the same time as something else.
+        turns: requests.saturating_sub(times.into()),
         ..report
     })
 }

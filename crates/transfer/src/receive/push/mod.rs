@@ -26,6 +26,9 @@ use crate::{Error, Result};
 /// Pushes that may be open at once, in one repository.
 const MAX_OPEN: usize = 1000;
 
+/// And by one of those who open them: nobody is to be able to keep all others out.
+const MAX_OWN: usize = 200;
+
 /// What is wanted of a push.
 #[derive(Clone, Debug, Default)]
 pub struct Intent {
@@ -91,18 +94,9 @@ impl<D: Destination + 'static> Pushes<D> {
     /// Opens a push by the name of `id`, which nobody can guess.
     pub fn open(&self, id: String, destination: &D, intent: Intent, now: u64) -> Result<Opened<D>> {
         check_updates(&intent.updates, destination.limits()?)?;
-        let open = |push: &Arc<Push<D>>| push.state() != PushState::Ended;
-        if self.lock().values().filter(|push| open(push)).count() >= MAX_OPEN {
-            return Err(Error::Busy(
-                "too many pushes are open here already".to_owned(),
-            ));
-        }
-        let mut verdict = admit::before(
-            destination,
-            &intent.updates,
-            intent.dry_run,
-            &HashMap::new(),
-        )?;
+        self.check_room(intent.owner.as_ref())?;
+        let (updates, dry_run) = (&intent.updates, intent.dry_run);
+        let mut verdict = admit::before(destination, updates, dry_run, &HashMap::new())?;
         if admit::is_refused(&verdict) {
             admit::refuse_rest(&mut verdict);
             let mut outcome = Outcome {
@@ -125,6 +119,19 @@ impl<D: Destination + 'static> Pushes<D> {
         push.save()?;
         self.lock().insert(id, Arc::clone(&push));
         Ok(Opened::Open(push))
+    }
+
+    fn check_room(&self, owner: Option<&String>) -> Result<()> {
+        let all = self.lock();
+        let open = all.values().filter(|push| push.state() != PushState::Ended);
+        let owners: Vec<Option<String>> = open.map(|push| push.owner()).collect();
+        let own = owners.iter().filter(|one| one.as_ref() == owner).count();
+        match owners.len() >= MAX_OPEN || own >= MAX_OWN {
+            true => Err(Error::Busy(
+                "too many pushes are open here already".to_owned(),
+            )),
+            false => Ok(()),
+        }
     }
 
     /// The push of that id.

@@ -6,7 +6,7 @@ use std::io::Read;
 use oxtree_format::{ObjectId, ObjectKind};
 
 use crate::destination::Quarantine;
-use crate::protocol::frame::{self, FrameKind};
+use crate::protocol::frame::{self, Frame, FrameKind};
 use crate::protocol::message::{Limits, Progress};
 use crate::protocol::stream::{Decoder, Event, Unpacker, ZSTD};
 use crate::receive::ingest::Ingest;
@@ -48,28 +48,27 @@ pub(super) struct Before {
     pub(super) bytes: u64,
 }
 
+/// What a stream may bring.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds<'r> {
+    pub(super) limits: Limits,
+    pub(super) before: Before,
+    /// For those in zstd.
+    pub(super) squeezed: &'r Room,
+}
+
 /// Takes in a stream, from its first to its last byte. What came before an error counts.
 pub(super) fn take<Q: Quarantine>(
     quarantine: &Q,
     from: &mut impl Read,
-    limits: Limits,
-    before: Before,
-    squeezed: &Room,
+    bounds: Bounds<'_>,
 ) -> (Brought, Result<()>) {
     let mut brought = Brought::default();
     let taken = std::thread::scope(|scope| {
-        let mut ingest = Ingest::start(scope, quarantine, limits.object, QUEUE);
+        let mut ingest = Ingest::start(scope, quarantine, bounds.limits.object, QUEUE);
         let mut meter = Meter::new();
-        let read = read(
-            quarantine,
-            from,
-            limits,
-            before,
-            squeezed,
-            &mut meter,
-            &mut brought,
-            &mut ingest,
-        );
+        let next = || meter.wait(|| frame::read(from));
+        let read = read(quarantine, next, bounds, &mut brought, &mut ingest);
         let bytes = brought.progress.bytes;
         brought.progress = meter.total(ingest.done(), bytes);
         // The first thing that went wrong with an object says more than what came of it.
@@ -82,20 +81,22 @@ pub(super) fn take<Q: Quarantine>(
 
 fn read<Q: Quarantine>(
     quarantine: &Q,
-    from: &mut impl Read,
-    limits: Limits,
-    before: Before,
-    squeezed: &Room,
-    meter: &mut Meter,
+    mut next: impl FnMut() -> Result<Option<Frame>>,
+    bounds: Bounds<'_>,
     brought: &mut Brought,
     ingest: &mut Ingest<'_>,
 ) -> Result<()> {
+    let Bounds {
+        limits,
+        before,
+        squeezed,
+    } = bounds;
     let mut unpacker = Unpacker::default();
     let mut decoder = Decoder::default();
     let (mut begun, mut unpacked) = (0, 0);
     let mut left_out = false;
     let mut window = None;
-    while let Some(frame) = meter.wait(|| frame::read(from))? {
+    while let Some(frame) = next()? {
         if frame.kind != FrameKind::Data {
             return Err(Error::Protocol(format!(
                 "unexpected {:?} frame among the objects",

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
 use oxtree_format::{Commit, CommitId, FileId, ObjectId};
 
-use super::objects::{self, Before, Brought, is_settled};
+use super::objects::{self, Before, Bounds, Brought, is_settled};
 use super::record::{Book, PushInfo, PushState, Record};
 use super::turn::Turn;
 use crate::destination::{Destination, Quarantine};
@@ -172,11 +172,14 @@ impl<D: Destination + 'static> Push<D> {
     /// of this stream. What came before an error is there all the same. A stream in zstd, which needs
     /// more memory, waits until there is room for one more.
     pub fn take(&self, destination: &D, from: &mut impl Read, squeezed: &Room) -> Result<Progress> {
-        let limits = destination.limits()?;
-        let before = self.before()?;
+        let bounds = Bounds {
+            limits: destination.limits()?,
+            before: self.before()?,
+            squeezed,
+        };
         self.with(destination, |quarantine| {
             let _turn = self.turn.wait();
-            let (brought, taken) = objects::take(quarantine, from, limits, before, squeezed);
+            let (brought, taken) = objects::take(quarantine, from, bounds);
             self.note(&brought)?;
             taken.map(|()| brought.progress)
         })
