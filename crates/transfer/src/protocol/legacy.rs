@@ -3,7 +3,7 @@
 //! `ostree-receive-0`.
 //!
 //! A message is a head of five bytes (the byte order, `l` or `B`; the version, 0; the
-//! [kind](Kind); the length of the body as `u16`), and the body, an `a{sv}`. Head and body are in
+//! kind; the length of the body as `u16`), and the body, an `a{sv}`. Head and body are in
 //! that byte order. After a [`Request::Put`] come the bytes of the object's loose file.
 //!
 //! ```text
