@@ -9,6 +9,7 @@
 mod bins;
 mod chance;
 mod compare;
+mod ed25519;
 mod gpg;
 mod measure;
 mod ostree_push;
@@ -26,6 +27,7 @@ mod wiretap;
 pub use bins::BinDir;
 pub use chance::Dice;
 pub use compare::{Compare, compare_trees};
+pub use ed25519::ed25519_keys;
 pub use gpg::GpgHome;
 pub use measure::{Meter, peak_rss};
 pub use ostree_push::original as original_ostree_push;

@@ -2,6 +2,7 @@
 //! From `ostree-receive.conf` to what the road of a push enforces: keys are read, programs named,
 //! the log opened.
 
+use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -120,9 +121,11 @@ fn verifiers(config: &ReceiveConfig, context: &Context<'_>) -> Result<Vec<Box<dy
     if config.sign_verify {
         let engine = Engine::from_name(&config.sign_type)?;
         let mut keys = PublicKeys::new(engine, trust.dummy)?;
-        keys.add_dirs(&trust.key_dirs)?;
-        if let Some(path) = &config.sign_trustedkeyfile {
-            keys.add_file(path)?;
+        let of_the_system = keys.add_dirs(&trust.key_dirs);
+        match &config.sign_trustedkeyfile {
+            // There may be none but these.
+            Some(path) => keys.add_file(path)?,
+            None => of_the_system?,
         }
         verifiers.push(remote::keys_verifier(None, vec![keys], &trust));
     }
@@ -158,12 +161,17 @@ const ENV_REPO: &str = "OSTREE_RECEIVE_REPO";
 const ENV_REFS: &str = "OSTREE_RECEIVE_REFS";
 const ENV_IDENTITY: &str = "OSTREE_RECEIVE_IDENTITY";
 
-fn hook(config: &ReceiveConfig) -> Option<Hook> {
+/// What a hook can know of the push, besides its refs.
+fn hook_environment(config: &ReceiveConfig) -> Vec<(String, OsString)> {
     let mut env = vec![(ENV_REPO.to_owned(), absolute(&config.repo).into_os_string())];
     if let Some(identity) = &config.identity {
         env.push((ENV_IDENTITY.to_owned(), identity.name.clone().into()));
     }
-    let command = config.receive_hook.clone();
+    env
+}
+
+fn hook(config: &ReceiveConfig) -> Option<Hook> {
+    let (command, env) = (config.receive_hook.clone(), hook_environment(config));
     (!command.is_empty()).then_some(Hook { command, env })
 }
 
@@ -173,10 +181,10 @@ fn derive(config: &ReceiveConfig, context: &Context<'_>) -> Result<Derive> {
     }
     if let Some((program, words)) = config.update_hook.split_first() {
         let (program, words) = (program.clone(), words.to_vec());
-        return Ok(Derive::By(Box::new(move |repo, changed| {
+        let env = hook_environment(config);
+        return Ok(Derive::By(Box::new(move |_, changed| {
             let mut command = Command::new(&program);
-            command.args(&words);
-            command.env(ENV_REPO, absolute(repo.path()));
+            command.args(&words).envs(env.iter().cloned());
             command.env(ENV_REFS, names(changed).join(" "));
             run(command)
         })));

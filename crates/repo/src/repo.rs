@@ -232,6 +232,12 @@ impl Repo {
             })
     }
 
+    /// The device and the number of the directory that was opened, whatever is at its path now.
+    pub fn opened(&self) -> Result<(u64, u64)> {
+        let stat = rustix::fs::fstat(&self.dir).map_err(Error::io("reading", &self.path))?;
+        Ok((stat.st_dev, stat.st_ino))
+    }
+
     /// An error that says why, if nothing can be written here.
     pub fn check_writable(&self) -> Result<()> {
         rustix::fs::accessat(&self.objects, ".", Access::WRITE_OK, AtFlags::EACCESS)

@@ -4,9 +4,11 @@
 //! The keys are those of the group `receive` in the repository's config. Sizes can end with K, M, G
 //! or T (powers of 1024), times with s, m or h.
 
-use std::io::Read;
+use std::cell::Cell;
+use std::io::{self, Read};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use oxtree_format::keyfile::KeyFile;
 use oxtree_format::{FileId, FilezHeader, ObjectId};
@@ -225,6 +227,7 @@ pub fn check(what: &'static str, size: u64, limit: u64, key: &'static str) -> Re
 #[derive(Debug)]
 pub struct Budget {
     limits: Limits,
+    started: Instant,
     unpacked: AtomicU64,
 }
 
@@ -233,19 +236,39 @@ impl Budget {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
+            started: Instant::now(),
             unpacked: AtomicU64::new(0),
         }
     }
 
-    /// Checks what has come over the wire so far, and how many objects are known of.
+    /// The largest metadata object.
+    pub fn largest_metadata(&self) -> u64 {
+        self.limits.metadata()
+    }
+
+    /// The largest `.filez`.
+    pub fn largest_filez(&self) -> u64 {
+        let header = oxtree_format::file::MAX_HEADER_LEN as u64;
+        self.limits.object.saturating_add(header)
+    }
+
+    /// Checks what has come over the wire so far, in which time, and how many objects are known of.
     pub fn check_came(&self, bytes: u64, objects: u64) -> Result<()> {
+        let time = self.limits.time;
+        if time > 0 && self.started.elapsed() > Duration::from_secs(time) {
+            let reason = format!("the push takes longer than {time} s (receive.timeout)");
+            return Err(Error::Connection(io::Error::new(
+                io::ErrorKind::TimedOut,
+                reason,
+            )));
+        }
         check("a push", bytes, self.limits.bytes, "max-bytes")?;
         check("a push", objects, self.limits.ids, "max-ids")?;
         self.limits.check_objects(objects)
     }
 
     /// Writes a file that comes as a `.filez` of `came` bytes, if there is room for what it says it
-    /// unpacks to.
+    /// unpacks to. Returns how much that is.
     pub fn write_filez(
         &self,
         transaction: &Transaction<'_>,
@@ -253,10 +276,11 @@ impl Budget {
         filez: &mut dyn Read,
         came: u64,
         max_size: u64,
-    ) -> Result<()> {
-        let over = OnceLock::new();
+    ) -> Result<u64> {
+        let (over, size) = (OnceLock::new(), Cell::new(0));
         let object = id.object();
         let check = |header: &FilezHeader| {
+            size.set(header.size);
             self.take_up_to(&object, came, header.size, max_size)
                 .map_err(|error| {
                     let reason = error.to_string();
@@ -268,8 +292,17 @@ impl Budget {
         let written = transaction.write_filez(id, filez, &check);
         match over.into_inner() {
             Some(error) => Err(error),
-            None => Ok(written?),
+            None => Ok(written.map(|()| size.get())?),
         }
+    }
+
+    /// Checks an object of which was not known before how many bytes would come.
+    pub fn check_object_ratio(&self, object: &ObjectId, came: u64, size: u64) -> Result<()> {
+        let in_object = |error| Error::Object {
+            object: *object,
+            source: Box::new(error),
+        };
+        self.limits.check_ratio(came, size).map_err(in_object)
     }
 
     /// [`Budget::take`] where no object may be larger than `max_size`.
@@ -287,7 +320,7 @@ impl Budget {
             source: Box::new(error),
         };
         limits.check_object(object, size)?;
-        limits.check_ratio(came, size).map_err(in_object)?;
+        self.check_object_ratio(object, came, size)?;
         let before = self.unpacked.fetch_add(size, Ordering::Relaxed);
         let all = before.saturating_add(size);
         let what = "what a push unpacks to";

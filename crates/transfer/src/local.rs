@@ -293,8 +293,9 @@ impl LocalQuarantine<'_> {
 
     fn put_filez(&self, record: &Record, bytes: &mut dyn Read, max_size: u64) -> Result<()> {
         let id = FileId(record.object.checksum);
-        self.budget
-            .write_filez(&self.transaction, id, bytes, record.len, max_size)
+        let budget = &self.budget;
+        budget.write_filez(&self.transaction, id, bytes, record.len, max_size)?;
+        Ok(())
     }
 
     /// The transaction below, and how much may go into it.

@@ -91,10 +91,11 @@ fn receiver(count: usize) -> Vec<Frame> {
         limits: Limits::default(),
     };
     let refs = |more| {
-        let (refs, partial) = (Vec::new(), Vec::new());
+        let (refs, partial, roots) = (Vec::new(), Vec::new(), Vec::new());
         Message::Refs {
             refs,
             partial,
+            roots,
             more,
         }
         .to_frame()

@@ -50,7 +50,7 @@ pub(crate) enum Command {
     Commit(Box<commit::Args>),
     /// Check out a commit into a directory
     Checkout(Box<checkout::Args>),
-    /// Publish commits to another repository, over ssh or on this machine
+    /// Publish commits to another repository, over ssh, to a server, or on this machine
     Push(Box<push::Args>),
     /// Bring commits from a remote
     Pull(Box<pull::Args>),

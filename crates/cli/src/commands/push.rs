@@ -21,9 +21,9 @@ use crate::network::HttpArgs;
 /// Options of `push`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-DEST is ssh://[user@]host[:port]/path, [user@]host:path, https://host[:port]/path, or a local path. On
-the far side `oxtree receive` is run by ssh, or `oxtree serve` answers; it verifies every object, moves all
-refs at once or none, and then updates the summary. Both repositories can be in any mode.
+DEST is ssh://[user@]host[:port]/path, [user@]host:path, https://host[:port]/path or a local path.
+On the far side ssh runs `oxtree receive`, or `oxtree serve` answers. It verifies every object,
+moves all refs at once or none, and then updates the summary. Both repositories can be in any mode.
 
 A server wants a token. It is read from $OXTREE_TOKEN, a file or a command, never from the command
 line, and is sent to other machines over https only. Proxies are those of $https_proxy, $http_proxy,

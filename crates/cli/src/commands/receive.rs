@@ -21,7 +21,9 @@ use crate::context::Context;
 use crate::error::{Usage, one_line};
 use crate::original;
 use crate::original::shell::{self, Allowed};
-use crate::receive_conf::{CommandLine, Conf, ConfError, LogLevel, Places, ReceiveConfig};
+use crate::receive_conf::{
+    CommandLine, Conf, ConfError, LogLevel, Places, ReceiveConfig, is_still_at,
+};
 use crate::receive_policy::{Manners, policy};
 
 /// Options of `receive`.
@@ -208,18 +210,22 @@ pub(crate) fn converse(
         let config = config().map_err(|error| refused(error.to_string()))?;
         destination(&config, manners, context).map_err(|error| refused(one_line(&error)))
     };
-    // Past the buffers of the standard library: what is in there would not be seen by whoever waits
-    // for more.
-    let from = Counting {
-        file: File::from(std::io::stdin().as_fd().try_clone_to_owned()?),
-        any: Cell::new(false),
-    };
-    let to = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
+    let [file, to] = unbuffered_stdio()?;
+    let any = Cell::new(false);
+    let from = Counting { file, any };
     match receive::receive_in_time(open, &from, to, &agent()) {
         Ok(_) => Ok(Ending::Done),
         Err(error) if is_end(&error) && !from.any.get() => Ok(Ending::NobodyThere(error)),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Standard input and output, past the buffers of the standard library: what is in there would not
+/// be seen by whoever waits for more.
+pub(crate) fn unbuffered_stdio() -> std::io::Result<[File; 2]> {
+    let input = std::io::stdin().as_fd().try_clone_to_owned()?;
+    let output = std::io::stdout().as_fd().try_clone_to_owned()?;
+    Ok([File::from(input), File::from(output)])
 }
 
 /// The repository, and what its owner asks of pushes.
@@ -229,6 +235,9 @@ pub(crate) fn destination(
     context: &Context<'_>,
 ) -> Result<LocalDestination> {
     let repo = open_repo(&config.repo, context)?;
+    if config.confined && !is_still_at(&config.repo, repo.opened()?) {
+        anyhow::bail!("repo {} has moved meanwhile", config.repo.display());
+    }
     let policy = policy(config, manners, context)?;
     Ok(LocalDestination::with_policy(repo, policy))
 }

@@ -100,6 +100,7 @@ pub(crate) fn serve(conf: ServeConf, context: &Context<'_>) -> Result<()> {
     told
 }
 
+/// Says where it listens, a URL a line.
 fn tell(addresses: &[Address], context: &Context<'_>) -> Result<()> {
     for Address { address, tls } in addresses {
         let scheme = if *tls { "https" } else { "http" };

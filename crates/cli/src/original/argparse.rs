@@ -7,9 +7,21 @@
 #[derive(Debug)]
 pub(super) struct Opt {
     /// How it can be written.
-    pub(super) names: &'static [&'static str],
+    names: &'static [&'static str],
     /// Whether a value follows.
-    pub(super) takes_value: bool,
+    takes_value: bool,
+}
+
+impl Opt {
+    pub(super) const fn flag(names: &'static [&'static str]) -> Self {
+        let takes_value = false;
+        Self { names, takes_value }
+    }
+
+    pub(super) const fn with_value(names: &'static [&'static str]) -> Self {
+        let takes_value = true;
+        Self { names, takes_value }
+    }
 }
 
 /// What a program takes.

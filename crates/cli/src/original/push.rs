@@ -25,42 +25,15 @@ const COMMANDS: [&str; 2] = ["ostree-receive", "ostree-receive-1"];
 
 pub(super) const GRAMMAR: Grammar = Grammar {
     options: &[
-        Opt {
-            names: &["-h", "--help"],
-            takes_value: false,
-        },
-        Opt {
-            names: &["-n", "--dry-run"],
-            takes_value: false,
-        },
-        Opt {
-            names: &["-p"],
-            takes_value: true,
-        },
-        Opt {
-            names: &["-q", "--quiet"],
-            takes_value: false,
-        },
-        Opt {
-            names: &["-v", "--verbose"],
-            takes_value: false,
-        },
-        Opt {
-            names: &["--repo"],
-            takes_value: true,
-        },
-        Opt {
-            names: &["--command"],
-            takes_value: true,
-        },
-        Opt {
-            names: &["-i", "-o"],
-            takes_value: true,
-        },
-        Opt {
-            names: &["--version"],
-            takes_value: false,
-        },
+        Opt::flag(&["-h", "--help"]),
+        Opt::flag(&["-n", "--dry-run"]),
+        Opt::with_value(&["-p"]),
+        Opt::flag(&["-q", "--quiet"]),
+        Opt::flag(&["-v", "--verbose"]),
+        Opt::with_value(&["--repo"]),
+        Opt::with_value(&["--command"]),
+        Opt::with_value(&["-i", "-o"]),
+        Opt::flag(&["--version"]),
     ],
     arguments: &["DEST"],
     more: true,

@@ -6,16 +6,19 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use oxtree_format::refs::RefName;
-use oxtree_transfer::protocol::message::Status;
+use oxtree_transfer::protocol::message::{Outcome, Status};
 use oxtree_transfer::pull::fetch::Network;
 use oxtree_transfer::receive::from_url::{self, Report, Request};
+use oxtree_transfer::receive::legacy;
 use rustix::fs::{FileType, fstat};
 
 use super::argparse::{Grammar, Opt, Parsed, required};
 use super::log::Log;
 use super::{Call, context};
 use crate::audit;
-use crate::commands::receive::{Ending, configure, converse, destination, places};
+use crate::commands::receive::{
+    Ending, configure, converse, destination, places, unbuffered_stdio,
+};
 use crate::context::Context;
 use crate::error::AlreadyReported;
 use crate::names::Program;
@@ -25,34 +28,13 @@ use crate::receive_policy::Manners;
 
 pub(super) const GRAMMAR: Grammar = Grammar {
     options: &[
-        Opt {
-            names: &["-h", "--help"],
-            takes_value: false,
-        },
-        Opt {
-            names: &["--no-update"],
-            takes_value: false,
-        },
-        Opt {
-            names: &["-n", "--dry-run"],
-            takes_value: false,
-        },
-        Opt {
-            names: &["-f", "--force"],
-            takes_value: false,
-        },
-        Opt {
-            names: &["-q", "--quiet"],
-            takes_value: false,
-        },
-        Opt {
-            names: &["-v", "--verbose"],
-            takes_value: false,
-        },
-        Opt {
-            names: &["--version"],
-            takes_value: false,
-        },
+        Opt::flag(&["-h", "--help"]),
+        Opt::flag(&["--no-update"]),
+        Opt::flag(&["-n", "--dry-run"]),
+        Opt::flag(&["-f", "--force"]),
+        Opt::flag(&["-q", "--quiet"]),
+        Opt::flag(&["-v", "--verbose"]),
+        Opt::flag(&["--version"]),
     ],
     arguments: &["REPO", "URL"],
     more: true,
@@ -83,22 +65,10 @@ Options, and much else, can be set in /etc/ostree/ostree-receive.conf and
 
 pub(super) const LEGACY_GRAMMAR: Grammar = Grammar {
     options: &[
-        Opt {
-            names: &["-h", "--help"],
-            takes_value: false,
-        },
-        Opt {
-            names: &["--repo"],
-            takes_value: true,
-        },
-        Opt {
-            names: &["-v", "--verbose"],
-            takes_value: false,
-        },
-        Opt {
-            names: &["--debug"],
-            takes_value: false,
-        },
+        Opt::flag(&["-h", "--help"]),
+        Opt::with_value(&["--repo"]),
+        Opt::flag(&["-v", "--verbose"]),
+        Opt::flag(&["--debug"]),
     ],
     arguments: &[],
     more: false,
@@ -124,8 +94,8 @@ pub(crate) fn run(
     let call = Call { name, words, out };
     let asks_for_legacy = words.iter().any(|word| word.starts_with("--repo"));
     match program {
-        Program::Receive0 => legacy(&call, identity),
-        Program::Receive if asks_for_legacy => legacy(&call, identity),
+        Program::Receive0 => by_messages(&call, identity),
+        Program::Receive if asks_for_legacy => by_messages(&call, identity),
         _ => current(&call, identity),
     }
 }
@@ -153,22 +123,21 @@ fn current(call: &Call<'_>, identity: Option<&str>) -> Result<()> {
         };
     };
     let config = config()?;
-    let refs = check_request(&config, url, &parsed.arguments[2..]).inspect_err(|error| {
-        if let Some(log) = &config.audit_log {
-            audit::refused(log, &call.words.join(" "), &error.to_string(), call.out);
-        }
-    })?;
+    let refs = check_request(&config, url, &parsed.arguments[2..])
+        .inspect_err(|error| note_refusal(&config, call, &error.to_string()))?;
     receive_from_url(&config, url, refs, command_line.force, &context)
+}
+
+/// Notes in the audit log that the pusher may not have what it asks for.
+fn note_refusal(config: &ReceiveConfig, call: &Call<'_>, reason: &str) {
+    if let Some(log) = &config.audit_log {
+        audit::refused(log, &call.words.join(" "), reason, call.out);
+    }
 }
 
 /// Whether the pusher may ask for that.
 fn check_request(config: &ReceiveConfig, url: &str, refs: &[String]) -> Result<Vec<RefName>> {
-    if config.urls == Urls::Loopback && !is_loopback(url) {
-        bail!(
-            "URL {url} is not on this machine's loopback interface: `urls: any` in the \
-             receiver's configuration allows that"
-        );
-    }
+    from_url::check_url(url, config.urls == Urls::Any)?;
     let refs = refs.iter().map(|name| name.parse::<RefName>());
     let refs = refs.collect::<Result<Vec<_>, _>>()?;
     if let Some(identity) = &config.identity
@@ -210,7 +179,7 @@ fn config(
     configure(&mut conf, repo, identity, command_line, &log, context)
 }
 
-fn legacy(call: &Call<'_>, identity: Option<&str>) -> Result<()> {
+fn by_messages(call: &Call<'_>, identity: Option<&str>) -> Result<()> {
     let Some(parsed) = call.parse(&LEGACY_GRAMMAR, 0)? else {
         return Ok(());
     };
@@ -229,36 +198,12 @@ fn legacy(call: &Call<'_>, identity: Option<&str>) -> Result<()> {
     };
     let config = config(Path::new(&repo), identity, command_line, &context)?;
     if !config.legacy_protocol {
-        bail!(
-            "the protocol of ostree-push before version 1 is turned off here: update ostree-push"
-        );
+        let reason =
+            "the protocol of ostree-push before version 1 is turned off here: update ostree-push";
+        note_refusal(&config, call, reason);
+        bail!(reason);
     }
-    receive_legacy(&config)
-}
-
-/// Whether the URL is HTTP on the loopback interface: the end of the pusher's tunnel.
-fn is_loopback(url: &str) -> bool {
-    let lower = url.to_ascii_lowercase();
-    let Some(rest) = lower.strip_prefix("http://") else {
-        return false;
-    };
-    // What another reader of URLs could take for something else.
-    if url.contains(|c: char| c.is_whitespace() || c.is_control() || "@\\".contains(c)) {
-        return false;
-    }
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let (host, port) = match authority.strip_prefix("[::1]") {
-        Some("") => ("::1", None),
-        // What follows an address in brackets is a port or not for us.
-        Some(port) => ("::1", Some(port.strip_prefix(':').unwrap_or("none"))),
-        None => match authority.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, None),
-        },
-    };
-    let address = host.parse::<std::net::IpAddr>();
-    let here = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
-    here && port.is_none_or(|port| port.parse::<u16>().is_ok())
+    receive_legacy(&config, &context)
 }
 
 /// Receives by pulling from the pusher's end of the tunnel, and says what ostree-push would.
@@ -300,9 +245,6 @@ fn describe(report: &Report, log: Log<'_>) -> Result<()> {
         log.write(LogLevel::Info, &format!(" {name} {commit}"));
     }
     let outcome = &report.outcome;
-    if outcome.refs.is_empty() {
-        log.write(LogLevel::Info, "No refs need updating");
-    }
     let warn = |reason: &str| {
         for line in reason.lines() {
             log.write(LogLevel::Warning, line);
@@ -329,6 +271,15 @@ fn describe(report: &Report, log: Log<'_>) -> Result<()> {
             }
         }
     }
+    let mut statuses = outcome.refs.iter().map(|change| change.status);
+    if statuses.all(|status| status == Status::Unchanged) {
+        log.write(LogLevel::Info, "No refs need updating");
+    }
+    conclude(outcome, log)
+}
+
+/// Says what failed after the refs were set, and makes the exit code.
+fn conclude(outcome: &Outcome, log: Log<'_>) -> Result<()> {
     for warning in &outcome.warnings {
         log.write(LogLevel::Error, warning);
     }
@@ -338,58 +289,30 @@ fn describe(report: &Report, log: Log<'_>) -> Result<()> {
     }
 }
 
-/// Receives by the protocol of ostree-push before version 1.
-fn receive_legacy(config: &ReceiveConfig) -> Result<()> {
-    tracing::debug!(?config, "asked to receive by the protocol before version 1");
-    bail!(
-        "this version cannot yet receive into {} by the protocol of ostree-push before version 1: \
-         push with oxtree",
-        config.repo.display()
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_on_the_loopback_interface() {
-        for url in [
-            "http://127.0.0.1:1234",
-            "http://127.0.0.1:1234/",
-            "HTTP://localhost/repo",
-            "http://127.9.9.9/x",
-            "http://[::1]:80/x",
-        ] {
-            assert!(is_loopback(url), "{url}");
-        }
-        for url in [
-            "file:///srv/repo",
-            "/srv/repo",
-            "https://127.0.0.1/",
-            "ftp://127.0.0.1/",
-            "",
-            "http://",
-            "http://10.0.0.1/",
-            "http://example.com/",
-            "http://127.0.0.1@evil/",
-            "http://127.0.0.1:80@evil/",
-            "http://evil\\@127.0.0.1/",
-            "http://127.0.0.1.evil/",
-            "http://[::1].evil/",
-            "http://[::2]/",
-            "http://0.0.0.0/",
-            "http://127.0.0.1:x/",
-            "http://127.0.0.1 /",
-            "http://localhost.evil/",
-            "http://2130706433/",
-            "http://127.1/",
-            "http:/127.0.0.1/",
-            "http:127.0.0.1",
-            "http://127.0.0.1\n/",
-            "http:///127.0.0.1/",
-        ] {
-            assert!(!is_loopback(url), "{url}");
+/// Receives by the protocol of ostree-push before version 1: commits stay what they are, and only
+/// descendants are taken.
+fn receive_legacy(config: &ReceiveConfig, context: &Context<'_>) -> Result<()> {
+    let log = Log {
+        out: context.out,
+        level: config.log_level,
+        logger: "otpush.receive_legacy",
+    };
+    let destination = destination(config, Manners::Oxtree, context)?;
+    let [from, to] = unbuffered_stdio()?;
+    let mut notice = |text: &str| log.write(LogLevel::Warning, text);
+    let Some(outcome) = legacy::receive_legacy(&destination, from, to, &mut notice)? else {
+        return Ok(());
+    };
+    for change in &outcome.refs {
+        let name = &change.name;
+        match (&change.status, change.reason.as_deref()) {
+            (Status::Rejected | Status::NotDone, reason) => {
+                let reason = reason.unwrap_or_default();
+                log.write(LogLevel::Error, &format!("{name}: {reason}"));
+            }
+            (_, Some(reason)) => log.write(LogLevel::Warning, &format!("{name}: {reason}")),
+            (..) => log.write(LogLevel::Info, &format!("Set {name}")),
         }
     }
+    conclude(&outcome, log)
 }

@@ -76,6 +76,8 @@ pub(crate) struct CommandLine {
 pub(crate) struct ReceiveConfig {
     /// The repository's directory. With `root` it is resolved: no part of it is a link.
     pub(crate) repo: PathBuf,
+    /// There is a `root`.
+    pub(crate) confined: bool,
     pub(crate) gpg_sign: Vec<String>,
     pub(crate) gpg_homedir: Option<PathBuf>,
     pub(crate) gpg_verify: bool,
@@ -169,6 +171,7 @@ impl<'s> Settings<'s> {
         let level = || self.text("log_level").map(LogLevel::parse);
         Ok(ReceiveConfig {
             repo,
+            confined: false,
             gpg_sign: self.list("gpg_sign"),
             gpg_homedir: self.path("gpg_homedir"),
             gpg_verify,

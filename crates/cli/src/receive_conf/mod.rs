@@ -22,7 +22,7 @@ use yaml::Value;
 
 pub(crate) use config::{CommandLine, Commits, LogLevel, ReceiveConfig, Urls};
 pub(crate) use identity::Identity;
-pub(crate) use place::Places;
+pub(crate) use place::{Places, is_still_at};
 
 /// Files that are larger are no configuration.
 const MAX_FILE: u64 = 1 << 20;
@@ -167,6 +167,7 @@ impl Conf {
             _ => &[],
         };
         let config = ReceiveConfig {
+            confined: root.is_some(),
             identity: find_identity(identities, identity)?,
             ..config
         };

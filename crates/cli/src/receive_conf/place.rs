@@ -98,6 +98,14 @@ pub(super) fn resolve(root: Option<&Path>, repo: &Path) -> Result<PathBuf, ConfE
     }
 }
 
+/// Whether the directory with this device and number is still at `path`, to which no link leads:
+/// what [`resolve`] has found could be another one by the time that it is opened.
+pub(crate) fn is_still_at(path: &Path, opened: (u64, u64)) -> bool {
+    let here = path.canonicalize().is_ok_and(|found| found == path);
+    let same = |found: std::fs::Metadata| (found.dev(), found.ino()) == opened;
+    here && path.symlink_metadata().is_ok_and(same)
+}
+
 /// Whether a key of `repos` means the repository at `path`: both are the same directory.
 pub(super) fn is_same(root: Option<&Path>, path: &Path, key: &Path) -> bool {
     let root = root.and_then(|root| root.canonicalize().ok());

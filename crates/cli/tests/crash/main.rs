@@ -3,6 +3,8 @@
 //! referee of what they leave.
 
 mod commit;
+mod doors;
+mod http;
 mod look;
 mod pull_local;
 mod push;

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use oxtree_testkit::{Dice, Repo, Sshd, descendants, is_running, kill, wait_for_end};
+use oxtree_testkit::{Dice, Output, Repo, Sshd, descendants, is_running, kill, wait_for_end};
 
 use crate::look::{Look, objects, quarantines};
 use crate::rig::{Link, Place, Rig, Version};
@@ -180,28 +180,31 @@ impl<'r> Killing<'r> {
     }
 }
 
+/// How fast pushes go: over a slow link, most of the time is sending.
+const PACES: [&str; 2] = ["--limit-rate=100G", "--limit-rate=6M"];
+
 /// How long a push takes that nobody kills.
-fn undisturbed(rig: &Rig) -> Duration {
+fn undisturbed(rig: &Rig, pace: &str) -> Duration {
     let dest = rig.destination();
     let begun = Instant::now();
-    rig.push_rest(&rig.versions[0], &dest, &Look::default());
+    Output::of(&mut rig.push(&rig.versions[0], &dest, &[pace])).expect_ok();
     begun.elapsed()
 }
 
-/// When to strike, and how fast the push goes: over a slow link, most of its time is sending.
-fn an_instant(dice: &mut Dice, longest: Duration) -> (When, &'static str) {
-    let pace = dice.pick(&["--limit-rate=100G", "--limit-rate=15M"]);
+/// When to strike, and how fast the push goes. `longest`: how long one of each pace takes.
+fn an_instant(dice: &mut Dice, longest: &[Duration; 2]) -> (When, &'static str) {
+    let pace = usize::from(dice.percent(60));
     let when = match dice.percent(50) {
-        true => When::After(dice.time(longest)),
+        true => When::After(dice.time(longest[pace])),
         false => When::Seen(dice.pick(&SIGNS), dice.time(Duration::from_millis(4))),
     };
-    (when, pace)
+    (when, PACES[pace])
 }
 
 /// Kills so many pushes. Each is pushed again, sometimes to be killed again, until it is done.
 fn kill_pushes(rig: &Rig, victims: &[Victim], kills: usize) -> Phases {
     let mut dice = Dice::new();
-    let longest = undisturbed(rig);
+    let longest = PACES.map(|pace| undisturbed(rig, pace));
     let mut phases = Phases::new();
     let (mut killed, mut tries) = (0, 0);
     while killed < kills {
@@ -212,7 +215,7 @@ fn kill_pushes(rig: &Rig, victims: &[Victim], kills: usize) -> Phases {
             let mut again = true;
             while again {
                 let killing = Killing::new(rig, &dest, version);
-                let how = an_instant(&mut dice, longest);
+                let how = an_instant(&mut dice, &longest);
                 killed += usize::from(killing.kill(dice.pick(victims), how, &mut phases));
                 again = dice.percent(30);
             }
@@ -239,7 +242,7 @@ fn pushers() {
 #[test]
 fn receivers() {
     let rig = Rig::new(Place::in_memory(), Link::Near, &["main"]);
-    assert_spread(&kill_pushes(&rig, &[Victim::Receiver], 50), 4);
+    assert_spread(&kill_pushes(&rig, &[Victim::Receiver], 50), 3);
 }
 
 #[test]
@@ -257,7 +260,7 @@ fn of_several_refs_all_change_or_none() {
         Victim::Both,
         Victim::Connection,
     ];
-    assert_spread(&kill_pushes(&rig, &victims, 40), 4);
+    assert_spread(&kill_pushes(&rig, &victims, 40), 3);
 }
 
 #[test]

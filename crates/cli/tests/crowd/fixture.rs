@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Repositories, and pushes that run at the same time.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 
-use oxtree_testkit::{BinDir, Output, Repo, Tool, temp_dir, trees};
+use oxtree_testkit::{BinDir, Output, Repo, Serve, Tool, temp_dir, trees};
 
 /// The binary under test.
 pub(crate) const OXTREE: &str = env!("CARGO_BIN_EXE_oxtree");
@@ -16,13 +18,28 @@ pub(crate) const CROWD: usize = 16;
 pub(crate) struct Fixture {
     dir: tempfile::TempDir,
     bins: BinDir,
+    /// A server for each destination that one was needed for.
+    servers: Mutex<BTreeMap<PathBuf, Serve>>,
 }
 
 impl Fixture {
     pub(crate) fn new() -> Self {
         let (dir, bins) = (temp_dir(), BinDir::empty());
         bins.script("ssh", "for command; do :; done; exec sh -c \"$command\"");
-        Self { dir, bins }
+        let servers = Mutex::default();
+        Self { dir, bins, servers }
+    }
+
+    /// The URL of a server for this repository.
+    fn url(&self, repo: &Repo) -> String {
+        let mut servers = self.servers.lock().expect("no panic");
+        let start = || {
+            let path = repo.path().to_str().expect("UTF-8");
+            let args = ["serve", "--listen", "127.0.0.1:0", path];
+            Serve::start(OXTREE, &args, self.at("serve.log"))
+        };
+        let server = servers.entry(repo.path().to_owned()).or_insert_with(start);
+        server.url().to_owned()
     }
 
     pub(crate) fn at(&self, name: &str) -> PathBuf {
@@ -56,7 +73,8 @@ impl Fixture {
         repo.commit(branch, self.tree(seed), &args)
     }
 
-    /// `oxtree push` of one ref; every second one with a receiver in a process of its own.
+    /// `oxtree push` of one ref: by turns with a receiver in a process of its own, in the same one, and to
+    /// a server.
     pub(crate) fn push(&self, number: usize, from: &Repo, to: &Repo, name: &str) -> Command {
         let mut words = vec![
             "push".to_owned(),
@@ -64,7 +82,9 @@ impl Fixture {
             "--json".to_owned(),
         ];
         let path = to.path().display();
-        if number.is_multiple_of(2) {
+        if number % 4 == 3 {
+            words.push(self.url(to));
+        } else if number.is_multiple_of(2) {
             let ssh = self.bins.path().join("ssh");
             words.push(format!("--ssh-command={}", ssh.display()));
             words.push(format!("--command={OXTREE} receive"));

@@ -4,9 +4,8 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 
-use oxtree_testkit::{GpgHome, Output, Tool, WebServer};
+use oxtree_testkit::{GpgHome, Output, Tool, WebServer, ed25519_keys};
 
 use crate::side::{Side, ours};
 
@@ -277,31 +276,11 @@ fn summaries_are_signed() {
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 
-/// A key pair of OpenSSL, and the ed25519 keys of libostree made of it: files `secret`, `public`.
-fn ed25519(side: &Side) -> PathBuf {
-    let openssl = |args: &[&str]| {
-        let tool = Tool::new("openssl").dir(side.path("."));
-        tool.run(args).expect_ok().stdout_bytes
-    };
-    openssl(&["genpkey", "-algorithm", "ED25519", "-out", "secret.pem"]);
-    openssl(&["pkey", "-in", "secret.pem", "-pubout", "-out", "public.pem"]);
-    let secret = openssl(&["pkey", "-in", "secret.pem", "-outform", "DER"]);
-    let public = openssl(&["pkey", "-in", "secret.pem", "-pubout", "-outform", "DER"]);
-    let (seed, public) = (&secret[secret.len() - 32..], &public[public.len() - 32..]);
-    let base64 = |name: &str, bytes: &[u8]| {
-        fs::write(side.path("raw"), bytes).unwrap();
-        let text = openssl(&["base64", "-A", "-in", "raw"]);
-        fs::write(side.path(name), text).unwrap();
-    };
-    base64("secret", &[seed, public].concat());
-    base64("public", public);
-    side.path("public.pem")
-}
-
 #[test]
 fn plain_keys() {
     let side = Side::new();
-    let key = ed25519(&side);
+    ed25519_keys(&side.path("."));
+    let key = side.path("public.pem");
     let commit = |args: &[&str]| {
         let words = ["commit", "--repo=repo", "-b", "main", "--tree=dir=tree"];
         side.ours(&[&words[..], args].concat())

@@ -3,10 +3,14 @@
 //! `oxtree push`. What they say is put together by hand, from the specification of the protocol.
 
 mod conversation;
+mod doors;
 mod floods;
+mod messages;
 mod objects;
 mod pushers;
 mod receivers;
+mod served;
 mod stalls;
 mod trees;
 mod victim;
+mod web;

@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Commits that are not whole, and directories with names that lead out of them.
 
-use crate::conversation::{Object, Talk};
+use crate::conversation::Object;
+use crate::doors;
 use crate::objects::{
     commit, commit_after, commit_of, dirmeta, dirtree, file, gvariant, with_root,
 };
-use crate::victim::{Victim, say};
+use crate::victim::Victim;
 
-/// A push of these objects, of which the last is the commit, is refused.
+/// A push of these objects, of which the last is the commit, is refused at each door.
 fn refused(victim: &Victim, what: &str, objects: &[Object], words: &str) {
-    let repo = victim.repo(&[]);
-    let talk = Talk::push(objects);
-    let answer = victim.hears(&repo, |to| say(to, &talk.0));
-    let told = answer.told();
+    let told = doors::refused_at_each(victim, objects);
     assert!(told.contains(words), "{what}: no {words:?} in {told:?}");
 }
 
@@ -124,12 +122,9 @@ fn commits_that_lack_something() {
     let parent = commit(&inner.name, &meta.name);
     let child = commit_after(Some(&parent.name), &dirtree(&[], &[]).name, &meta.name);
     let objects = [meta, dirtree(&[], &[]), parent, child];
-    refused(
-        &victim,
-        "a parent that lacks its tree",
-        &objects,
-        &inner.name.to_string(),
-    );
+    // Nobody fetches it where it does not come along.
+    let told = doors::refused_when_sent(&victim, &objects);
+    assert!(told.contains(&inner.name.to_string()), "{told}");
 }
 
 #[test]

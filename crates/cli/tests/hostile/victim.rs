@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -28,13 +28,11 @@ pub(crate) struct Victim {
     pub(crate) memory: u64,
 }
 
-/// What a receiver has said, and how it ended.
+/// What a receiver has said to the pusher.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) errors: Vec<String>,
     pub(crate) outcomes: Vec<Value>,
-    stderr: String,
-    code: Option<i32>,
 }
 
 impl Answer {
@@ -58,7 +56,7 @@ impl Victim {
         let template = Tool::ostree().repo(at("template")).init("archive");
         let path = at("template").display().to_string();
         Tool::new(OXTREE).repo(source.path()).ok("push", [path]);
-        let meter = Meter::of(OXTREE, &["oxtree"]);
+        let meter = Meter::of(OXTREE, &["oxtree", "ostree-receive-0", "ostree-receive-1"]);
         Self {
             dir,
             template,
@@ -93,25 +91,61 @@ impl Victim {
     /// Lets `talk` talk to a receiver, waits for its end, and checks that nothing has come of it.
     /// The connection stays open: a receiver has to end by itself.
     pub(crate) fn hears(&self, repo: &Repo, talk: impl FnOnce(&mut dyn Write) + Send) -> Answer {
-        let before = public(repo);
-        let answer = listen(&self.meter.program("oxtree"), repo.path(), talk);
-        before.assert_unchanged(&public(repo));
-        let peak = self.meter.peaks().pop().expect("a run");
-        assert!(
-            peak < self.memory,
-            "the receiver has taken {peak} bytes: {answer:?}"
-        );
-        let panicked = answer.stderr.contains("panicked");
-        assert!(!panicked && answer.code.is_some(), "{answer:?}");
+        let words = ["receive".to_owned(), path_of(repo)];
+        let run = self.survives(repo, || self.run("oxtree", &words, None, talk));
+        let (errors, outcomes) = messages(&run.said);
+        let answer = Answer { errors, outcomes };
         let published = |outcome: &Value| {
             let refs = outcome["refs"].as_array().cloned().unwrap_or_default();
             let stays = |one: &Value| one["status"] == "rejected" || one["status"] == "not-done";
             refs.is_empty() || !refs.iter().any(stays)
         };
         assert!(!answer.outcomes.iter().any(published), "{answer:?}");
-        repo.fsck();
         answer
     }
+
+    /// Checks that a receiver ends by itself, has taken little memory, and that nothing has come of
+    /// what it has received.
+    pub(crate) fn survives(&self, repo: &Repo, receive: impl FnOnce() -> Run) -> Run {
+        let before = public(repo);
+        let run = receive();
+        before.assert_unchanged(&public(repo));
+        let peak = self.meter.peaks().pop().expect("a run");
+        assert!(
+            peak < self.memory,
+            "the receiver has taken {peak} bytes: {run:?}"
+        );
+        let panicked = run.stderr.contains("panicked");
+        assert!(!panicked && run.code.is_some(), "{run:?}");
+        repo.fsck();
+        run
+    }
+
+    /// Runs the receiver of this name while `talk` talks to it; `conf` is its configuration.
+    pub(crate) fn run(
+        &self,
+        name: &str,
+        words: &[String],
+        conf: Option<&str>,
+        talk: impl FnOnce(&mut dyn Write) + Send,
+    ) -> Run {
+        let path = scratch(self, "conf.yaml");
+        fs::write(&path, conf.unwrap_or_default()).expect("write");
+        let program = Tool::new(self.meter.program(name)).env("OSTREE_RECEIVE_CONF", path);
+        listen(program.command(words), talk)
+    }
+}
+
+/// What a receiver has said on standard output and error, and how it ended.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) said: Vec<u8>,
+    pub(crate) stderr: String,
+    pub(crate) code: Option<i32>,
+}
+
+pub(crate) fn path_of(repo: &Repo) -> String {
+    repo.path().display().to_string()
 }
 
 /// All that anybody can see of a repository, and all that is around it.
@@ -120,17 +154,16 @@ fn public(repo: &Repo) -> Snapshot {
     Snapshot::of(parent).without("repo/tmp")
 }
 
-fn listen(program: &Path, repo: &Path, talk: impl FnOnce(&mut dyn Write) + Send) -> Answer {
-    let mut child = Tool::new(program)
-        .command([Path::new("receive"), repo])
+fn listen(mut command: Command, talk: impl FnOnce(&mut dyn Write) + Send) -> Run {
+    let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("start a receiver");
     let mut stdin = child.stdin.take().expect("a pipe");
-    let (mut said, mut complained) = (Vec::new(), String::new());
-    let (mut stdout, mut stderr) = (
+    let (mut said, mut stderr) = (Vec::new(), String::new());
+    let (mut out, mut err) = (
         child.stdout.take().expect("a pipe"),
         child.stderr.take().expect("a pipe"),
     );
@@ -139,19 +172,13 @@ fn listen(program: &Path, repo: &Path, talk: impl FnOnce(&mut dyn Write) + Send)
             talk(&mut stdin);
             stdin
         });
-        scope.spawn(|| stdout.read_to_end(&mut said).expect("read what it says"));
-        scope.spawn(|| stderr.read_to_string(&mut complained).expect("read stderr"));
+        scope.spawn(|| out.read_to_end(&mut said).expect("read what it says"));
+        scope.spawn(|| err.read_to_string(&mut stderr).expect("read stderr"));
         let code = wait(&mut child);
         drop(talking.join().expect("all was said"));
         code
     });
-    let (errors, outcomes) = messages(&said);
-    Answer {
-        errors,
-        outcomes,
-        stderr: complained,
-        code,
-    }
+    Run { said, stderr, code }
 }
 
 /// Waits for the end of a process that has to end by itself.

@@ -2,9 +2,14 @@
 //! The programs of ostree-push 1.2.0 by their own names. What the original says and how it exits
 //! was recorded from it; its own tests of the same things are named as `file.test`.
 
+mod fixture;
+mod flatpak;
+mod keys;
+mod legacy;
 mod links;
 mod mixed;
 mod push;
+mod rules;
 mod shell;
 mod words;
 

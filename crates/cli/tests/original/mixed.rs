@@ -2,76 +2,11 @@
 //! One end ours, the other the real ostree-push 1.2.0, through a real sshd.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 
-use oxtree_testkit::{
-    BinDir, GpgHome, Output, Repo, Sshd, Tool, original_ostree_push, temp_dir, trees,
-};
+use oxtree_testkit::{GpgHome, Tool};
 
-use crate::{NAMES, OXTREE, called};
-
-static ORIGINAL: LazyLock<PathBuf> =
-    LazyLock::new(|| original_ostree_push(Path::new(env!("CARGO_TARGET_TMPDIR"))));
-
-/// Repositories, and a server that has programs of the one kind or the other.
-struct Fixture {
-    dir: tempfile::TempDir,
-    sshd: Sshd,
-}
-
-impl Fixture {
-    fn ours() -> Self {
-        Self::with(Sshd::builder().bins(BinDir::linked(OXTREE, &NAMES)))
-    }
-
-    fn original() -> Self {
-        Self::with(Sshd::builder().path(&*ORIGINAL))
-    }
-
-    fn with(sshd: oxtree_testkit::SshdBuilder) -> Self {
-        Self {
-            dir: temp_dir(),
-            sshd: sshd.start(),
-        }
-    }
-
-    fn repo(&self, name: &str, mode: &str) -> Repo {
-        Tool::ostree()
-            .repo(self.dir.path().join(name))
-            .init(mode)
-            .without_fsync()
-    }
-
-    /// A commit, some seconds after the beginning.
-    fn commit(&self, repo: &Repo, branch: &str, seed: u64, time: u32) -> String {
-        let tree = self.dir.path().join(format!("tree{seed}"));
-        if !tree.exists() {
-            fs::create_dir(&tree).expect("mkdir");
-            trees::small(&tree, seed);
-        }
-        let time = format!("--timestamp=@{time}");
-        let version = "--add-metadata-string=version=1";
-        let extra = "--add-metadata-string=zz.last=x";
-        let args = ["--canonical-permissions", &time, version, extra];
-        repo.commit(branch, &tree, &args)
-    }
-
-    fn push(&self, pusher: Tool, source: &Repo, dest: &Repo, words: &[&str]) -> Output {
-        let mut all = vec!["--repo".to_owned(), source.path().display().to_string()];
-        all.extend(self.sshd.ssh_options());
-        let (options, refs): (Vec<&str>, Vec<&str>) =
-            words.iter().partition(|word| word.starts_with('-'));
-        all.extend(options.into_iter().map(str::to_owned));
-        all.push(self.sshd.url(dest.path()));
-        all.extend(refs.into_iter().map(str::to_owned));
-        pusher.run(all)
-    }
-}
-
-fn original() -> Tool {
-    Tool::new(ORIGINAL.join("ostree-push"))
-}
+use crate::called;
+use crate::fixture::{Fixture, original};
 
 fn oxtree_push() -> Tool {
     called("oxtree").env("OXTREE_SSH_COMMAND", "ssh -F none")

@@ -280,6 +280,19 @@ fn a_key_with_a_name() {
     let lines = fs::read_to_string(&audit).unwrap();
     assert_eq!(lines.lines().count(), 4, "{lines}");
 
+    // Hooks are told who it is.
+    let seen = fixture.dir.path().join("seen");
+    let hook = BinDir::empty();
+    let say = "echo $OSTREE_RECEIVE_IDENTITY $OSTREE_RECEIVE_REPO $OSTREE_RECEIVE_REFS";
+    hook.script("hook", &format!("{say} >{}", seen.display()));
+    let hook = hook.path().join("hook");
+    fs::write(&conf, format!("update_hook: {}\n{text}", hook.display())).unwrap();
+    let source = fixture.source(&["app/x"]);
+    let url = fixture.sshd.url(&dest);
+    fixture.push(&source, &url, &[]).expect_ok();
+    let told = fs::read_to_string(&seen).unwrap();
+    assert_eq!(told, format!("ci {dest} app/x\n"));
+
     force("oxtree receive --identity nobody");
     let output = fixture.sshd.ssh(&format!("ostree-receive-1 {dest} {url}"));
     assert!(
@@ -290,4 +303,54 @@ fn a_key_with_a_name() {
     force(&format!("oxtree receive {dest}"));
     let output = fixture.sshd.ssh("anything");
     assert!(output.stderr().contains("--identity NAME"), "{output:?}");
+}
+
+/// A receiver that copies commits has none that the pusher knows, but it tells what is in them.
+#[test]
+fn copies_are_told_by_what_is_in_them() {
+    let fixture = Fixture::new();
+    let tree = fixture.dir.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    trees::many(&tree, 300, 1);
+    let large = tree.join("large");
+    let lines = |last: u32| -> String {
+        let lines = (0..20_000).chain([last]);
+        lines.map(|n| format!("{}\n", n * 7919 % 100_003)).collect()
+    };
+    fs::write(&large, lines(1)).unwrap();
+    let [source, dest] = ["source", "dest"].map(|name| fixture.repo(name).without_fsync());
+    let commit = |name: &str, time: u32| {
+        let time = format!("--timestamp=@{time}");
+        // In another order than in copies.
+        let keys =
+            ["zz", "aa", "mm", "version"].map(|key| format!("--add-metadata-string={key}=1"));
+        let options = ["--canonical-permissions", &time].into_iter();
+        let options: Vec<&str> = options.chain(keys.iter().map(String::as_str)).collect();
+        source.commit(name, &tree, &options)
+    };
+    let push = || {
+        let mut words = vec!["push".to_owned(), "--json".to_owned()];
+        words.push(format!("--repo={}", source.path().display()));
+        words.push("--command=ostree-receive-1".to_owned());
+        words.extend(fixture.sshd.ssh_options());
+        words.push(fixture.sshd.url(dest.path()));
+        let output = called("oxtree").run(words).expect_ok();
+        let report: serde_json::Value = serde_json::from_str(&output.stdout()).unwrap();
+        ["objects_offered", "bytes_sent"].map(|key| report[key].as_u64().unwrap())
+    };
+    commit("main", 100);
+    assert!(push()[0] > 300);
+    let first = dest.rev_parse("main");
+    assert_ne!(first, source.rev_parse("main"));
+    fs::write(&large, lines(2)).unwrap();
+    commit("main", 200);
+    let pushed = commit("main", 300);
+    let [offered, sent] = push();
+    // The file, the root and the commit; of the file only what is new.
+    assert_eq!(offered, 3);
+    assert!(sent < 3000, "{sent}");
+    assert_eq!(dest.rev_parse("main^"), first);
+    assert_ne!(dest.rev_parse("main"), pushed);
+    dest.fsck();
+    assert_eq!(push()[0], 1);
 }

@@ -7,6 +7,7 @@
 //! cut, has a ref whose commit is incomplete. A lock file beside the staging directory tells
 //! everybody that it is in use; libostree does the same.
 
+mod flush;
 mod staging;
 mod unfinished;
 
@@ -19,6 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use oxtree_format::{CommitId, FileId, ObjectId, ObjectKind};
 
+use self::flush::Flusher;
 use self::staging::{QUARANTINE, folder, move_folders};
 pub(crate) use self::staging::{Staging, move_objects, staged_objects};
 pub use self::unfinished::Unfinished;
@@ -63,6 +65,8 @@ pub struct Transaction<'r> {
     _lock: Option<FileLock>,
     staging: Option<Staging>,
     counters: Counters,
+    /// Where there is something to be waited for at the end.
+    flusher: Option<Flusher>,
     /// Bytes that may still be written before `min-free-space` is hit; [`None`] for no limit.
     space: Option<AtomicU64>,
     fanout: [AtomicBool; 256],
@@ -133,12 +137,22 @@ impl<'r> Transaction<'r> {
         }
         let space = free_space(&repo)?.map(AtomicU64::new);
         let fanout = [const { AtomicBool::new(false) }; 256];
+        let flusher = match repo.config().fsync && staging.is_some() {
+            true => {
+                let dir = repo.dir().try_clone_to_owned();
+                Some(Flusher::new(
+                    dir.map_err(Error::io("opening", repo.path()))?,
+                ))
+            }
+            false => None,
+        };
         let prune_stamp = repo.prune_stamp()?;
         Ok(Self {
             repo,
             _lock: lock,
             staging,
             counters: Counters::default(),
+            flusher,
             space,
             fanout,
             prune_stamp,
@@ -347,6 +361,9 @@ impl<'r> Transaction<'r> {
 
     /// Notes that an object was written.
     pub(crate) fn count(&self, object: &ObjectId, bytes: u64) {
+        if let Some(flusher) = &self.flusher {
+            flusher.wrote(bytes);
+        }
         if object.kind == ObjectKind::File {
             self.counters.content.fetch_add(1, Ordering::Relaxed);
             self.counters.bytes.fetch_add(bytes, Ordering::Relaxed);

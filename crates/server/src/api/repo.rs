@@ -8,8 +8,9 @@ use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
 use oxtree_transfer::destination::Destination;
-use oxtree_transfer::protocol::message::{Limits, WireCommit, WireRef};
+use oxtree_transfer::protocol::message::{Limits, WireCommit, WireMeta, WireRef, WireTree};
 use oxtree_transfer::protocol::{SQUEEZE, VERSION};
+use oxtree_transfer::receive::roots;
 use serde::Serialize;
 
 use super::Visit;
@@ -28,6 +29,8 @@ struct Description<'a> {
     limits: Limits,
     refs: Vec<(WireRef, WireCommit)>,
     partial: Vec<WireCommit>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    roots: Vec<(WireTree, WireMeta)>,
 }
 
 pub(super) async fn describe(
@@ -44,6 +47,7 @@ pub(super) async fn describe(
         let refs: Vec<_> = refs
             .map(|(name, commit)| (WireRef(name), WireCommit(commit)))
             .collect();
+        let roots = roots(&destination, &refs, &lacking)?;
         let partial = refs.iter().filter(|(_, commit)| lacking.remove(&commit.0));
         let partial = partial.map(|(_, commit)| commit.clone()).collect();
         let description = Description {
@@ -54,6 +58,7 @@ pub(super) async fn describe(
             limits: destination.limits()?,
             refs,
             partial,
+            roots,
         };
         Ok::<_, Fault>(json(StatusCode::OK, &description))
     })

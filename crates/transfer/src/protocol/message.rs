@@ -5,7 +5,7 @@
 use std::fmt;
 
 use oxtree_format::refs::RefName;
-use oxtree_format::{CommitId, ObjectId, ObjectKind};
+use oxtree_format::{CommitId, DirMetaId, DirTreeId, ObjectId, ObjectKind};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::ID_LEN;
@@ -25,6 +25,9 @@ pub enum Message {
         /// Those of the commits that are known to lack some of their objects.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         partial: Vec<WireCommit>,
+        /// The root directories of the others, where the commits are the receiver's own.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        roots: Vec<(WireTree, WireMeta)>,
         /// There are more to come.
         more: bool,
     },
@@ -302,6 +305,14 @@ wire! {
 wire! {
     /// A commit's id in JSON: 64 hexadecimal digits.
     WireCommit(CommitId)
+}
+wire! {
+    /// A dirtree's id in JSON: 64 hexadecimal digits.
+    WireTree(DirTreeId)
+}
+wire! {
+    /// A dirmeta's id in JSON: 64 hexadecimal digits.
+    WireMeta(DirMetaId)
 }
 
 impl Message {

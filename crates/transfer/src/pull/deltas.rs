@@ -6,6 +6,7 @@
 //! before any part is fetched; parts are unpacked while they come in.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use oxtree_format::delta::{DeltaName, Signed, Superblock, index};
 use oxtree_format::{Checksum, Commit, CommitId, MAX_METADATA_SIZE, ObjectKind};
@@ -13,10 +14,11 @@ use oxtree_repo::delta::each_part;
 use oxtree_repo::sign::{Subject, Verifier};
 use oxtree_repo::{Progress, Transaction};
 use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
 
 use super::fetch::{Download, Fetcher, Mirrors};
 use super::invalid;
-use super::objects::{PIECES, PieceReader, get_detached, send_pieces};
+use super::objects::{Asker, PIECES, PieceReader, get_detached, send_pieces};
 use super::policy::Policy;
 use super::wanted::Wanted;
 use crate::Result;
@@ -221,10 +223,12 @@ impl Deltas<'_> {
         }
         let size = file.len() as u64;
         let bytes = self.unsigned(name, file)?;
+        let alone = Arc::new(Semaphore::new(1));
+        let asker = Asker::new(self.fetcher.clone(), MAX_METADATA_SIZE, alone);
         let mut delta = Delta {
             bytes,
             size,
-            detached: get_detached(self.fetcher, self.signatures, name.to).await?,
+            detached: get_detached(&asker, self.signatures, name.to).await?,
         };
         let superblock = delta.superblock()?;
         if superblock.name != *name {

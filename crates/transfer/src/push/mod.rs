@@ -202,6 +202,7 @@ impl<W: Write> Conversation<'_, W> {
             wanted,
             &session.refs,
             &session.partial,
+            &session.roots,
         )?;
         let mut report = Report {
             offered: plan.objects.len() as u64,

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use oxtree_format::refs::RefName;
-use oxtree_format::{Commit, CommitId, ObjectId, ObjectKind};
+use oxtree_format::{Commit, CommitId, DirId, ObjectId, ObjectKind};
 use oxtree_repo::object::verify::check_checksum;
 use oxtree_repo::{CommitState, Repo, traverse};
 use rayon::prelude::*;
@@ -87,6 +87,7 @@ impl Plan {
         wanted: &BTreeMap<RefName, CommitId>,
         remote: &BTreeMap<RefName, CommitId>,
         partial: &HashSet<CommitId>,
+        roots: &HashSet<DirId>,
     ) -> Result<Self> {
         let mut plan = Self::default();
         // What the receiver has only in part is as good as not there.
@@ -99,7 +100,7 @@ impl Plan {
                 plan.unchanged.push(unchanged(name, *tip));
                 continue;
             }
-            let lineage = Lineage::follow(repo, *tip, old, &theirs, request.history)?;
+            let lineage = Lineage::follow(repo, *tip, old, (&theirs, roots), request.history)?;
             plan.add_objects(repo, &lineage, old.filter(whole), &mut seen)?;
             plan.updates.push(WireUpdate {
                 name: WireRef(name.clone()),
@@ -143,7 +144,7 @@ impl Plan {
         // Oldest first, so that each is compared with the one before it.
         let mut base = match (lineage.base, old) {
             (None, Some(old)) if repo.has_object(&old.object())? => Some(old),
-            (base, _) => base,
+            (base, _) => base.or(lineage.alike),
         };
         for commit in lineage.commits.iter().rev() {
             if repo.commit_state(*commit)? != CommitState::Normal {
@@ -151,7 +152,8 @@ impl Plan {
                 return Err(Error::NothingToPush(reason));
             }
             let bases: Vec<CommitId> = base.into_iter().collect();
-            self.steps.extend(base.map(|base| (*commit, base)));
+            let step = base.filter(|base| base != commit);
+            self.steps.extend(step.map(|base| (*commit, base)));
             let mut objects = traverse::new_objects(&Verified(repo), *commit, &bases)?;
             // What has only moved is found in all of the base (if that is whole here), which takes a
             // moment.
@@ -222,6 +224,8 @@ struct Lineage {
     commits: Vec<CommitId>,
     /// The newest commit that the receiver has.
     base: Option<CommitId>,
+    /// The newest commit whose root directory the receiver has, if only in a commit of its own.
+    alike: Option<CommitId>,
     /// The receiver's present commit of the ref is an ancestor.
     fast_forward: bool,
     /// When the newest one was made.
@@ -233,21 +237,24 @@ impl Lineage {
         repo: &Repo,
         tip: CommitId,
         old: Option<CommitId>,
-        theirs: &HashSet<CommitId>,
+        (theirs, roots): (&HashSet<CommitId>, &HashSet<DirId>),
         history: History,
     ) -> Result<Self> {
         let mut lineage = Self {
             commits: Vec::new(),
             base: None,
+            alike: None,
             fast_forward: false,
             timestamp: 0,
         };
         for (depth, ancestor) in (0..MAX_HISTORY).zip(traverse::ancestors(repo, tip)) {
             let (id, bytes) = ancestor?;
+            let commit = Commit::parse(&bytes).map_err(|e| oxtree_repo::Error::corrupt(id, e))?;
             if depth == 0 {
-                let commit =
-                    Commit::parse(&bytes).map_err(|e| oxtree_repo::Error::corrupt(id, e))?;
                 lineage.timestamp = commit.timestamp;
+            }
+            if lineage.alike.is_none() && roots.contains(&commit.root) {
+                lineage.alike = Some(id);
             }
             lineage.fast_forward |= old == Some(id);
             if lineage.base.is_none() && theirs.contains(&id) {

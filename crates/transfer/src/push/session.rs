@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use oxtree_format::CommitId;
 use oxtree_format::refs::RefName;
+use oxtree_format::{CommitId, DirId};
 
 use crate::protocol::VERSION;
 use crate::protocol::frame::{Frame, FrameKind};
@@ -58,6 +58,8 @@ pub struct Session {
     pub refs: BTreeMap<RefName, CommitId>,
     /// The commits that it has only in part.
     pub partial: HashSet<CommitId>,
+    /// Root directories of its refs' commits that it has told, all of which it has.
+    pub roots: HashSet<DirId>,
     /// How often the direction of the conversation has changed.
     pub turns: u64,
     ours: bool,
@@ -85,6 +87,7 @@ impl Default for Session {
             receiver,
             refs: BTreeMap::new(),
             partial: HashSet::new(),
+            roots: HashSet::new(),
             turns: 0,
             ours: false,
             results: Vec::new(),
@@ -142,13 +145,20 @@ impl Session {
                 Message::Refs {
                     refs,
                     partial,
+                    roots,
                     more,
                 },
             ) => {
                 self.partial.extend(partial.into_iter().map(|id| id.0));
+                self.roots
+                    .extend(roots.into_iter().map(|(tree, meta)| DirId {
+                        tree: tree.0,
+                        meta: meta.0,
+                    }));
                 self.refs
                     .extend(refs.into_iter().map(|(name, commit)| (name.0, commit.0)));
-                bounded("refs", self.refs.len().max(self.partial.len()), MAX_LIST)?;
+                let longest = self.partial.len().max(self.roots.len());
+                bounded("refs", self.refs.len().max(longest), MAX_LIST)?;
                 if more {
                     return Ok(Event::Continue);
                 }
@@ -298,6 +308,7 @@ mod tests {
             let refs = Message::Refs {
                 refs: refs.collect(),
                 partial: Vec::new(),
+                roots: Vec::new(),
                 more: true,
             };
             told(&refs, &mut session).err()

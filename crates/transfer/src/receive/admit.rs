@@ -3,14 +3,14 @@
 //! word, so that a refusal costs nobody a long upload; and with the whole push in the quarantine,
 //! when only what was verified counts.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use oxtree_format::refs::RefName;
 use oxtree_format::{Commit, CommitId, DirId, ObjectId, ObjectKind};
 use oxtree_repo::sign::Subject;
 
 use super::hook::is_change;
-use super::policy::{Policy, Stale, is_generated};
+use super::policy::{Commits, Policy, Stale, is_generated};
 use crate::destination::{Destination, Quarantine, Rules};
 use crate::protocol::message::{RefOutcome, Status, WireUpdate};
 use crate::{Error, Result};
@@ -34,11 +34,12 @@ pub fn refuse_rest(verdict: &mut Verdict) {
     }
 }
 
-/// The first verdict, before any object is there.
+/// The first verdict, before any object is there, but where the new commits' roots are known.
 pub fn before<D: Destination>(
     destination: &D,
     updates: &[WireUpdate],
     dry_run: bool,
+    roots: &HashMap<CommitId, DirId>,
 ) -> Result<Verdict> {
     let rules = destination.rules()?;
     let judge = Judge {
@@ -53,10 +54,12 @@ pub fn before<D: Destination>(
         let is_said = update.timestamp > 0 || update.fast_forward;
         let word = match (judge.by_name(update), update.old.as_ref()) {
             (None, Some(old)) if update.new.is_some() && is_said => {
+                let load = |id: &ObjectId| destination.load(id);
+                let new = update.new.as_ref().and_then(|new| roots.get(&new.0));
                 let step = Step {
-                    newer: update.timestamp > timestamp(&old.0, &|id| destination.load(id))?,
+                    newer: update.timestamp > timestamp(&old.0, &load)?,
                     descends: update.fast_forward,
-                    differs: true,
+                    differs: new.is_none() || root(&old.0, &load)?.as_ref() != new,
                 };
                 judge.by_direction(update, step)
             }
@@ -147,8 +150,15 @@ impl Judge<'_> {
             .and_then(|identity| identity.refuses(name, self.dry_run, update.new.is_none()));
         refusal
             .map(Word::Refuse)
-            .or_else(|| by_ref(update, self.refs))
+            .or_else(|| by_ref(update, self.refs, self.again(update)))
             .or_else(|| self.by_rules(update))
+    }
+
+    /// Whether what is there is to be there once more: a copy of it can follow it.
+    fn again(&self, update: &WireUpdate) -> bool {
+        let policy = self.policy;
+        let copied = policy.commits == Commits::Copy && policy.stale == Stale::Skip;
+        copied && policy.forced(update.force) && !self.rules.deny_non_fast_forward
     }
 
     fn by_rules(&self, update: &WireUpdate) -> Option<Word> {
@@ -282,14 +292,14 @@ fn stale(update: &WireUpdate, step: Step) -> Option<String> {
     (!reasons.is_empty()).then(|| reasons.join("\n"))
 }
 
-/// Is the ref what the pusher thinks it is?
-fn by_ref(update: &WireUpdate, refs: &BTreeMap<RefName, CommitId>) -> Option<Word> {
+/// Is the ref what the pusher thinks it is? `again`: though it is what it shall be, it changes.
+fn by_ref(update: &WireUpdate, refs: &BTreeMap<RefName, CommitId>, again: bool) -> Option<Word> {
     let now = refs.get(&update.name.0).copied();
     let (old, new) = (
         update.old.as_ref().map(|c| c.0),
         update.new.as_ref().map(|c| c.0),
     );
-    if now == new {
+    if now == new && !(again && now == old) {
         return Some(Word::Is(Status::Unchanged));
     }
     if now != old {
@@ -376,7 +386,7 @@ fn timestamp(commit: &CommitId, load: &Load<'_>) -> Result<u64> {
 }
 
 /// The root of a commit, if that is there.
-fn root(commit: &CommitId, load: &Load<'_>) -> Result<Option<DirId>> {
+pub(super) fn root(commit: &CommitId, load: &Load<'_>) -> Result<Option<DirId>> {
     match load(&commit.object()) {
         Ok(bytes) => Ok(Some(parse(*commit, &bytes)?.root)),
         Err(Error::Repo(error)) if error.is_missing_object() => Ok(None),

@@ -4,7 +4,8 @@
 //! policy, publish.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use oxtree_format::CommitId;
 use oxtree_format::refs::RefName;
@@ -13,12 +14,12 @@ use reqwest::Url;
 
 use super::admit::{self, Verdict};
 use super::policy::is_generated;
-use super::progress::Listener;
+use super::progress::Ears;
 use super::record;
 use super::take_in::settle;
 use crate::destination::{Destination, Quarantine};
 use crate::local::{LocalDestination, LocalQuarantine};
-use crate::protocol::message::{Message, Outcome, Status, WireCommit, WireRef, WireUpdate};
+use crate::protocol::message::{Limits, Outcome, Status, WireCommit, WireRef, WireUpdate};
 use crate::pull::fetch::{Cookies, Fetcher, Mirrors, Network, TlsOptions};
 use crate::pull::objects::{Source, What};
 use crate::pull::policy::Policy as PullPolicy;
@@ -26,9 +27,6 @@ use crate::pull::subpath::Part;
 use crate::pull::wanted::{self, Wanted};
 use crate::pull::{invalid, web};
 use crate::{Error, Result};
-
-/// The largest summary that is read, in bytes.
-const MAX_SUMMARY: u64 = 128 << 20;
 
 /// What is fetched, and how.
 #[derive(Clone, Debug)]
@@ -66,14 +64,12 @@ pub fn receive_from_url(
     notice: &mut dyn FnMut(&str),
 ) -> Result<Report> {
     let url = check_url(&request.url, request.any_host)?;
-    let network = Network {
-        redirects: request.any_host,
-        ..request.network.clone()
-    };
+    let limits = destination.limits()?;
+    let network = network(request, limits);
     let fetcher = Fetcher::new(&network, &TlsOptions::default(), Cookies::default())?;
     let places = Mirrors::new(vec![url]).ok_or_else(|| invalid("a URL is missing"))?;
     let runtime = web::runtime()?;
-    let summary = runtime.block_on(fetcher.get(&places, "summary", MAX_SUMMARY))?;
+    let summary = runtime.block_on(fetcher.get(&places, "summary", limits.metadata()))?;
     let remote = wanted_refs(&summary, &request.refs)?;
     let current = destination.refs()?;
     let mut report = Report {
@@ -89,7 +85,6 @@ pub fn receive_from_url(
         progress,
         ears: Ears(notice),
     };
-    let limits = destination.limits()?;
     crate::limits::check("a push", remote.len() as u64, limits.refs, "max-refs")?;
     report.outcome = door.receive(&remote, &current)?;
     report.remote = remote;
@@ -99,21 +94,65 @@ pub fn receive_from_url(
     Ok(report)
 }
 
-/// A URL that may be fetched from. Not every machine that we can reach is one that the pusher may see.
-fn check_url(text: &str, any_host: bool) -> Result<Url> {
-    let refused = |reason: &str| invalid(format!("{text}: {reason}"));
-    let url = Url::parse(text).map_err(|error| refused(&error.to_string()))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(refused("only http and https are fetched from"));
+/// How the network is used. Whoever may only be at the other end of a tunnel cannot send us on.
+fn network(request: &Request, limits: Limits) -> Network {
+    let network = request.network.clone();
+    let idle = Duration::from_secs(limits.idle);
+    Network {
+        redirects: request.any_host,
+        low_speed_time: match idle.is_zero() {
+            true => network.low_speed_time,
+            false => network.low_speed_time.min(idle),
+        },
+        ..network
     }
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse();
-    let here = host == "localhost" || address.is_ok_and(|address: IpAddr| address.is_loopback());
-    match here || any_host {
-        true => Ok(url),
-        false => Err(refused(
-            "only what is tunnelled to this machine is fetched from (urls: loopback)",
-        )),
+}
+
+/// A URL that may be fetched from: by HTTP on the loopback interface, where the pusher's tunnel ends,
+/// or (`any_host`) anywhere. Not every machine that we can reach is one that the pusher may see.
+pub fn check_url(text: &str, any_host: bool) -> Result<Url> {
+    let url = Url::parse(text);
+    if !any_host && !url.as_ref().is_ok_and(|url| is_loopback(text, url)) {
+        return Err(invalid(format!(
+            "URL {text} is not on this machine's loopback interface, where a pusher's tunnel ends: \
+             `urls: any` in the receiver's configuration allows more"
+        )));
+    }
+    let url = url.map_err(|error| invalid(format!("URL {text}: {error}")))?;
+    match url.scheme() {
+        "http" | "https" => Ok(url),
+        _ => Err(invalid(format!(
+            "URL {text}: only http and https are fetched from"
+        ))),
+    }
+}
+
+/// Whether a URL is HTTP on the loopback interface however it is read: what is spelt in a way that
+/// some reader could take for something else is not.
+fn is_loopback(text: &str, url: &Url) -> bool {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return false;
+    };
+    let odd = |c: char| c.is_whitespace() || c.is_control() || "@\\".contains(c);
+    if !scheme.eq_ignore_ascii_case("http") || text.contains(odd) {
+        return false;
+    }
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = match url.port() {
+        Some(port) => authority.strip_suffix(&format!(":{port}")),
+        None => Some(authority.strip_suffix(":80").unwrap_or(authority)),
+    };
+    let host = host.unwrap_or_default();
+    let same = url
+        .host_str()
+        .is_some_and(|read| host.eq_ignore_ascii_case(read));
+    let v6 = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    same && match v6 {
+        Some(address) => address.parse().is_ok_and(|it: Ipv6Addr| it.is_loopback()),
+        None if host.eq_ignore_ascii_case("localhost") => true,
+        None => host.parse().is_ok_and(|it: Ipv4Addr| it.is_loopback()),
     }
 }
 
@@ -139,18 +178,6 @@ fn wanted_refs(summary: &[u8], names: &[RefName]) -> Result<BTreeMap<RefName, Co
             ))),
         })
         .collect()
-}
-
-/// Nobody waits for our progress at the other end; hooks are heard.
-struct Ears<'a>(&'a mut dyn FnMut(&str));
-
-impl Listener for Ears<'_> {
-    fn tell(&mut self, message: &Message) -> Result<()> {
-        if let Message::Notice { text } = message {
-            (self.0)(text);
-        }
-        Ok(())
-    }
 }
 
 struct Door<'a> {
@@ -226,10 +253,12 @@ impl Door<'_> {
         let wanted: Vec<Wanted> = news.iter().map(|(_, commit)| no_name(**commit)).collect();
         self.fill(quarantine, &wanted, true)?;
         let mut updates = Vec::with_capacity(news.len());
+        let mut roots = HashMap::with_capacity(news.len());
         for (name, commit) in news {
             let bytes = quarantine.parts().0.load_metadata(&commit.object())?;
             let parsed = oxtree_format::Commit::parse(&bytes)
                 .map_err(|error| oxtree_repo::Error::corrupt(**commit, error))?;
+            roots.insert(**commit, parsed.root);
             updates.push(WireUpdate {
                 name: WireRef((*name).clone()),
                 old: current.get(*name).map(|old| WireCommit(*old)),
@@ -239,7 +268,7 @@ impl Door<'_> {
                 fast_forward: false,
             });
         }
-        let verdict = admit::before(self.destination, &updates, self.request.dry_run)?;
+        let verdict = admit::before(self.destination, &updates, self.request.dry_run, &roots)?;
         Ok((verdict, updates))
     }
 
@@ -304,24 +333,43 @@ mod tests {
     #[test]
     fn only_what_is_tunnelled_here() {
         for good in [
-            "http://127.0.0.1:8080",
-            "http://127.9.9.9/",
-            "https://[::1]:1/x",
-            "http://localhost:5/repo",
+            "http://127.0.0.1:1234",
+            "http://127.0.0.1:80/",
+            "http://127.9.9.9/x",
+            "http://[::1]:80/x",
+            "http://[::1]",
+            "HTTP://LocalHost:5/repo",
         ] {
             assert!(check_url(good, false).is_ok(), "{good}");
         }
-        for bad in [
+        for far in [
+            "https://127.0.0.1/",
             "http://10.0.0.1/",
-            "http://127.0.0.1.example.com/",
             "http://example.com/",
+            "http://127.0.0.1@evil/",
+            "http://127.0.0.1:80@evil/",
+            "http://evil\\@127.0.0.1/",
+            "http://evil@127.0.0.1/",
+            "http://127.0.0.1.evil/",
+            "http://localhost.evil/",
             "http://[::2]/",
+            "http://[::ffff:127.0.0.1]/",
+            "http://[0:0:0:0:0:0:0:1]/",
             "http://0.0.0.0/",
-            "http://localhost.example.com/",
-            "http://127.0.0.1@example.com/",
+            "http://127.0.0.1 /",
+            "http://127.0.0.1\n/",
+            "http://127.0.0.1/a b",
+            "http://127.0.0.1:0080/",
+            "http://2130706433/",
+            "http://0x7f.1/",
+            "http://127.1/",
+            "http:/127.0.0.1/",
+            "http:127.0.0.1",
+            "http:///127.0.0.1/",
+            "http://127.0.0.1\\evil/",
+            "http://1\t27.0.0.1/",
         ] {
-            assert!(check_url(bad, false).is_err(), "{bad}");
-            assert!(check_url(bad, true).is_ok(), "{bad}");
+            assert!(check_url(far, false).is_err(), "{far}");
         }
         for never in [
             "file:///srv/repo",
@@ -329,10 +377,14 @@ mod tests {
             "/srv/repo",
             "",
             "http://",
+            "http://[::1].evil/",
+            "http://127.0.0.1:x/",
+            "http://127.0.0.1:65536/",
         ] {
             for any in [false, true] {
                 assert!(check_url(never, any).is_err(), "{never}");
             }
         }
+        assert!(check_url("https://example.com/", true).is_ok());
     }
 }

@@ -8,6 +8,7 @@ pub mod derive;
 pub mod from_url;
 pub mod hook;
 pub mod ingest;
+pub mod legacy;
 pub mod policy;
 mod progress;
 pub mod publish;
@@ -15,10 +16,15 @@ pub mod push;
 pub mod session;
 mod take_in;
 
+use std::collections::{HashMap, HashSet};
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use oxtree_format::CommitId;
+use rayon::prelude::*;
+
+use self::policy::Commits;
 use self::progress::busy;
 use self::session::{Event, Session};
 use self::take_in::take_in;
@@ -26,7 +32,7 @@ use crate::destination::{Destination, Quarantine};
 use crate::patience::{Patience, Timed};
 use crate::protocol::frame::{self, FrameKind, MAX_FRAME};
 use crate::protocol::message::{
-    Limits, Message, Outcome, Receiver, WireCommit, WireRef, write_bitmap,
+    Limits, Message, Outcome, Receiver, WireCommit, WireMeta, WireRef, WireTree, write_bitmap,
 };
 use crate::protocol::stream::Event as StreamEvent;
 use crate::protocol::{PUSHER_GREETING, RECEIVER_GREETING, SQUEEZE, STATUS, VERSION};
@@ -253,6 +259,7 @@ fn introduce<D: Destination>(
     loop {
         let (refs, rest) = left.split_at(left.len().min(REFS_A_MESSAGE));
         left = rest;
+        let roots = roots(destination, refs, &lacking)?;
         let partial = refs.iter().filter(|(_, commit)| lacking.remove(&commit.0));
         let partial = partial.map(|(_, commit)| commit.clone()).collect();
         send(
@@ -260,6 +267,7 @@ fn introduce<D: Destination>(
             &Message::Refs {
                 refs: refs.to_vec(),
                 partial,
+                roots,
                 more: !left.is_empty(),
             },
         )?;
@@ -267,6 +275,24 @@ fn introduce<D: Destination>(
             return to.flush().map_err(Error::Connection);
         }
     }
+}
+
+/// Where commits are copied, the root directories of what refs are at, unless something is `lacking`.
+/// Of a commit that was made here the pusher knows nothing else.
+pub fn roots<D: Destination>(
+    destination: &D,
+    refs: &[(WireRef, WireCommit)],
+    lacking: &HashSet<CommitId>,
+) -> Result<Vec<(WireTree, WireMeta)>> {
+    if destination.policy().commits != Commits::Copy {
+        return Ok(Vec::new());
+    }
+    let whole = refs.par_iter().filter(|(_, id)| !lacking.contains(&id.0));
+    let roots = whole.map(|(_, id)| {
+        let root = admit::root(&id.0, &|object| destination.load(object))?;
+        Ok(root.map(|root| (WireTree(root.tree), WireMeta(root.meta))))
+    });
+    roots.filter_map(Result::transpose).collect()
 }
 
 fn tell_status<D: Destination>(destination: &D, to: &mut impl Write) -> Result<()> {
@@ -320,7 +346,12 @@ fn negotiate<'d, D: Destination>(
     to: &mut impl Write,
     limits: Limits,
 ) -> Result<Negotiated<D::Quarantine<'d>>> {
-    let mut verdict = admit::before(destination, &session.updates, session.dry_run)?;
+    let mut verdict = admit::before(
+        destination,
+        &session.updates,
+        session.dry_run,
+        &HashMap::new(),
+    )?;
     if admit::is_refused(&verdict) {
         admit::refuse_rest(&mut verdict);
         return Ok(Negotiated::Over(Outcome {

@@ -29,6 +29,18 @@ impl<W: Write> Listener for W {
     }
 }
 
+/// A pusher that waits for no progress. What hooks say is passed on.
+pub(super) struct Ears<'a>(pub(super) &'a mut dyn FnMut(&str));
+
+impl Listener for Ears<'_> {
+    fn tell(&mut self, message: &Message) -> Result<()> {
+        if let Message::Notice { text } = message {
+            (self.0)(text);
+        }
+        Ok(())
+    }
+}
+
 /// Does what takes long, and tells the pusher meanwhile that nobody has died.
 pub(super) fn busy<T: Send>(
     to: &mut impl Listener,

@@ -14,8 +14,11 @@ use super::plan::{Item, Plan, What};
 use crate::similar::{Run, Step, Table, matches};
 use crate::{Error, Repo, Result};
 
-/// Places in the table of an old file, as a power of two: 16 MiB.
-const TABLE_BITS: u32 = 22;
+/// Places in the table of an old file, as a power of two: 4 MiB.
+const TABLE_BITS: u32 = 20;
+
+/// The same for a large one: 16 MiB.
+const LARGE_TABLE_BITS: u32 = 22;
 
 /// Files that have more bytes together are compared one after the other.
 const LARGE: u64 = 16 << 20;
@@ -37,9 +40,13 @@ const PIECE: usize = 64 << 10;
 pub(super) struct Encoder<'p> {
     repo: &'p Repo,
     plan: &'p Plan,
-    large: &'p Mutex<()>,
+    large: &'p Large,
     table: Table,
 }
+
+/// What is needed to compare large files. Few are large; all of them at once could fill the memory.
+#[derive(Debug, Default)]
+pub(super) struct Large(Mutex<Option<Table>>);
 
 /// How a file that is like an old one is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +57,7 @@ enum Way {
 }
 
 impl<'p> Encoder<'p> {
-    pub(super) fn new(repo: &'p Repo, plan: &'p Plan, large: &'p Mutex<()>) -> Self {
+    pub(super) fn new(repo: &'p Repo, plan: &'p Plan, large: &'p Large) -> Self {
         let table = Table::new(TABLE_BITS);
         Self {
             repo,
@@ -88,12 +95,16 @@ impl<'p> Encoder<'p> {
                 base,
                 together,
             } => {
-                // Few are large; all of them at once could fill the memory.
-                let guard = (*together > LARGE)
-                    .then(|| self.large.lock().unwrap_or_else(PoisonError::into_inner));
+                let large = &self.large.0;
+                let mut large = (*together > LARGE)
+                    .then(|| large.lock().unwrap_or_else(PoisonError::into_inner));
                 let old = self.content(*base)?;
                 let new = self.content(id)?;
-                let steps = matches(&mut self.table, &old, &new);
+                let table = match large.as_deref_mut() {
+                    Some(table) => table.get_or_insert_with(|| Table::new(LARGE_TABLE_BITS)),
+                    None => &mut self.table,
+                };
+                let steps = matches(table, &old, &new);
                 let patch = self.plan.bsdiff && *together <= self.plan.max_bsdiff;
                 let (mode, xattrs) = lists.places(header);
                 match way(&steps, new.len(), patch) {
@@ -121,7 +132,7 @@ impl<'p> Encoder<'p> {
                         to.operations.no_source();
                     }
                 }
-                drop(guard);
+                drop(large);
                 Ok(())
             }
             What::Chunks { header, base, runs } => {

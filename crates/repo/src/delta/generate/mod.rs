@@ -15,21 +15,20 @@ mod plan;
 mod publish;
 
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use oxtree_format::delta::{ByteOrder, DeltaName, NewPart, NewSuperblock};
 use oxtree_format::detached::NewDetached;
 use oxtree_format::{Commit, delta};
 
-use self::encode::Encoder;
+use self::encode::{Encoder, Large};
 use self::plan::Plan;
 use self::publish::Destination;
 use crate::fs::tmpfile::TmpFile;
 use crate::sign::{self, Signer};
 use crate::{Error, LockKind, Progress, Repo, Result};
 
-/// Packers that work at the same time at the most: each needs about 40 MB.
+/// Packers that work at the same time at the most: each needs about 25 MB.
 const PACKERS: usize = 8;
 
 /// How a static delta is to be made. Sizes are in bytes.
@@ -176,13 +175,13 @@ fn build<'d>(
 ) -> Result<Vec<Built<'d>>> {
     progress.start("Generating static delta", Some(plan.report.uncompressed));
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let large = Mutex::new(());
+    let large = Large::default();
     let work = || -> Result<Vec<(usize, Built<'d>)>> {
         let mut encoder = Encoder::new(repo, plan, &large);
         let mut built = Vec::new();
         while !failed.load(Ordering::Relaxed) {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(items) = plan.parts.get(index) else {
+            let Some(items) = plan.parts().nth(index) else {
                 break;
             };
             let part = part::build(&mut encoder, items, destination.new_file()?, progress);
@@ -193,7 +192,7 @@ fn build<'d>(
     };
     let workers = PACKERS
         .min(rayon::current_num_threads())
-        .min(plan.parts.len());
+        .min(plan.parts().len());
     let mut built = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
         let mut built = Vec::new();

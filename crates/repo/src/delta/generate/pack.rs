@@ -10,7 +10,7 @@ use oxtree_format::delta::part::{Layout, XZ};
 use oxtree_format::{Checksum, Hasher};
 
 /// How far back the packer looks, in bytes. libostree's 32 MiB need 370 MB of memory a packer.
-const DICTIONARY: u32 = 3 << 20;
+const DICTIONARY: u32 = 2 << 20;
 
 /// A payload on its way into its file. The blob is written as it comes, the rest is small.
 pub(super) struct Packer<'f> {

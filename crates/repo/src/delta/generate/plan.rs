@@ -2,6 +2,7 @@
 //! What goes into a delta, in which part, and of which old file a new one is made.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use oxtree_format::delta::{DeltaName, Fallback};
 use oxtree_format::{FileHeader, FileId, ObjectId, ObjectKind};
@@ -16,6 +17,9 @@ const IN_MEMORY: u64 = 64 << 20;
 
 /// Parts are not made smaller than this to give every core one, in bytes.
 const SMALLEST_PART: u64 = 4 << 20;
+
+/// Files whose way into the delta is chosen at a time.
+const CHOSEN_TOGETHER: usize = 4096;
 
 /// An object that goes into the delta.
 #[derive(Clone, Debug)]
@@ -47,22 +51,34 @@ pub(super) enum What {
     },
 }
 
+/// The kinds of items, in the order in which they go into parts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Metadata,
+    Modified,
+    Whole,
+    Symlink,
+}
+
+impl What {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Metadata => Kind::Metadata,
+            Self::Whole(header) if header.is_symlink() => Kind::Symlink,
+            Self::Whole(_) => Kind::Whole,
+            Self::Modified { .. } | Self::Chunks { .. } => Kind::Modified,
+        }
+    }
+}
+
 /// A file with its path.
 type Named = (FileId, String);
-
-/// A file that is new.
-struct New {
-    id: FileId,
-    path: String,
-    header: FileHeader,
-    size: u64,
-    base: Option<(FileId, u64)>,
-}
 
 /// A whole delta, without any content.
 #[derive(Debug)]
 pub(super) struct Plan {
-    pub(super) parts: Vec<Vec<Item>>,
+    items: Vec<Item>,
+    parts: Vec<Range<usize>>,
     pub(super) fallbacks: Vec<Fallback>,
     pub(super) report: Report,
     pub(super) bsdiff: bool,
@@ -71,37 +87,38 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn new(repo: &Repo, name: &DeltaName, options: &Options) -> Result<Self> {
-        let (metadata, files) = new_objects(repo, name)?;
-        let mut files = look_at(repo, name, files)?;
+        let (metadata, mut files) = new_objects(repo, name)?;
+        let bases = old_files(repo, name, &files)?;
         // What is alike packs best side by side, and packers remember a few megabytes only.
-        files.par_sort_by(|a, b| order(&a.path).cmp(&order(&b.path)));
+        files.par_sort_by(|(_, a), (_, b)| order(a).cmp(&order(b)));
         let mut plan = Self {
+            items: Vec::new(),
             parts: Vec::new(),
             fallbacks: Vec::new(),
             report: Report::default(),
             bsdiff: options.bsdiff,
             max_bsdiff: options.max_bsdiff,
         };
-        let [mut modified, mut whole, mut links] = [const { Vec::new() }; 3];
-        let choices: Vec<(Item, bool)> = files
-            .into_par_iter()
-            .map(|file| choose(repo, options, file))
-            .collect::<Result<_>>()?;
-        for (item, is_modified) in choices {
-            plan.report.modified += usize::from(is_modified);
-            let list = match &item.what {
-                What::Whole(header) if header.is_symlink() => &mut links,
-                What::Whole(_) => &mut whole,
-                _ => &mut modified,
-            };
-            list.push(item);
-        }
         plan.report.metadata = metadata.len();
-        plan.report.regular = modified.len() + whole.len();
-        plan.report.symlinks = links.len();
+        let mut items = metadata;
+        items.reserve_exact(files.len());
+        for some in files.chunks(CHOSEN_TOGETHER) {
+            let some = some.par_iter();
+            let some = some.map(|(id, _)| choose(repo, options, *id, bases.get(id).copied()));
+            for choice in some.collect::<Vec<_>>() {
+                let (item, is_modified) = choice?;
+                plan.report.modified += usize::from(is_modified);
+                items.push(item);
+            }
+        }
+        drop((files, bases));
+        items.sort_by_key(|item| item.what.kind());
+        let count = |kind| items.iter().filter(|item| item.what.kind() == kind).count();
+        plan.report.symlinks = count(Kind::Symlink);
+        plan.report.regular = count(Kind::Modified) + count(Kind::Whole);
         let most = options.min_fallback.unwrap_or(u64::MAX);
-        let (large, whole): (Vec<_>, Vec<_>) = whole.into_iter().partition(|item| item.size > most);
-        for item in large {
+        let is_large = |item: &Item| item.what.kind() == Kind::Whole && item.size > most;
+        for item in items.iter().filter(|item| is_large(item)) {
             let (object, content_size) = (item.object, item.size);
             let size = repo.stored_size(&object)?;
             plan.report
@@ -113,31 +130,35 @@ impl Plan {
                 content_size,
             });
         }
-        let items = [metadata, modified, whole, links].concat();
+        items.retain(|item| !is_large(item));
         let loose = items.par_iter().map(|item| repo.stored_size(&item.object));
         plan.report.loose = loose.sum::<Result<u64>>()?;
         plan.report.uncompressed = items.iter().map(|item| item.size).sum();
-        plan.split(items, options.max_chunk);
+        plan.items = items;
+        plan.split(options.max_chunk);
         Ok(plan)
     }
 
+    /// What goes into each part.
+    pub(super) fn parts(&self) -> impl ExactSizeIterator<Item = &[Item]> {
+        self.parts.iter().map(|part| &self.items[part.clone()])
+    }
+
     /// Cuts the list into parts, as many as there are cores if that is sensible.
-    fn split(&mut self, items: Vec<Item>, max_chunk: u64) {
+    fn split(&mut self, max_chunk: u64) {
         let cores = rayon::current_num_threads() as u64;
         let share = self.report.uncompressed.div_ceil(cores.max(1));
         let most = share.max(SMALLEST_PART).min(max_chunk);
-        // libostree expects a part even if there is nothing in it.
-        let mut part = Vec::new();
-        let mut size = 0;
-        for item in items {
-            if size + item.size > most && !part.is_empty() {
-                self.parts.push(std::mem::take(&mut part));
-                size = 0;
+        let (mut start, mut size) = (0, 0);
+        for (at, item) in self.items.iter().enumerate() {
+            if size + item.size > most && at > start {
+                self.parts.push(start..at);
+                (start, size) = (at, 0);
             }
             size += item.size;
-            part.push(item);
         }
-        self.parts.push(part);
+        // libostree expects a part even if there is nothing in it.
+        self.parts.push(start..self.items.len());
     }
 }
 
@@ -169,28 +190,13 @@ fn new_objects(repo: &Repo, name: &DeltaName) -> Result<(Vec<Item>, Vec<Named>)>
     Ok((metadata, files))
 }
 
-/// Finds out about new files, and which old ones they may be like.
-fn look_at(repo: &Repo, name: &DeltaName, files: Vec<Named>) -> Result<Vec<New>> {
-    let wanted: HashSet<FileId> = files.iter().map(|(id, _)| *id).collect();
-    let bases: HashMap<FileId, FileId> = match name.from {
-        Some(from) => similar::bases(repo, &[(name.to, from)], &wanted)?,
-        None => HashMap::new(),
+/// Of the new files, those that may be like an old one, with it.
+fn old_files(repo: &Repo, name: &DeltaName, files: &[Named]) -> Result<HashMap<FileId, FileId>> {
+    let Some(from) = name.from else {
+        return Ok(HashMap::new());
     };
-    files
-        .into_par_iter()
-        .map(|(id, path)| {
-            let (header, size) = repo.file_info(id)?;
-            let base = bases.get(&id).filter(|_| size > 0 && !header.is_symlink());
-            let base = base.map(|base| usable(repo, *base)).transpose()?.flatten();
-            Ok(New {
-                id,
-                path,
-                header,
-                size,
-                base,
-            })
-        })
-        .collect()
+    let wanted: HashSet<FileId> = files.iter().map(|(id, _)| *id).collect();
+    similar::bases(repo, &[(name.to, from)], &wanted)
 }
 
 /// An old file with its size, if whoever applies the delta can read it: where objects have their owners, that
@@ -202,17 +208,24 @@ fn usable(repo: &Repo, base: FileId) -> Result<Option<(FileId, u64)>> {
 }
 
 /// How a file goes into the delta, and whether it is like an old one.
-fn choose(repo: &Repo, options: &Options, file: New) -> Result<(Item, bool)> {
-    let (id, header) = (file.id, file.header);
+fn choose(
+    repo: &Repo,
+    options: &Options,
+    id: FileId,
+    base: Option<FileId>,
+) -> Result<(Item, bool)> {
+    let (header, size) = repo.file_info(id)?;
     let item = |what| Item {
         object: id.object(),
-        size: file.size,
+        size,
         what,
     };
-    let Some((base, base_size)) = file.base else {
+    let base = base.filter(|_| size > 0 && !header.is_symlink());
+    let base = base.map(|base| usable(repo, base)).transpose()?.flatten();
+    let Some((base, base_size)) = base else {
         return Ok((item(What::Whole(header)), false));
     };
-    let together = file.size.saturating_add(base_size);
+    let together = size.saturating_add(base_size);
     let most = match options.bsdiff {
         true => options.max_bsdiff.max(IN_MEMORY),
         false => IN_MEMORY,
@@ -233,7 +246,7 @@ fn choose(repo: &Repo, options: &Options, file: New) -> Result<(Item, bool)> {
         similar::Run::Same { len, .. } => *len,
         similar::Run::Fresh(_) => 0,
     });
-    let what = match same.sum::<u64>() * 2 > file.size {
+    let what = match same.sum::<u64>() * 2 > size {
         true => What::Chunks { header, base, runs },
         false => What::Whole(header),
     };

@@ -121,7 +121,10 @@ fn configure(
         client = client.tls_certs_only([]);
     }
     if let Some((certificate, key)) = &tls.client {
-        let pem = [read(certificate)?, b"\n".to_vec(), read(key)?].concat();
+        let mut pem = read(certificate)?;
+        if key != certificate {
+            pem.extend([b"\n".to_vec(), read(key)?].concat());
+        }
         let identity = Identity::from_pem(&pem).map_err(|error| {
             unusable(format!("{}: {}", certificate.display(), describe(&error)))
         })?;

@@ -50,6 +50,8 @@ pub(crate) struct Download {
     retries: u32,
     conditions: Conditions,
     response: Option<Response>,
+    /// Bytes that the first response promises.
+    promised: Option<u64>,
     /// Bytes that were given out.
     position: u64,
     /// Bytes that come again, because the server starts from the beginning.
@@ -76,6 +78,7 @@ impl Download {
             retries: 0,
             conditions: Conditions::default(),
             response: None,
+            promised: None,
             position: 0,
             skip: 0,
             window,
@@ -108,6 +111,11 @@ impl Download {
         Ok(Fresh::New(self.rest(Vec::new()).await?, fresh))
     }
 
+    /// How many bytes it has, as far as the server has said.
+    pub(crate) fn promised(&self) -> Option<u64> {
+        self.promised
+    }
+
     /// All that is still to come, after what is there.
     pub(crate) async fn rest(&mut self, mut bytes: Vec<u8>) -> Result<Vec<u8>> {
         while let Some(chunk) = self.chunk().await? {
@@ -135,6 +143,9 @@ impl Download {
             None => {
                 let response = self.start().await?;
                 self.check_range(&response)?;
+                if self.position == 0 {
+                    self.promised = response.content_length();
+                }
                 response
             }
         };

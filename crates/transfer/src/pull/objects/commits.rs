@@ -2,14 +2,15 @@
 //! Commits: asked for with their signatures, and checked before anything of them is fetched.
 
 use oxtree_format::detached::Detached;
-use oxtree_format::{Commit, CommitId, MAX_METADATA_SIZE, ObjectId, ObjectKind};
+use oxtree_format::{Commit, CommitId, ObjectId, ObjectKind};
 use oxtree_repo::object::verify::check_checksum;
 
+use super::held::Asker;
 use super::run::Run;
 use super::scan::{Scanned, TreeWant};
 use super::{CommitWant, path_of};
 use crate::Result;
-use crate::pull::fetch::{Fetcher, Mirrors};
+use crate::pull::fetch::Mirrors;
 use crate::pull::invalid;
 use crate::pull::wanted::{Step, Wanted, is_complete, reaches};
 
@@ -52,8 +53,10 @@ impl<'scope: 'threads, 'threads> Run<'_, 'scope, 'threads, '_> {
             self.source.store_metadata(&object, &bytes)?;
         }
         match new.detached.filter(|theirs| known.as_ref() != Some(theirs)) {
+            // What a pusher brings takes the place of nothing.
+            Some(_) if self.source.budget.is_some() && known.is_some() => {}
             Some(theirs) if Detached::parse(&theirs).is_ok() => {
-                transaction.write_detached_metadata(id, &theirs)?;
+                self.source.store_detached(id, &theirs)?;
             }
             // Nobody has asked for signatures, and it has none.
             Some(_) => {
@@ -117,26 +120,23 @@ impl<'scope: 'threads, 'threads> Run<'_, 'scope, 'threads, '_> {
 
 /// The detached metadata of a commit, if it has any.
 pub(in crate::pull) async fn get_detached(
-    fetcher: &Fetcher,
+    asker: &Asker,
     signatures: &Mirrors,
     id: CommitId,
 ) -> Result<Option<Vec<u8>>> {
     let path = path_of(&ObjectId::new(ObjectKind::CommitMeta, id.0));
-    fetcher.find(signatures, &path, MAX_METADATA_SIZE).await
+    asker.find(signatures, path).await
 }
 
 /// A commit; [`None`] if it is not there, and is no tip.
 pub(super) async fn get_commit(
-    fetcher: &Fetcher,
+    asker: &Asker,
     objects: &Mirrors,
     id: CommitId,
     is_tip: bool,
     tombstones: bool,
 ) -> Result<Option<Vec<u8>>> {
-    let error = match fetcher
-        .get(objects, &path_of(&id.object()), MAX_METADATA_SIZE)
-        .await
-    {
+    let error = match asker.get(objects, path_of(&id.object())).await {
         Ok(bytes) => return Ok(Some(bytes)),
         Err(error) if error.is_missing_file() => error,
         Err(error) => return Err(error),
@@ -146,11 +146,7 @@ pub(super) async fn get_commit(
     }
     if tombstones {
         let path = path_of(&ObjectId::new(ObjectKind::TombstoneCommit, id.0));
-        if fetcher
-            .find(objects, &path, MAX_METADATA_SIZE)
-            .await?
-            .is_some()
-        {
+        if asker.find(objects, path).await?.is_some() {
             return Err(invalid(format!("Commit {id} was deleted at the server")));
         }
     }

@@ -7,11 +7,13 @@
 //! into the transaction, a commit too: nobody sees it before it is published with all that it needs.
 
 mod commits;
+mod held;
 mod run;
 mod scan;
 mod stream;
 
 use std::collections::{HashMap, HashSet};
+use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -21,14 +23,15 @@ use oxtree_repo::traverse::Objects as _;
 use oxtree_repo::{Progress, Repo, Transaction};
 
 pub(super) use self::commits::get_detached;
+pub(super) use self::held::Asker;
 use self::run::Run;
 pub(super) use self::stream::{PIECES, PieceReader, send_pieces};
 use super::fetch::{Fetcher, Mirrors};
 use super::policy::Policy;
 use super::subpath::Part;
 use super::wanted::{Step, Wanted};
-use crate::Result;
 use crate::limits::Budget;
+use crate::{Error, Result};
 
 /// What of each commit is fetched, and how it is looked at.
 #[derive(Clone, Debug)]
@@ -202,12 +205,19 @@ impl<'a> Source<'a> {
         Ok(())
     }
 
-    /// Stores a file, if it is what its name says.
-    fn store_file(&self, id: FileId, filez: &mut dyn std::io::Read) -> Result<()> {
+    /// Stores a commit's signatures and what else is kept beside it.
+    fn store_detached(&self, id: CommitId, bytes: &[u8]) -> Result<()> {
         if let Some(budget) = self.budget {
-            budget.check_came(self.fetcher.received(), self.seen())?;
-            // How much is to come is not known yet, so what it unpacks to is all that counts.
-            budget.write_filez(self.transaction, id, filez, u64::MAX, u64::MAX)?;
+            let object = ObjectId::new(ObjectKind::CommitMeta, id.0);
+            budget.take(&object, bytes.len() as u64, bytes.len() as u64)?;
+        }
+        Ok(self.transaction.write_detached_metadata(id, bytes)?)
+    }
+
+    /// Stores a file, if it is what its name says. `promised`: of how many bytes, if that is known.
+    fn store_file(&self, id: FileId, filez: &mut dyn Read, promised: Option<u64>) -> Result<()> {
+        if let Some(budget) = self.budget {
+            self.store_file_within(budget, id, filez, promised)?;
             self.counts.content.fetch_add(1, Ordering::Relaxed);
             return Ok(());
         }
@@ -221,6 +231,53 @@ impl<'a> Source<'a> {
         }
         self.counts.content.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Stores a file as far as limits allow. What a server promises is looked at before anything is
+    /// written, what it sends while it comes and at the end.
+    fn store_file_within(
+        &self,
+        budget: &Budget,
+        id: FileId,
+        filez: &mut dyn Read,
+        promised: Option<u64>,
+    ) -> Result<()> {
+        let check = || budget.check_came(self.fetcher.received(), self.seen());
+        let mut watched = Watched {
+            inner: filez,
+            check: &check,
+            came: 0,
+            over: None,
+        };
+        let promised = promised.unwrap_or(u64::MAX);
+        let written = budget.write_filez(self.transaction, id, &mut watched, promised, u64::MAX);
+        let came = watched.came;
+        match watched.over {
+            Some(over) => Err(over),
+            None => budget.check_object_ratio(&id.object(), came, written?),
+        }
+    }
+}
+
+/// Counts what is read, and looks at the limits while more comes.
+struct Watched<'a> {
+    inner: &'a mut dyn Read,
+    check: &'a dyn Fn() -> Result<()>,
+    came: u64,
+    over: Option<Error>,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.inner.read(buffer)?;
+        self.came += len as u64;
+        match (self.check)() {
+            Ok(()) => Ok(len),
+            Err(error) => {
+                self.over = Some(error);
+                Err(io::ErrorKind::QuotaExceeded.into())
+            }
+        }
     }
 }
 

@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use oxtree_format::{CommitId, DirMetaId, FileId, MAX_METADATA_SIZE, ObjectId};
 use oxtree_repo::Progress;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::commits::{NewCommit, get_commit, get_detached};
+use super::held::{Asker, Held};
 use super::scan::{Scanned, TreeWant};
 use super::stream::{PIECES, PieceReader, Pieces, send_pieces};
 use super::{CommitWant, Source, path_of};
+use crate::limits::Budget;
 use crate::pull::fetch::Download;
 use crate::pull::policy::Policy;
 use crate::pull::wanted::{Step, Wanted};
@@ -22,17 +24,14 @@ use crate::{Error, Result};
 /// Files up to this size, in bytes, are held in memory until they are written.
 const SMALL: usize = 128 << 10;
 
-/// Metadata of more than this is held one at a time.
-const LARGE_METADATA: usize = 1 << 20;
-
 /// So many large files are written at once.
 const STREAMS: usize = 2;
 
 /// What has happened.
 enum Event {
-    Commit(CommitWant, Result<NewCommit>),
-    Tree(TreeWant, Result<Held>),
-    Meta(DirMetaId, Result<Held>),
+    Commit(CommitWant, Result<Held<NewCommit>>),
+    Tree(TreeWant, Result<Held<Vec<u8>>>),
+    Meta(DirMetaId, Result<Held<Vec<u8>>>),
     File(FileId, Result<Body>),
     /// The pool is done with something that was fetched.
     Stored(Result<Scanned>),
@@ -42,17 +41,11 @@ enum Event {
     Streamed(Result<()>),
 }
 
-/// Metadata that was fetched.
-struct Held {
-    bytes: Vec<u8>,
-    /// There is no room for another large one until this one is gone.
-    _room: Option<OwnedSemaphorePermit>,
-}
-
 /// A file that was fetched, or begins to be.
 enum Body {
     Whole(Vec<u8>),
-    Stream(Vec<u8>, Pieces),
+    /// With how many bytes were promised.
+    Stream(Vec<u8>, Pieces, Option<u64>),
 }
 
 /// A pull as it goes on.
@@ -72,7 +65,7 @@ pub(super) struct Run<'r, 'scope, 'threads, 'env> {
     trees: Vec<TreeWant>,
     metas: Vec<DirMetaId>,
     files: VecDeque<FileId>,
-    streams: VecDeque<(FileId, PieceReader)>,
+    streams: VecDeque<(FileId, PieceReader, Option<u64>)>,
     streaming: usize,
     /// What was asked for and is not stored yet.
     fetching: usize,
@@ -172,7 +165,7 @@ where
     fn start_commit(&mut self, want: CommitWant) -> Result<()> {
         let object = want.id.object();
         let is_here = self.source.is_here(&object)?;
-        let fetcher = self.source.fetcher.clone();
+        let asker = self.asker();
         let (signatures, objects) = (&self.source.signatures, &self.source.objects);
         let (signatures, objects) = (signatures.clone(), objects.clone());
         let tombstones = self.source.what.tombstones;
@@ -182,17 +175,20 @@ where
             let detached = async {
                 match known {
                     Some(known) => Ok(known),
-                    None => get_detached(&fetcher, &signatures, id).await,
+                    None => get_detached(&asker, &signatures, id).await,
                 }
             };
             let commit = async {
                 match is_here {
                     true => Ok(None),
-                    false => get_commit(&fetcher, &objects, id, is_tip, tombstones).await,
+                    false => get_commit(&asker, &objects, id, is_tip, tombstones).await,
                 }
             };
             let both = tokio::try_join!(detached, commit);
-            let new = both.map(|(detached, bytes)| NewCommit { bytes, detached });
+            let new = both.map(|(detached, bytes)| Held {
+                what: NewCommit { bytes, detached },
+                _place: asker,
+            });
             Event::Commit(want, new)
         });
         Ok(())
@@ -201,18 +197,24 @@ where
     fn start_metadata(
         &mut self,
         object: ObjectId,
-        event: impl FnOnce(Result<Held>) -> Event + Send + 'static,
+        event: impl FnOnce(Result<Held<Vec<u8>>>) -> Event + Send + 'static,
     ) {
-        let download = self.download(&object, MAX_METADATA_SIZE);
-        let room = Arc::clone(&self.room);
-        self.start(async move { event(hold(download, room).await) });
+        let (asker, from) = (self.asker(), self.source.objects.clone());
+        self.start(async move {
+            let got = asker.get(&from, path_of(&object)).await;
+            event(got.map(|what| Held {
+                what,
+                _place: asker,
+            }))
+        });
     }
 
     fn start_file(&mut self) -> bool {
         let Some(id) = self.files.pop_front() else {
             return false;
         };
-        let mut download = self.download(&id.object(), u64::MAX);
+        let limit = self.source.budget.map_or(u64::MAX, Budget::largest_filez);
+        let mut download = self.download(&id.object(), limit);
         let events = self.events.clone();
         self.fetching += 1;
         self.tasks.spawn(async move {
@@ -224,10 +226,21 @@ where
             if !more {
                 return tell(&events, Event::File(id, Ok(Body::Whole(first))));
             }
-            tell(&events, Event::File(id, Ok(Body::Stream(first, pieces))));
+            tell(
+                &events,
+                Event::File(id, Ok(Body::Stream(first, pieces, download.promised()))),
+            );
             send_pieces(download, sender).await;
         });
         true
+    }
+
+    fn asker(&self) -> Asker {
+        let limit = self
+            .source
+            .budget
+            .map_or(MAX_METADATA_SIZE, Budget::largest_metadata);
+        Asker::new(self.source.fetcher.clone(), limit, Arc::clone(&self.room))
     }
 
     fn download(&self, object: &ObjectId, limit: u64) -> Download {
@@ -247,20 +260,21 @@ where
         match event {
             Event::Commit(want, new) => {
                 self.fetching -= 1;
-                self.commit(&want, new?, wanted)
+                let new = new?;
+                self.commit(&want, new.what, wanted)
             }
             Event::Tree(want, held) => {
                 let held = held?;
                 self.store(move |source| {
-                    source.store_metadata(&want.dir.tree.object(), &held.bytes)?;
-                    source.scan(&want, &held.bytes)
+                    source.store_metadata(&want.dir.tree.object(), &held.what)?;
+                    source.scan(&want, &held.what)
                 });
                 Ok(())
             }
             Event::Meta(id, held) => {
                 let held = held?;
                 self.store(move |source| {
-                    source.store_metadata(&id.object(), &held.bytes)?;
+                    source.store_metadata(&id.object(), &held.what)?;
                     Ok(Scanned::default())
                 });
                 Ok(())
@@ -268,12 +282,12 @@ where
             Event::File(id, body) => {
                 match body? {
                     Body::Whole(bytes) => self.store(move |source| {
-                        source.store_file(id, &mut &bytes[..])?;
+                        source.store_file(id, &mut &bytes[..], Some(bytes.len() as u64))?;
                         Ok(Scanned::default())
                     }),
-                    Body::Stream(first, pieces) => {
-                        self.streams
-                            .push_back((id, PieceReader::new(first, pieces)));
+                    Body::Stream(first, pieces, promised) => {
+                        let reader = PieceReader::new(first, pieces);
+                        self.streams.push_back((id, reader, promised));
                         self.stream();
                     }
                 }
@@ -323,13 +337,13 @@ where
     /// Lets large files be written, a thread each: they wait for the network most of the time.
     fn stream(&mut self) {
         while self.streaming < STREAMS {
-            let Some((id, mut reader)) = self.streams.pop_front() else {
+            let Some((id, mut reader, promised)) = self.streams.pop_front() else {
                 return;
             };
             self.streaming += 1;
             let (source, events) = (self.source, self.events.clone());
             self.threads.spawn(move || {
-                let written = source.store_file(id, &mut reader);
+                let written = source.store_file(id, &mut reader, promised);
                 tell(&events, Event::Streamed(reader.blame(written)));
             });
         }
@@ -354,23 +368,6 @@ where
 /// Nobody listens any more when it is over.
 fn tell(events: &mpsc::UnboundedSender<Event>, event: Event) {
     drop(events.send(event));
-}
-
-/// All of a metadata object.
-async fn hold(mut download: Download, room: Arc<Semaphore>) -> Result<Held> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = download.chunk().await? {
-        bytes.extend_from_slice(&chunk);
-        if bytes.len() > LARGE_METADATA {
-            // It is never closed.
-            let permit = room.acquire_owned().await.ok();
-            return Ok(Held {
-                bytes: download.rest(bytes).await?,
-                _room: permit,
-            });
-        }
-    }
-    Ok(Held { bytes, _room: None })
 }
 
 /// The beginning of a file, and whether there may be more.

@@ -10,11 +10,11 @@ mod parcels;
 mod pipe;
 mod token;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use oxtree_format::refs::RefName;
-use oxtree_format::{CommitId, ObjectId};
+use oxtree_format::{CommitId, DirId, ObjectId};
 use oxtree_repo::Repo;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, Response, StatusCode};
@@ -35,7 +35,8 @@ use crate::limits::check;
 use crate::protocol::ID_LEN;
 use crate::protocol::frame::{Frame, FrameKind, MAX_FRAME};
 use crate::protocol::message::{
-    Outcome, Receiver, UnfinishedPush, WireCommit, WireRef, WireUpdate, bit, put_id,
+    Outcome, Receiver, UnfinishedPush, WireCommit, WireMeta, WireRef, WireTree, WireUpdate, bit,
+    put_id,
 };
 use crate::pull::fetch::{Network, TlsOptions};
 use crate::pull::web::runtime;
@@ -64,6 +65,9 @@ const PARCEL: u64 = 32 << 20;
 /// How large the first one is where its answer is to tell what the link is like.
 const FIRST_PARCEL: u64 = 2 << 20;
 
+/// Seconds after which a push that nobody has done anything with is taken for one that was cut off.
+const LEFT: u64 = 5;
+
 /// How often a push that the server has forgotten is begun anew.
 const TIMES: u32 = 3;
 
@@ -88,6 +92,14 @@ struct About {
     refs: Vec<(WireRef, WireCommit)>,
     #[serde(default)]
     partial: Vec<WireCommit>,
+    #[serde(default)]
+    roots: Vec<(WireTree, WireMeta)>,
+}
+
+/// The pushes that one may see.
+#[derive(Deserialize)]
+struct Listed {
+    pushes: Vec<PushInfo>,
 }
 
 /// Pushes to the repository at a URL.
@@ -120,15 +132,16 @@ pub fn push_http(
             report => break report,
         }
     };
-    if report.is_err() {
-        push.give_up();
+    if let (Err(_), Some(id)) = (&report, &push.id) {
+        push.abort(id);
     }
     audience.progress.finish();
     let [sent, received, requests] = push.api.traffic.so_far();
     report.map(|report| Report {
         bytes_sent: sent,
         bytes_received: received,
-        turns: requests,
+        // What is open there was asked at the same time as something else.
+        turns: requests.saturating_sub(times.into()),
         ..report
     })
 }
@@ -139,10 +152,6 @@ pub fn status_http(
     how: &HttpOptions,
     options: &Options,
 ) -> Result<Vec<UnfinishedPush>> {
-    #[derive(Deserialize)]
-    struct Listed {
-        pushes: Vec<PushInfo>,
-    }
     let api = Api::new(url, how, options.idle)?;
     let found = api.ask(&runtime()?, &Ask::get("api/v1/pushes"), MAX_ANSWER)?;
     let found = parse::<Listed>(&found)?.pushes.into_iter();
@@ -168,20 +177,27 @@ struct Push<'a> {
 
 impl Push<'_> {
     fn run(&mut self, wanted: &BTreeMap<RefName, CommitId>) -> Result<Report> {
-        let about = self.about()?;
+        let (about, others) = self.about()?;
         let refs = about
             .refs
             .into_iter()
             .map(|(name, id)| (name.0, id.0))
             .collect();
         let partial: HashSet<CommitId> = about.partial.into_iter().map(|id| id.0).collect();
-        let plan = Plan::new(self.repo, &self.options.request, wanted, &refs, &partial)?;
+        let roots = about.roots.into_iter();
+        let roots = roots.map(|(tree, meta)| DirId {
+            tree: tree.0,
+            meta: meta.0,
+        });
+        let (request, roots) = (&self.options.request, roots.collect());
+        let plan = Plan::new(self.repo, request, wanted, &refs, &partial, &roots)?;
         let mut report = Report {
             offered: plan.objects.len() as u64,
             dry_run: self.options.dry_run,
             ..Report::default()
         };
         if !plan.updates.is_empty() {
+            self.take_over(&plan.updates, &others);
             report.outcome = self.publish(&plan, &about.receiver, &mut report)?;
         }
         report.outcome.refs.extend(plan.unchanged);
@@ -189,7 +205,16 @@ impl Push<'_> {
         Ok(report)
     }
 
-    fn about(&self) -> Result<About> {
+    /// Who the server is, and which pushes are open there.
+    fn about(&self) -> Result<(About, Vec<PushInfo>)> {
+        let pushes = {
+            let api = Arc::clone(&self.api);
+            let asked = async move {
+                let mut response = api.try_once(&Ask::get("api/v1/pushes")).await?;
+                api.body(&mut response, MAX_ANSWER).await
+            };
+            self.runtime.spawn(asked)
+        };
         let about = match self.ask(&Ask::get("api/v1/repo"), MAX_REFS) {
             Err(error) if error.status() == Some(404) => {
                 let url = self.api.url();
@@ -198,8 +223,25 @@ impl Push<'_> {
             about => parse::<About>(&about?)?,
         };
         check_version(&about.receiver.versions)?;
-        bounded("refs", about.refs.len().max(about.partial.len()), MAX_LIST)?;
-        Ok(about)
+        let longest = about.partial.len().max(about.roots.len());
+        bounded("refs", about.refs.len().max(longest), MAX_LIST)?;
+        // It is only of use where something was cut off.
+        let pushes = self.runtime.block_on(pushes).ok();
+        let pushes = pushes.and_then(|asked| parse::<Listed>(&asked.ok()?).ok());
+        Ok((about, pushes.map_or_else(Vec::new, |listed| listed.pushes)))
+    }
+
+    /// Gives up pushes of the same refs that nobody goes on with, most likely since we were killed:
+    /// what they have brought need not come again.
+    fn take_over(&self, updates: &[WireUpdate], others: &[PushInfo]) {
+        let refs: BTreeSet<&WireRef> = updates.iter().map(|update| &update.name).collect();
+        let left = |push: &&PushInfo| {
+            let same = push.refs.iter().collect::<BTreeSet<_>>() == refs;
+            same && push.state == PushState::Open && push.idle >= LEFT && is_id(&push.id)
+        };
+        for push in others.iter().filter(left) {
+            self.abort(&push.id);
+        }
     }
 
     fn publish(
@@ -245,9 +287,7 @@ impl Push<'_> {
             return parse(&answer).map(Err);
         }
         let id = parse::<PushInfo>(&answer)?.id;
-        // It becomes a part of URLs.
-        let word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        match !id.is_empty() && id.len() <= 128 && id.chars().all(word) {
+        match is_id(&id) {
             true => Ok(Ok(id)),
             false => Err(Error::Protocol(
                 "the server's name for the push is none".to_owned(),
@@ -390,8 +430,7 @@ impl Push<'_> {
     }
 
     /// Tells the server that nothing more will come. It is only a courtesy.
-    fn give_up(&self) {
-        let Some(id) = &self.id else { return };
+    fn abort(&self, id: &str) {
         let mut ask = Ask::get(format!("api/v1/pushes/{id}"));
         ask.method = Method::DELETE;
         let within = std::time::Duration::from_secs(2);
@@ -402,6 +441,12 @@ impl Push<'_> {
     fn ask(&self, ask: &Ask, limit: u64) -> Result<Vec<u8>> {
         self.api.ask(&self.runtime, ask, limit)
     }
+}
+
+/// Whether this can be the name of a push: it becomes a part of URLs.
+fn is_id(id: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    !id.is_empty() && id.len() <= 128 && id.chars().all(word)
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {

@@ -2,7 +2,7 @@
 //! A push to a server of the Go program ostree-upload, which compares nothing, verifies nothing and
 //! publishes at the end of the one request that brings all objects. What can be checked from here, is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -103,7 +103,14 @@ impl Old<'_> {
         let refs = revs.filter_map(|(name, rev)| Some((name.parse().ok()?, rev.parse().ok()?)));
         let refs: BTreeMap<RefName, CommitId> = refs.collect();
         let none = Default::default();
-        let plan = Plan::new(self.repo, &self.options.request, wanted, &refs, &none)?;
+        let plan = Plan::new(
+            self.repo,
+            &self.options.request,
+            wanted,
+            &refs,
+            &none,
+            &HashSet::new(),
+        )?;
         let mut report = Report {
             offered: plan.objects.len() as u64,
             ..Report::default()

@@ -9,6 +9,7 @@
 mod objects;
 mod one;
 mod record;
+mod turn;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -96,7 +97,8 @@ impl<D: Destination + 'static> Pushes<D> {
     /// Opens a push by the name of `id`, which nobody can guess; or goes on with one that was cut off.
     pub fn open(&self, id: String, destination: &D, intent: Intent, now: u64) -> Result<Opened<D>> {
         check_updates(&intent.updates, destination.limits()?)?;
-        let mut verdict = admit::before(destination, &intent.updates, intent.dry_run)?;
+        let (updates, dry_run) = (&intent.updates, intent.dry_run);
+        let mut verdict = admit::before(destination, updates, dry_run, &HashMap::new())?;
         if admit::is_refused(&verdict) {
             admit::refuse_rest(&mut verdict);
             let mut outcome = Outcome {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One push: what may be done with it when.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
@@ -11,6 +11,7 @@ use oxtree_format::{Commit, CommitId, FileId, ObjectId};
 use super::Intent;
 use super::objects::{self, Before, Bounds, Brought, is_settled};
 use super::record::{Book, PushInfo, PushState, Record};
+use super::turn::Turn;
 use crate::destination::{Destination, Quarantine};
 use crate::protocol::message::{Message, Outcome, Progress, WireCommit};
 use crate::protocol::stream;
@@ -36,6 +37,7 @@ pub struct Push<D: Destination + 'static> {
     /// Requests share it, and whoever ends the push has it alone.
     stage: RwLock<Stage<D::Quarantine<'static>>>,
     finishing: AtomicBool,
+    turn: Turn,
 }
 
 impl<D: Destination + 'static> std::fmt::Debug for Push<D> {
@@ -68,6 +70,7 @@ impl<D: Destination + 'static> Push<D> {
             record: Mutex::new(record),
             stage: RwLock::new(stage),
             finishing: AtomicBool::new(false),
+            turn: Turn::default(),
         }
     }
 
@@ -176,6 +179,7 @@ impl<D: Destination + 'static> Push<D> {
             squeezed,
         };
         self.with(destination, |quarantine| {
+            let _turn = self.turn.wait();
             let (brought, taken) = objects::take(quarantine, from, bounds);
             self.note(&brought)?;
             taken.map(|()| brought.progress)
@@ -291,7 +295,7 @@ impl<D: Destination + 'static> Push<D> {
             ..
         } = self.record().clone();
         if dry_run {
-            let mut refs = admit::before(destination, &updates, true)?;
+            let mut refs = admit::before(destination, &updates, true, &HashMap::new())?;
             if admit::is_refused(&refs) {
                 admit::refuse_rest(&mut refs);
             }
