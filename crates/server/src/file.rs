@@ -86,13 +86,18 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     }
 }
 
-/// What is named after what it holds has its name for a tag, which is the same on each server.
+/// What is named after what it holds has its name for a tag, which is the same on each server. How a
+/// `.filez` is packed may differ.
 fn etag(path: &str, found: &PublicFile) -> String {
     let (seconds, nanos) = found.modified;
     match found.lasts {
         Lasts::Forever => {
             let name = path.strip_prefix("objects/").unwrap_or(path);
-            format!("\"{}\"", name.replacen('/', "", 1))
+            let name = name.replacen('/', "", 1);
+            match name.ends_with(".filez") {
+                true => format!("\"{name}-{:x}\"", found.size),
+                false => format!("\"{name}\""),
+            }
         }
         _ => format!("\"{seconds:x}-{nanos:x}-{:x}\"", found.size),
     }

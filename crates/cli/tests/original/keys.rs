@@ -8,15 +8,25 @@ use std::time::Duration;
 use oxtree_gvariant::{Dict, Seq, from_bytes};
 use oxtree_testkit::{GpgHome, Output, Repo, Tool, WebServer, ed25519_keys};
 
-use crate::called;
 use crate::fixture::{Fixture, ORIGINAL};
+use crate::{BINS, called};
 
-/// What `ostree-receive-1` makes of a ref that is served.
-fn receive(receiver: &Tool, conf: &Path, dest: &Repo, web: &WebServer, name: &str) -> Output {
-    let url = format!("{}source", web.url());
-    let path = dest.path().display().to_string();
-    let receiver = receiver.clone().env("OSTREE_RECEIVE_CONF", conf);
-    receiver.run(["--no-update", &path, &url, name])
+/// What `ostree-receive-1` makes, over ssh, of a ref that is served. `programs`: where it is.
+fn receive(
+    fixture: &Fixture,
+    programs: &Path,
+    conf: &Path,
+    dest: &Repo,
+    web: &WebServer,
+    name: &str,
+) -> Output {
+    fixture.sshd.ssh(&format!(
+        "OSTREE_RECEIVE_CONF={} {}/ostree-receive-1 --no-update {} {}source {name}",
+        conf.display(),
+        programs.display(),
+        dest.path().display(),
+        web.url(),
+    ))
 }
 
 /// Changes one bit of a commit's detached metadata, in the middle of a long signature.
@@ -69,9 +79,8 @@ fn gpg_keys_as_the_original_takes_them() {
     fs::write(&conf, text).expect("write");
     let web = WebServer::serve(fixture.dir.path());
     std::thread::sleep(Duration::from_secs(3));
-    let theirs = Tool::new(ORIGINAL.join("ostree-receive-1"));
-    let sides = [(called("ostree-receive-1"), "ours"), (theirs, "theirs")];
-    let dests = sides.map(|(receiver, name)| (receiver, fixture.repo(name, "archive")));
+    let sides = [(BINS.path(), "ours"), (&**ORIGINAL, "theirs")];
+    let dests = sides.map(|(programs, name)| (programs, fixture.repo(name, "archive")));
     for (name, taken) in [
         ("unsigned", false),
         ("good", true),
@@ -82,8 +91,8 @@ fn gpg_keys_as_the_original_takes_them() {
         ("one-of-two", true),
         ("flipped", false),
     ] {
-        for (receiver, dest) in &dests {
-            let output = receive(receiver, &conf, dest, &web, name);
+        for (programs, dest) in &dests {
+            let output = receive(&fixture, programs, &conf, dest, &web, name);
             assert_eq!(output.code, Some(i32::from(!taken)), "{name}: {output:?}");
             assert_eq!(
                 dest.refs().iter().any(|there| there == name),

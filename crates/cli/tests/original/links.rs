@@ -18,6 +18,7 @@ fn links_are_made() {
         "ostree-receive-0",
         "ostree-receive-1",
         "ostree-receive-shell",
+        "ostree-upload",
         "rofiles-fuse",
     ] {
         assert_eq!(
@@ -29,7 +30,7 @@ fn links_are_made() {
         Tool::new(at("ostree-push")).ok(["--version"]),
         "ostree-push 1.2.0\n"
     );
-    assert_eq!(dir.path().read_dir().unwrap().count(), 6);
+    assert_eq!(dir.path().read_dir().unwrap().count(), 7);
     // Again is no mistake, but to replace something else takes a word.
     Tool::new(OXTREE).dir(dir.path()).ok(["install-links", "."]);
     fs::remove_file(at("ostree-push")).unwrap();

@@ -6,9 +6,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use oxtree_testkit::{BinDir, GpgHome, Output, Repo, Tool, WebServer};
+use oxtree_testkit::{BinDir, GpgHome, Output, Repo, WebServer};
 
-use crate::called;
+use crate::BINS;
 use crate::fixture::{Fixture, ORIGINAL};
 
 /// The two receivers, each with a repository, and what they are led to.
@@ -43,26 +43,27 @@ impl Pair {
         path.display().to_string()
     }
 
-    /// Both receive with this configuration, where `{}` is a name of the side, and these words. They
-    /// end with this code, and have the same refs. Returns what ours has said.
+    /// Both receive, over ssh, with this configuration, where `{}` is a name of the side, and these
+    /// words. They end with this code, and have the same refs. Returns what ours has said.
     fn receive(&self, conf: &str, words: &str, code: i32) -> String {
-        let programs = [
-            called("ostree-receive-1"),
-            Tool::new(ORIGINAL.join("ostree-receive-1")),
-        ];
         let mut said = Vec::new();
-        for (program, dest) in programs.iter().zip(&self.dests) {
+        for (programs, dest) in [BINS.path(), &*ORIGINAL].iter().zip(&self.dests) {
             let name = dest.path().file_name().expect("a name").display();
             let path = self.env("conf.yaml");
             fs::write(&path, conf.replace("{}", &name.to_string())).expect("write");
-            let program = program.clone().env("OSTREE_RECEIVE_CONF", path);
-            let program = program.env("GNUPGHOME", self.env("gnupg"));
             let (options, refs): (Vec<&str>, Vec<&str>) = words
                 .split_whitespace()
                 .partition(|word| word.starts_with('-'));
-            let (path, url) = (dest.path().display().to_string(), self.web.url());
-            let words = [&options[..], &[&path, &url], &refs].concat();
-            let output = program.run(words);
+            let command = format!(
+                "OSTREE_RECEIVE_CONF={path} GNUPGHOME={} {}/ostree-receive-1 {} {} {} {}",
+                self.env("gnupg"),
+                programs.display(),
+                options.join(" "),
+                dest.path().display(),
+                self.web.url(),
+                refs.join(" "),
+            );
+            let output = self.fixture.sshd.ssh(&command);
             assert_eq!(output.code, Some(code), "{conf} {output:?}");
             said.push(output);
         }
