@@ -69,7 +69,7 @@ fn wrong_options() {
 fn wrong_destinations() {
     for (dest, said) in [
         ("", "empty"),
-        ("http://host/repo", "ssh://[user@]host[:port]/path"),
+        ("ftp://host/repo", "ssh://[user@]host[:port]/path"),
         ("ssh://host", "no path"),
         ("ssh://host:0/repo", "port"),
         ("ssh://-oProxyCommand=x/repo", "host"),
