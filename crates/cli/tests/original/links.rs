@@ -50,7 +50,7 @@ fn links_are_made() {
     Tool::new(OXTREE)
         .dir(dir.path())
         .ok(["install-links", "--force", "--ostree", "."]);
-    assert_eq!(dir.path().read_dir().unwrap().count(), 7);
+    assert_eq!(dir.path().read_dir().unwrap().count(), 8);
     assert!(
         Tool::new(at("ostree"))
             .ok(["--version"])
