@@ -137,6 +137,14 @@ struct World {
 }
 
 impl World {
+    /// One with a push of the first client's, of which nothing has come yet: its id and version.
+    fn with_a_push(dir: &Path) -> (Self, String, usize) {
+        let mut world = Self::new(dir);
+        world.open(0, true, false);
+        let (id, version) = world.open[0].clone().unwrap();
+        (world, id, version)
+    }
+
     fn new(dir: &Path) -> Self {
         let path = dir.join("repo");
         Repo::create(&path, Mode::Archive, None).unwrap();
@@ -354,9 +362,7 @@ proptest! {
 #[test]
 fn a_push_goes_on_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    let mut world = World::new(dir.path());
-    world.open(0, true, false);
-    let (id, version) = world.open[0].clone().unwrap();
+    let (mut world, id, version) = World::with_a_push(dir.path());
     let destination = world.destination();
     let objects: Vec<(Record, Vec<u8>)> = world.objects(0, version).into_iter().cloned().collect();
     let (some, rest) = objects.split_at(objects.len() / 2);
@@ -409,9 +415,7 @@ fn a_push_goes_on_after_a_restart() {
 #[test]
 fn what_was_left_is_taken_up_or_makes_room() {
     let dir = tempfile::tempdir().unwrap();
-    let mut world = World::new(dir.path());
-    world.open(0, true, false);
-    let (id, version) = world.open[0].clone().unwrap();
+    let (mut world, id, version) = World::with_a_push(dir.path());
     let destination = world.destination();
     let objects: Vec<(Record, Vec<u8>)> = world.objects(0, version).into_iter().cloned().collect();
     let push = world.pushes.get(&id, world.now).unwrap();
@@ -419,7 +423,7 @@ fn what_was_left_is_taken_up_or_makes_room() {
     push.take(&destination, &mut &sent[..], &Room::new(1))
         .unwrap();
     drop(push);
-    let open = |world: &mut World| {
+    let open_for = |world: &mut World, version: usize| {
         let client = &world.clients[0];
         let intent = Intent {
             owner: Some(client.name.to_string()),
@@ -442,12 +446,21 @@ fn what_was_left_is_taken_up_or_makes_room() {
             Err(error) => panic!("{error}"),
         }
     };
+    let open = |world: &mut World| open_for(world, version);
     // It may be another client with the same wish, which is still there.
     assert_ne!(open(&mut world).unwrap(), id);
     world.now += 60;
     assert_eq!(open(&mut world).unwrap(), id);
     let push = world.pushes.get(&id, world.now).unwrap();
     let ids: Vec<ObjectId> = objects.iter().map(|(record, _)| record.object).collect();
+    let missing = push.missing(&world.destination(), &ids).unwrap();
+    assert!(!missing.contains(&true));
+    drop(push);
+    // For another commit of the same ref it is given up, and what it has brought counts.
+    world.now += 60;
+    let other = open_for(&mut world, 0).unwrap();
+    assert!(world.pushes.get(&id, world.now).is_none());
+    let push = world.pushes.get(&other, world.now).unwrap();
     let missing = push.missing(&world.destination(), &ids).unwrap();
     assert!(!missing.contains(&true));
     drop(push);

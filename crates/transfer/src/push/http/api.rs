@@ -11,6 +11,7 @@ use tokio::runtime::Runtime;
 
 use super::{HttpOptions, Token};
 use crate::pull::fetch::{build, describe};
+use crate::push::Report;
 use crate::url::HttpUrl;
 use crate::{Error, Result};
 
@@ -52,9 +53,16 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    /// Bytes of bodies that were sent, bytes of those that came, and the number of requests.
-    pub(super) fn so_far(&self) -> [u64; 3] {
-        [&self.sent, &self.received, &self.requests].map(|count| count.load(Ordering::Relaxed))
+    /// The report of a push, with the traffic so far: bytes of bodies that were sent, of those that
+    /// came, and the number of requests.
+    pub(super) fn told(&self, report: Report) -> Report {
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Report {
+            bytes_sent: load(&self.sent),
+            bytes_received: load(&self.received),
+            turns: load(&self.requests),
+            ..report
+        }
     }
 }
 

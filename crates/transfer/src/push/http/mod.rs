@@ -10,7 +10,7 @@ mod parcels;
 mod pipe;
 mod token;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use oxtree_format::refs::RefName;
@@ -65,9 +65,6 @@ const PARCEL: u64 = 32 << 20;
 /// How large the first one is where its answer is to tell what the link is like.
 const FIRST_PARCEL: u64 = 2 << 20;
 
-/// Seconds after which a push that nobody has done anything with is taken for one that was cut off.
-const LEFT: u64 = 5;
-
 /// How often a push that the server has forgotten is begun anew.
 const TIMES: u32 = 3;
 
@@ -94,12 +91,6 @@ struct About {
     partial: Vec<WireCommit>,
     #[serde(default)]
     roots: Vec<(WireTree, WireMeta)>,
-}
-
-/// The pushes that one may see.
-#[derive(Deserialize)]
-struct Listed {
-    pushes: Vec<PushInfo>,
 }
 
 /// Pushes to the repository at a URL.
@@ -136,14 +127,7 @@ pub fn push_http(
         push.abort(id);
     }
     audience.progress.finish();
-    let [sent, received, requests] = push.api.traffic.so_far();
-    report.map(|report| Report {
-        bytes_sent: sent,
-        bytes_received: received,
-        // What is open there was asked at the same time as something else.
-        turns: requests.saturating_sub(times.into()),
-        ..report
-    })
+    report.map(|report| push.api.traffic.told(report))
 }
 
 /// Asks a server for the pushes that are running or were cut off.
@@ -152,6 +136,10 @@ pub fn status_http(
     how: &HttpOptions,
     options: &Options,
 ) -> Result<Vec<UnfinishedPush>> {
+    #[derive(Deserialize)]
+    struct Listed {
+        pushes: Vec<PushInfo>,
+    }
     let api = Api::new(url, how, options.idle)?;
     let found = api.ask(&runtime()?, &Ask::get("api/v1/pushes"), MAX_ANSWER)?;
     let found = parse::<Listed>(&found)?.pushes.into_iter();
@@ -177,7 +165,7 @@ struct Push<'a> {
 
 impl Push<'_> {
     fn run(&mut self, wanted: &BTreeMap<RefName, CommitId>) -> Result<Report> {
-        let (about, others) = self.about()?;
+        let about = self.about()?;
         let refs = about
             .refs
             .into_iter()
@@ -197,7 +185,6 @@ impl Push<'_> {
             ..Report::default()
         };
         if !plan.updates.is_empty() {
-            self.take_over(&plan.updates, &others);
             report.outcome = self.publish(&plan, &about.receiver, &mut report)?;
         }
         report.outcome.refs.extend(plan.unchanged);
@@ -205,16 +192,8 @@ impl Push<'_> {
         Ok(report)
     }
 
-    /// Who the server is, and which pushes are open there.
-    fn about(&self) -> Result<(About, Vec<PushInfo>)> {
-        let pushes = {
-            let api = Arc::clone(&self.api);
-            let asked = async move {
-                let mut response = api.try_once(&Ask::get("api/v1/pushes")).await?;
-                api.body(&mut response, MAX_ANSWER).await
-            };
-            self.runtime.spawn(asked)
-        };
+    /// Who the server is.
+    fn about(&self) -> Result<About> {
         let about = match self.ask(&Ask::get("api/v1/repo"), MAX_REFS) {
             Err(error) if error.status() == Some(404) => {
                 let url = self.api.url();
@@ -225,23 +204,7 @@ impl Push<'_> {
         check_version(&about.receiver.versions)?;
         let longest = about.partial.len().max(about.roots.len());
         bounded("refs", about.refs.len().max(longest), MAX_LIST)?;
-        // It is only of use where something was cut off.
-        let pushes = self.runtime.block_on(pushes).ok();
-        let pushes = pushes.and_then(|asked| parse::<Listed>(&asked.ok()?).ok());
-        Ok((about, pushes.map_or_else(Vec::new, |listed| listed.pushes)))
-    }
-
-    /// Gives up pushes of the same refs that nobody goes on with, most likely since we were killed:
-    /// what they have brought need not come again.
-    fn take_over(&self, updates: &[WireUpdate], others: &[PushInfo]) {
-        let refs: BTreeSet<&WireRef> = updates.iter().map(|update| &update.name).collect();
-        let left = |push: &&PushInfo| {
-            let same = push.refs.iter().collect::<BTreeSet<_>>() == refs;
-            same && push.state == PushState::Open && push.idle >= LEFT && is_id(&push.id)
-        };
-        for push in others.iter().filter(left) {
-            self.abort(&push.id);
-        }
+        Ok(about)
     }
 
     fn publish(

@@ -86,13 +86,7 @@ pub fn push_old(
     };
     let report = old.run(&wanted);
     audience.progress.finish();
-    let [sent, received, requests] = old.api.traffic.so_far();
-    report.map(|report| Report {
-        bytes_sent: sent,
-        bytes_received: received,
-        turns: requests,
-        ..report
-    })
+    report.map(|report| old.api.traffic.told(report))
 }
 
 impl Old<'_> {

@@ -30,7 +30,7 @@ const MAX_OPEN: usize = 1000;
 const MAX_OWN: usize = 200;
 
 /// A push that nobody has used for so many seconds may be that of a client that was cut off.
-const CUT_OFF: u64 = 10;
+const CUT_OFF: u64 = 5;
 
 /// What is wanted of a push.
 #[derive(Clone, Debug, Default)]
@@ -110,7 +110,7 @@ impl<D: Destination + 'static> Pushes<D> {
             }
             return Ok(Opened::Refused(outcome));
         }
-        if let Some(push) = self.take_up(&intent, now) {
+        if let Some(push) = self.take_up(&intent, now)? {
             return Ok(Opened::Open(push));
         }
         self.make_room(intent.owner.as_ref(), now)?;
@@ -128,15 +128,28 @@ impl<D: Destination + 'static> Pushes<D> {
     }
 
     /// An open push of the same owner's for the very same, which nobody uses any more: that of a client
-    /// that was cut off. Its objects need not come again.
-    fn take_up(&self, intent: &Intent, now: u64) -> Option<Arc<Push<D>>> {
-        let all = self.lock();
-        let fitting = all.values().filter(|push| {
-            push.is_left(now, CUT_OFF) && push.is_for(intent) && push.state() == PushState::Open
-        });
-        let found = fitting.max_by_key(|push| push.objects()).cloned()?;
-        found.touch(now);
-        Some(found)
+    /// that was cut off. Its objects need not come again. Those for other commits of the same refs are
+    /// given up, so that the next quarantine finds what they have brought.
+    fn take_up(&self, intent: &Intent, now: u64) -> Result<Option<Arc<Push<D>>>> {
+        let all: Vec<_> = self.lock().values().cloned().collect();
+        let left = |push: &Arc<Push<D>>| {
+            let is_open = push.state() == PushState::Open;
+            is_open && push.is_left(now, CUT_OFF) && push.changes_what(intent)
+        };
+        let (same, others): (Vec<_>, Vec<_>) = all
+            .into_iter()
+            .filter(left)
+            .partition(|push| push.is_for(intent));
+        if let Some(found) = same.into_iter().max_by_key(|push| push.objects()) {
+            found.touch(now);
+            return Ok(Some(found));
+        }
+        for push in others {
+            if push.give_up().is_ok() {
+                self.forget(push.id())?;
+            }
+        }
+        Ok(None)
     }
 
     /// Makes room for one more push of this owner's: that goes which was left alone for the longest

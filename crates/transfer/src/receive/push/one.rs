@@ -13,7 +13,7 @@ use super::objects::{self, Before, Bounds, Brought, is_settled};
 use super::record::{Book, PushInfo, PushState, Record};
 use super::turn::Turn;
 use crate::destination::{Destination, Quarantine};
-use crate::protocol::message::{Message, Outcome, Progress, WireCommit};
+use crate::protocol::message::{Message, Outcome, Progress, WireCommit, WireRef, WireUpdate};
 use crate::protocol::stream;
 use crate::receive::progress::Listener;
 use crate::receive::take_in::{conclude, judge};
@@ -359,12 +359,19 @@ impl<D: Destination + 'static> Push<D> {
         self.used().saturating_add(seconds) <= now && self.stage.try_write().is_ok()
     }
 
-    /// Whether it is to do the very same, for the same owner.
+    /// Whether it is to change the same refs, for the same owner.
+    pub(super) fn changes_what(&self, intent: &Intent) -> bool {
+        fn names(updates: &[WireUpdate]) -> BTreeSet<&WireRef> {
+            updates.iter().map(|update| &update.name).collect()
+        }
+        let record = self.record();
+        record.owner == intent.owner && names(&record.updates) == names(&intent.updates)
+    }
+
+    /// Whether it is to do the very same.
     pub(super) fn is_for(&self, intent: &Intent) -> bool {
         let record = self.record();
-        record.owner == intent.owner
-            && record.updates == intent.updates
-            && record.dry_run == intent.dry_run
+        record.updates == intent.updates && record.dry_run == intent.dry_run
     }
 
     /// Ends it if nobody has used it since, and nobody does; true if it has ended.
