@@ -239,7 +239,8 @@ fn prefix(text: &[u8]) -> Vec<u8> {
         return Vec::new();
     }
     let first = special_at(text).unwrap_or(text.len());
-    let optional = matches!(text.get(first), Some(b'?' | b'*' | b'{'));
+    // What is there at least once is optional after all in `a+*`.
+    let optional = matches!(text.get(first), Some(b'?' | b'*' | b'{' | b'+'));
     let mut end = first;
     if optional {
         end = end.saturating_sub(1);
