@@ -6,6 +6,28 @@ use std::path::Path;
 
 use crate::Tool;
 
+/// Whether `signature` is one of `message` by the key in the file `public`, in PEM, says OpenSSL.
+///
+/// # Panics
+/// When it is not.
+pub fn assert_ed25519_signature(public: &Path, message: &Path, signature: &[u8]) {
+    let dir = crate::temp_dir();
+    let file = dir.path().join("signature");
+    fs::write(&file, signature).expect("write");
+    Tool::new("openssl").ok([
+        "pkeyutl".as_ref(),
+        "-verify".as_ref(),
+        "-rawin".as_ref(),
+        "-pubin".as_ref(),
+        "-inkey".as_ref(),
+        public.as_os_str(),
+        "-in".as_ref(),
+        message.as_os_str(),
+        "-sigfile".as_ref(),
+        file.as_os_str(),
+    ]);
+}
+
 /// Makes a key pair below `dir`: `public.pem` and `secret.pem`, and the same in base64 as libostree
 /// has it, `public` and `secret`.
 ///

@@ -27,7 +27,7 @@ mod wiretap;
 pub use bins::BinDir;
 pub use chance::Dice;
 pub use compare::{Compare, compare_trees};
-pub use ed25519::ed25519_keys;
+pub use ed25519::{assert_ed25519_signature, ed25519_keys};
 pub use gpg::GpgHome;
 pub use measure::{Meter, peak_rss};
 pub use ostree_push::original as original_ostree_push;

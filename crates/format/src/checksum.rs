@@ -2,6 +2,7 @@
 //! SHA-256 checksums, and the typed ids made of them.
 
 use std::fmt;
+use std::io::{self, Read, Write};
 use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
@@ -46,13 +47,18 @@ impl Checksum {
 
     /// The 64 hexadecimal digits.
     pub fn to_hex(&self) -> String {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
-        self.0
-            .iter()
-            .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-            .collect()
+        hex(&self.0)
     }
+}
+
+/// Bytes in hexadecimal, in small letters.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
 }
 
 fn nibble(digit: u8) -> Option<u8> {
@@ -101,6 +107,61 @@ impl Hasher {
     /// The checksum of all that was added.
     pub fn finish(self) -> Checksum {
         Checksum(self.0.finalize().into())
+    }
+}
+
+/// Hashes and counts what is read or written through it.
+#[derive(Debug)]
+pub struct Hashing<T> {
+    /// Where it comes from, or goes to.
+    pub inner: T,
+    hasher: Hasher,
+    len: u64,
+}
+
+impl<T> Hashing<T> {
+    /// One that nothing has gone through yet.
+    pub fn new(inner: T) -> Self {
+        Self {
+            inner,
+            hasher: Hasher::new(),
+            len: 0,
+        }
+    }
+
+    /// How many bytes have gone through.
+    pub fn count(&self) -> u64 {
+        self.len
+    }
+
+    /// The checksum of all that has gone through.
+    pub fn finish(self) -> Checksum {
+        self.hasher.finish()
+    }
+
+    fn note(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.len += bytes.len() as u64;
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.inner.read(buffer)?;
+        self.note(&buffer[..len]);
+        Ok(len)
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let len = self.inner.write(bytes)?;
+        self.note(&bytes[..len]);
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
     }
 }
 

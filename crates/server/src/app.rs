@@ -17,13 +17,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
 
 use crate::access::issuers::Issuers;
-use crate::access::tokens::{TokenFile, hex, random};
+use crate::access::tokens::{TokenFile, random};
 use crate::access::{Gate, Permission, Visitor};
 use crate::api::fault::{Answer, Fault};
 use crate::api::{self, Visit, refusal};
 use crate::site::{Site, now};
 use crate::watch::{AccessLog, Counters, Seen, watch};
 use crate::{Config, Result, file};
+use oxtree_format::checksum::hex;
 
 /// What all requests share.
 pub(crate) struct App {

@@ -17,6 +17,7 @@ use hyper::header::{
 };
 use hyper::{HeaderMap, Method, Response, StatusCode};
 use oxtree_repo::public::{Lasts, PublicFile};
+use oxtree_transfer::http_date;
 use rustix::io::ReadWriteFlags;
 use tokio::task::JoinHandle;
 
@@ -36,7 +37,7 @@ pub(crate) fn answer(
     let modified = match found.lasts {
         // Objects have no time of their own.
         Lasts::Forever => None,
-        _ => http_date(found.modified.0),
+        _ => http_date::format(found.modified.0),
     };
     let mut response = Response::new(Body::empty());
     let out = response.headers_mut();
@@ -112,19 +113,6 @@ fn cache_control(lasts: Lasts, private: bool) -> String {
     }
 }
 
-/// The date as HTTP writes it.
-pub(crate) fn http_date(seconds: i64) -> Option<String> {
-    let time = jiff::Timestamp::from_second(seconds).ok()?;
-    jiff::fmt::rfc2822::DateTimePrinter::new()
-        .timestamp_to_rfc9110_string(&time)
-        .ok()
-}
-
-fn parse_date(text: &str) -> Option<i64> {
-    let parsed = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text);
-    parsed.ok().map(jiff::Timestamp::as_second)
-}
-
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
@@ -142,7 +130,7 @@ fn is_known(headers: &HeaderMap, etag: &str, modified: i64, lasts: Lasts) -> boo
             tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag
         });
     }
-    let since = text(headers, IF_MODIFIED_SINCE).and_then(parse_date);
+    let since = text(headers, IF_MODIFIED_SINCE).and_then(http_date::parse);
     lasts != Lasts::Forever && since.is_some_and(|since| modified <= since)
 }
 
@@ -350,8 +338,8 @@ mod tests {
             short
         ));
         assert!(!known(&[(IF_NONE_MATCH, "\"a\"")], short));
-        let at = http_date(1_000_000_000).unwrap();
-        let before = http_date(999_999_999).unwrap();
+        let at = http_date::format(1_000_000_000).unwrap();
+        let before = http_date::format(999_999_999).unwrap();
         assert_eq!(at, "Sun, 09 Sep 2001 01:46:40 GMT");
         assert!(known(&[(IF_MODIFIED_SINCE, &at)], short));
         assert!(!known(&[(IF_MODIFIED_SINCE, &before)], short));

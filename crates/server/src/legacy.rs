@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, StatusCode};
+use oxtree_format::checksum::Hashing;
 use oxtree_format::{FileId, ObjectId, ObjectKind};
 use oxtree_transfer::destination::Destination;
 use oxtree_transfer::local::LocalDestination;
@@ -25,11 +26,9 @@ use oxtree_transfer::protocol::message::{
 use oxtree_transfer::protocol::stream::{Form, Record, pack};
 use oxtree_transfer::receive::push::{Intent, Opened, Push, PushState};
 use oxtree_transfer::room::Room;
-use ring::digest::{Context, SHA256};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::access::tokens::hex;
 use crate::api::fault::{Answer, Fault, json};
 use crate::api::pushes::{find, parse_name};
 use crate::api::{Visit, blocking, has_type, read_bytes};
@@ -361,10 +360,7 @@ impl Upload<'_> {
 
     fn file(&mut self, name: &str, from: &mut impl Read) -> Answer<()> {
         let object = parse(name).map_err(|fault| unprocessable(fault.text))?;
-        let mut from = Hashed {
-            from,
-            hash: Context::new(&SHA256),
-        };
+        let mut from = Hashing::new(from);
         let most = match object.kind.is_metadata() {
             true => usize::try_from(self.limits.metadata()).unwrap_or(usize::MAX),
             false => SMALL,
@@ -391,7 +387,7 @@ impl Upload<'_> {
             }
         }
         self.checksums.clear();
-        let checksum = hex(from.hash.finish().as_ref());
+        let checksum = from.finish().to_hex();
         self.checksums.insert(name.to_owned(), checksum);
         Ok(())
     }
@@ -445,20 +441,6 @@ impl Upload<'_> {
             },
             _ => Err(unprocessable("bad checksum format")),
         }
-    }
-}
-
-/// Hashes what goes through.
-struct Hashed<R> {
-    from: R,
-    hash: Context,
-}
-
-impl<R: Read> Read for Hashed<R> {
-    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        let len = self.from.read(to)?;
-        self.hash.update(&to[..len]);
-        Ok(len)
     }
 }
 

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use access::issuers::{IssuerConfig, KeySource, Rule};
-pub use access::tokens::{Sizes, Token, TokenError, TokenFile};
+pub use access::tokens::{Sizes, Token, TokenError, TokenFile, random};
 pub use access::{Permission, Visitor};
 pub use jobs::retention::{Retention, RetentionRule};
 pub use jobs::webhooks::Webhook;

@@ -47,11 +47,6 @@ pub fn to_base64(bytes: &[u8]) -> String {
     BASE64.encode(bytes)
 }
 
-/// Small letters, as libostree names keys in messages.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// A key in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

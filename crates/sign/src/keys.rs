@@ -7,11 +7,12 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use oxtree_format::checksum::hex;
 use oxtree_format::detached::{Detached, NewDetached};
 use oxtree_format::gvariant::OwnedVariant;
 use oxtree_repo::sign::SignError;
 
-use crate::encoding::{self, hex};
+use crate::encoding;
 use crate::schemes::{ed25519, spki};
 use crate::{Engine, Error, Result};
 

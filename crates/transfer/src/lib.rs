@@ -12,6 +12,7 @@ mod archived;
 pub mod deltas;
 pub mod destination;
 mod error;
+pub mod http_date;
 pub mod limits;
 pub mod local;
 mod patience;

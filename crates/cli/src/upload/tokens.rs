@@ -35,12 +35,8 @@ pub(super) struct Token {
 impl Token {
     /// A new one, by chance.
     pub(super) fn new(now: Timestamp) -> Result<Self> {
-        let mut bytes = [0; LEN];
-        File::open("/dev/urandom")
-            .and_then(|mut file| file.read_exact(&mut bytes))
-            .context("reading /dev/urandom")?;
         Ok(Self {
-            secret: STANDARD.encode(bytes),
+            secret: STANDARD.encode(oxtree_server::random::<LEN>()?),
             created: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         })
     }
@@ -53,9 +49,13 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<Token>>> {
         file => file.with_context(|| format!("opening {}", path.display()))?,
     };
     let mut text = String::new();
-    file.take(MAX)
+    file.take(MAX + 1)
         .read_to_string(&mut text)
         .with_context(|| format!("reading {}", path.display()))?;
+    if text.len() as u64 > MAX {
+        // A part of it, written back, would be the end of the others.
+        bail!("{} has more than {MAX} bytes", path.display());
+    }
     let tokens = parse(&text).with_context(|| format!("{}", path.display()))?;
     Ok(Some(tokens))
 }

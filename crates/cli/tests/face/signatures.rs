@@ -5,7 +5,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use oxtree_testkit::{GpgHome, Output, Tool, WebServer, ed25519_keys};
+use oxtree_testkit::{GpgHome, Output, Tool, WebServer, assert_ed25519_signature, ed25519_keys};
 
 use crate::side::{Side, ours};
 
@@ -308,21 +308,9 @@ fn plain_keys() {
         .split(", ")
         .map(|byte| u8::from_str_radix(byte.trim_start_matches("0x"), 16).unwrap())
         .collect();
-    fs::write(side.path("sig"), bytes).unwrap();
     let (first, rest) = id.split_at(2);
     let object = side.repo().join(format!("objects/{first}/{rest}.commit"));
-    Tool::new("openssl").ok([
-        "pkeyutl".as_ref(),
-        "-verify".as_ref(),
-        "-rawin".as_ref(),
-        "-pubin".as_ref(),
-        "-inkey".as_ref(),
-        key.as_os_str(),
-        "-in".as_ref(),
-        object.as_os_str(),
-        "-sigfile".as_ref(),
-        side.path("sig").as_os_str(),
-    ]);
+    assert_ed25519_signature(&key, &object, &bytes);
     let public = fs::read_to_string(side.path("public")).unwrap();
     let secret = fs::read_to_string(side.path("secret")).unwrap();
     let verify = |args: &[&str]| side.ours(&[&["sign", "--repo=repo", "--verify"], args].concat());

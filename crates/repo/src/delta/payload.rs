@@ -6,9 +6,10 @@ use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::FileExt;
 
 use lzma_rust2::XzReader;
+use oxtree_format::checksum::Hashing;
 use oxtree_format::delta::Part;
 use oxtree_format::delta::part::{self, FileMode, Layout, PLAIN, TAIL, XZ};
-use oxtree_format::{FileHeader, Hasher, Xattrs};
+use oxtree_format::{FileHeader, Xattrs};
 
 use crate::Transaction;
 use crate::fs::tmpfile::TmpFile;
@@ -60,21 +61,18 @@ impl<'t> Payload<'t> {
 
     /// Writes the payload to the file, and checks what was packed. How long it is.
     fn fill(&mut self, part: &Part<'_>, packed: &mut dyn Read) -> io::Result<u64> {
-        let mut packed = Hashed {
-            // One more, to see that there are too many.
-            from: packed.take(part.size.saturating_add(1)),
-            hasher: Hasher::new(),
-            len: 0,
-        };
+        // One more, to see that there are too many.
+        let mut packed = Hashing::new(packed.take(part.size.saturating_add(1)));
         let len = self.copy(&mut unpacked(&mut packed)?, largest(part))?;
         io::copy(&mut packed, &mut io::sink())?;
-        if packed.len != part.size {
+        if packed.count() != part.size {
             return Err(invalid(format!(
                 "it has {} bytes, or more, instead of {}",
-                packed.len, part.size
+                packed.count(),
+                part.size
             )));
         }
-        let actual = packed.hasher.finish();
+        let actual = packed.finish();
         match actual == part.checksum {
             true => Ok(len),
             false => Err(invalid(format!(
@@ -249,22 +247,6 @@ fn largest(part: &Part<'_>) -> u64 {
         .saturating_mul(4)
         .saturating_add(objects << 10)
         .saturating_add(1 << 20)
-}
-
-/// Hashes and counts what is read.
-struct Hashed<R> {
-    from: R,
-    hasher: Hasher,
-    len: u64,
-}
-
-impl<R: Read> Read for Hashed<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let len = self.from.read(buffer)?;
-        self.hasher.update(&buffer[..len]);
-        self.len += len as u64;
-        Ok(len)
-    }
 }
 
 pub(super) fn invalid<E: Into<Box<dyn std::error::Error + Send + Sync>>>(error: E) -> io::Error {

@@ -10,8 +10,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use oxtree_format::Checksum;
+use oxtree_format::checksum::hex;
 use oxtree_transfer::limits::Caps;
-use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
@@ -266,7 +267,13 @@ impl TokenFile {
             bytes.push(b'\n');
             file.write_all(&bytes)?;
             file.sync_all()?;
-            std::fs::rename(&new, &self.path)
+            std::fs::rename(&new, &self.path)?;
+            // What was revoked does not come back when the power fails.
+            let folder = self
+                .path
+                .parent()
+                .filter(|path| !path.as_os_str().is_empty());
+            File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
         };
         write().map_err(&failed)
     }
@@ -295,7 +302,7 @@ fn read(file: File) -> io::Result<Document> {
 }
 
 /// Bytes that nobody can guess.
-pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
+pub fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     SystemRandom::new()
         .fill(&mut bytes)
@@ -303,21 +310,12 @@ pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// Bytes in hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]));
-    digits.map(char::from).collect()
-}
-
 fn secret() -> io::Result<String> {
     Ok(format!("{PREFIX}{}", hex(&random::<32>()?)))
 }
 
 fn hash(secret: &str) -> String {
-    hex(digest(&SHA256, secret.as_bytes()).as_ref())
+    Checksum::of(secret.as_bytes()).to_hex()
 }
 
 #[cfg(test)]

@@ -5,13 +5,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use oxtree_format::checksum::hex;
 use oxtree_repo::refs::pattern::fits;
 use oxtree_transfer::protocol::message::RefOutcome;
 use ring::hmac;
 use serde::{Deserialize, Serialize};
 
 use super::{Jobs, Tried};
-use crate::access::tokens::{hex, random};
+use crate::access::tokens::random;
 use crate::client::client;
 use crate::site::{Site, now};
 

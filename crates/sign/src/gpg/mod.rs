@@ -26,5 +26,5 @@ pub fn parse_keyring(bytes: &[u8]) -> crate::Result<Vec<Certificate>> {
 }
 
 fn upper_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
+    oxtree_format::checksum::hex(bytes).to_uppercase()
 }

@@ -7,7 +7,7 @@ use oxtree_repo::summary_cache::{Kept, Part, SummaryCache};
 
 use super::fetch::{Conditions, Download, Fetcher, Fresh, Mirrors};
 use super::{Summary, invalid};
-use crate::Result;
+use crate::{Result, http_date};
 
 /// The largest summary that is fetched, in bytes.
 pub(super) const MAX: u64 = 128 << 20;
@@ -131,21 +131,17 @@ impl Source<'_> {
 }
 
 fn conditions(kept: &Kept) -> Conditions {
-    let date = |seconds: u64| {
-        let time = jiff::Timestamp::from_second(i64::try_from(seconds).ok()?).ok()?;
-        let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
-        printer.timestamp_to_rfc9110_string(&time).ok()
-    };
+    let seconds = i64::try_from(kept.modified).ok();
     Conditions {
         etag: kept.etag.clone(),
-        modified: date(kept.modified),
+        modified: seconds.and_then(http_date::format),
     }
 }
 
 /// An HTTP date in seconds since 1970; 0 if it is none.
 fn seconds(date: &str) -> u64 {
-    let parsed = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date);
-    parsed.map_or(0, |time| u64::try_from(time.as_second()).unwrap_or(0))
+    let seconds = http_date::parse(date).and_then(|seconds| u64::try_from(seconds).ok());
+    seconds.unwrap_or(0)
 }
 
 fn verify(

@@ -5,16 +5,17 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 
 use lzma_rust2::{CheckType, EncodeMode, LzmaOptions, MfType, XzOptions, XzWriter};
+use oxtree_format::Checksum;
+use oxtree_format::checksum::Hashing;
 use oxtree_format::delta::NewOperations;
 use oxtree_format::delta::part::{Layout, XZ};
-use oxtree_format::{Checksum, Hasher};
 
 /// How far back the packer looks, in bytes. libostree's 32 MiB need 370 MB of memory a packer.
 const DICTIONARY: u32 = 2 << 20;
 
 /// A payload on its way into its file. The blob is written as it comes, the rest is small.
 pub(super) struct Packer<'f> {
-    xz: XzWriter<Hashing<'f>>,
+    xz: XzWriter<Hashing<BufWriter<&'f File>>>,
     modes: u64,
     head: u64,
     blob: u64,
@@ -24,11 +25,7 @@ pub(super) struct Packer<'f> {
 impl<'f> Packer<'f> {
     /// Begins a part that has these lists of modes and extended attributes.
     pub(super) fn new(file: &'f File, modes: &[u8], xattrs: &[u8]) -> io::Result<Self> {
-        let mut file = Hashing {
-            file: BufWriter::with_capacity(64 << 10, file),
-            hasher: Hasher::new(),
-            len: 0,
-        };
+        let mut file = Hashing::new(BufWriter::with_capacity(64 << 10, file));
         file.write_all(&[XZ])?;
         let mut options = XzOptions {
             lzma_options: LzmaOptions {
@@ -67,8 +64,8 @@ impl<'f> Packer<'f> {
         self.xz
             .write_all(&Layout::tail(self.modes, self.head, blob, end))?;
         let mut file = self.xz.finish()?;
-        file.file.flush()?;
-        Ok((file.len, file.hasher.finish()))
+        file.flush()?;
+        Ok((file.count(), file.finish()))
     }
 }
 
@@ -82,24 +79,5 @@ impl Write for Packer<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-struct Hashing<'f> {
-    file: BufWriter<&'f File>,
-    hasher: Hasher,
-    len: u64,
-}
-
-impl Write for Hashing<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let len = self.file.write(bytes)?;
-        self.hasher.update(&bytes[..len]);
-        self.len += len as u64;
-        Ok(len)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
     }
 }

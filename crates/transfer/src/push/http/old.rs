@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use oxtree_format::checksum::Hashing;
 use oxtree_format::refs::RefName;
 use oxtree_format::{CommitId, FileId, ObjectId, ObjectKind};
 use oxtree_repo::Repo;
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 use tokio::runtime::Runtime;
 
 use super::api::{Api, Ask, Failure, JSON};
@@ -294,12 +294,9 @@ impl Old<'_> {
                  filename=\"{name}\"\r\nContent-Type: application/octet-stream\r\n\r\n"
             );
             to.write_all(head.as_bytes()).map_err(Error::Connection)?;
-            let mut content = Hashed {
-                to: &mut *to,
-                hash: Sha256::new(),
-            };
+            let mut content = Hashing::new(&mut *to);
             self.put(object, &mut content)?;
-            let checksum = oxtree_format::Checksum(content.hash.finalize().into());
+            let checksum = content.finish();
             let field = format!(
                 "\r\n--{boundary}\r\nContent-Disposition: form-data; name=\"checksum\"\r\n\r\n\
                  {name}:{checksum}\r\n"
@@ -396,23 +393,5 @@ fn interrupted(error: Error) -> Error {
             ),
         },
         error => error,
-    }
-}
-
-/// Hashes what goes through.
-struct Hashed<W> {
-    to: W,
-    hash: Sha256,
-}
-
-impl<W: Write> Write for Hashed<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let len = self.to.write(bytes)?;
-        self.hash.update(&bytes[..len]);
-        Ok(len)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.to.flush()
     }
 }
