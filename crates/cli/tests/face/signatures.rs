@@ -5,6 +5,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use oxtree_gvariant::{Seq, text};
 use oxtree_testkit::{GpgHome, Output, Tool, WebServer, assert_ed25519_signature, ed25519_keys};
 
 use crate::side::{Side, ours};
@@ -299,15 +300,9 @@ fn plain_keys() {
         "--print-detached-metadata-key=ostree.sign.ed25519",
         id,
     ]);
-    let value = value.stdout();
-    let digits = value
-        .trim()
-        .trim_start_matches("[[byte ")
-        .trim_end_matches("]]");
-    let bytes: Vec<u8> = digits
-        .split(", ")
-        .map(|byte| u8::from_str_radix(byte.trim_start_matches("0x"), 16).unwrap())
-        .collect();
+    // A signature that ends in a zero byte is printed as a string.
+    let value = text::parse(value.stdout().trim()).unwrap();
+    let bytes: &[u8] = value.as_ref().as_::<Seq<&[u8]>>().unwrap().get(0).unwrap();
     let (first, rest) = id.split_at(2);
     let object = side.repo().join(format!("objects/{first}/{rest}.commit"));
     assert_ed25519_signature(&key, &object, &bytes);
