@@ -100,11 +100,8 @@ pub(crate) fn command(face: Face) -> clap::Command {
         let command = match face {
             // By this heading libostree's own tests find the commands; it has no command `help`.
             Face::Ostree if command.has_subcommands() => {
-                let heading = match command.get_name() {
-                    "remote" => "Builtin \"remote\" Commands",
-                    "static-delta" => "Builtin \"static-delta\" Commands",
-                    _ => "Builtin Commands",
-                };
+                let group = GROUPS.iter().find(|group| group.0 == command.get_name());
+                let heading = group.map_or("Builtin Commands", |group| group.1);
                 command
                     .subcommand_help_heading(heading)
                     .disable_help_subcommand(true)
@@ -142,8 +139,12 @@ pub(crate) fn parse(face: Face, words: Vec<OsString>, output: &Output) -> Result
     Ok(None)
 }
 
-/// Commands that have commands of their own.
-const GROUPS: [&str; 2] = ["remote", "static-delta"];
+/// Commands that have commands of their own, and what stands above these in the help.
+const GROUPS: [(&str, &str); 3] = [
+    ("remote", "Builtin \"remote\" Commands"),
+    ("static-delta", "Builtin \"static-delta\" Commands"),
+    ("token", "Builtin \"token\" Commands"),
+];
 
 /// Puts the command's name first: libostree takes a command's own options before its name, too.
 fn command_first(words: Vec<OsString>) -> Vec<OsString> {
@@ -151,7 +152,7 @@ fn command_first(words: Vec<OsString>) -> Vec<OsString> {
     name_first(&mut words, 1);
     if words
         .get(1)
-        .is_some_and(|name| GROUPS.iter().any(|group| name == group))
+        .is_some_and(|name| GROUPS.iter().any(|group| name == group.0))
     {
         name_first(&mut words, 2);
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `token`: who may push to what `serve` serves.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -9,6 +10,7 @@ use jiff::Timestamp;
 use oxtree_server::{Permission, Sizes, Token, TokenFile};
 use oxtree_transfer::limits::parse_size;
 
+use crate::args;
 use crate::context::Context;
 use crate::error::Usage;
 use crate::serve_conf::{self, ServeConf, permission, time};
@@ -26,7 +28,7 @@ never again: only a hash of it is kept.
 A running server takes what has changed into account at once.")]
 pub(crate) struct Args {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -43,6 +45,9 @@ enum Command {
     /// Let a token count no more
     #[command(after_long_help = "  oxtree token revoke ci")]
     Revoke(Revoke),
+    /// What is no command
+    #[command(external_subcommand)]
+    Unknown(Vec<OsString>),
 }
 
 #[derive(Debug, clap::Args)]
@@ -138,10 +143,17 @@ fn size(text: &str) -> Result<u64, String> {
 
 pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     match &args.command {
-        Command::Create(args) => create(args, context),
-        Command::List(args) => list(args, context),
-        Command::Revoke(args) => Ok(args.place.file()?.revoke(&args.name)?),
+        Some(Command::Create(args)) => create(args, context),
+        Some(Command::List(args)) => list(args, context),
+        Some(Command::Revoke(args)) => Ok(args.place.file()?.revoke(&args.name)?),
+        Some(Command::Unknown(words)) => unknown(words.first(), context),
+        None => unknown(None, context),
     }
+}
+
+fn unknown(name: Option<&OsString>, context: &Context<'_>) -> Result<()> {
+    let (face, out) = (context.face, context.out);
+    Err(args::no_subcommand(face, "token", name, out))
 }
 
 fn now() -> u64 {

@@ -58,6 +58,33 @@ fn help_is_as_it_was() {
     assert_eq!(count, pages.len(), "pages of commands that are gone");
 }
 
+/// As `ostree`, a command that has commands of its own says so to who names none of them.
+#[test]
+fn commands_of_commands() {
+    let mut groups = vec![];
+    for name in commands() {
+        let help = ours("ostree").ok([name.as_str(), "--help"]);
+        assert_eq!(help.matches("Usage").count(), 1, "{name}: {help}");
+        assert!(help.contains(&format!("ostree {name}")), "{name}: {help}");
+        if !help.contains(&format!("Builtin \"{name}\" Commands:")) {
+            continue;
+        }
+        let none = format!("No \"{name}\" subcommand specified");
+        let unknown = format!("Unknown \"{name}\" subcommand 'x'");
+        for (words, said) in [
+            (vec![name.as_str()], none),
+            (vec![name.as_str(), "x"], unknown),
+        ] {
+            let stderr = ours("ostree").run(words).expect_failure().stderr();
+            assert_eq!(stderr.matches("Usage").count(), 1, "{stderr}");
+            assert!(stderr.ends_with(&format!("error: {said}\n")), "{stderr}");
+        }
+        groups.push(name);
+    }
+    groups.sort();
+    assert_eq!(groups, ["remote", "static-delta", "token"]);
+}
+
 #[test]
 fn manual_pages() {
     let side = Side::empty();
