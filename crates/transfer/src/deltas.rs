@@ -26,9 +26,10 @@ pub enum Use {
 pub struct Report {
     /// How many parts were applied.
     pub parts: u64,
-    /// How many other files were read: superblocks, and what says which deltas there are.
+    /// How many other files were read: superblocks, and what says which deltas there are; from a local
+    /// repository, also the objects that a delta does without.
     pub loose: u64,
-    /// The sizes of parts and superblocks, in bytes.
+    /// The sizes of parts and superblocks, and of these objects, in bytes.
     pub bytes: u64,
     /// Bytes of content that were made of them.
     pub content: u64,

@@ -382,6 +382,26 @@ fn signatures_and_indexes() {
     );
     assert!(pulled.ends_with("; 0 bytes content written\n"), "{pulled}");
     side.real(&["fsck", "--repo=third"]).expect_ok();
+    // An object that the delta does without is one more.
+    fs::create_dir(side.path("large")).unwrap();
+    fs::write(side.path("large/noise"), noise(4, 1 << 20)).unwrap();
+    let commit = ["commit", "--repo=repo", "-b", "large", "large"];
+    let large = side.ours(&commit).expect_ok().stdout();
+    dummy(
+        false,
+        &["generate", "--empty", "--min-fallback-size=1", "large"],
+    )
+    .expect_ok();
+    side.real(&["summary", "-u", "--repo=repo"]).expect_ok();
+    let pull = [&pull[..4], &["large"]].concat();
+    let pulled = side.ours(&pull).expect_ok().stdout();
+    assert!(
+        pulled.starts_with("1 delta parts, 3 loose fetched; 1.0\u{a0}MB transferred"),
+        "{pulled}"
+    );
+    assert!(pulled.ends_with("; 1.0\u{a0}MB content written\n"), "{pulled}");
+    side.real(&["fsck", "--repo=third"]).expect_ok();
+    dummy(false, &["delete", large.trim()]).expect_ok();
     fs::remove_dir_all(side.path("repo/delta-indexes")).unwrap();
 
     // The index is the one that a summary comes with.

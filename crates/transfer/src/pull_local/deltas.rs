@@ -28,6 +28,13 @@ pub(super) fn apply(
         report.parts += parts;
         report.loose += 2;
         report.bytes += bytes + files.superblock_size();
+        // These are taken as they lie there.
+        for fallback in superblock.fallbacks() {
+            if !transaction.has(&fallback.object)? {
+                report.loose += 1;
+                report.bytes += fallback.size;
+            }
+        }
     }
     report.content = transaction.stats().content_bytes;
     Ok(report)
