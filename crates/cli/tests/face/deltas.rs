@@ -399,7 +399,10 @@ fn signatures_and_indexes() {
         pulled.starts_with("1 delta parts, 3 loose fetched; 1.0\u{a0}MB transferred"),
         "{pulled}"
     );
-    assert!(pulled.ends_with("; 1.0\u{a0}MB content written\n"), "{pulled}");
+    assert!(
+        pulled.ends_with("; 1.0\u{a0}MB content written\n"),
+        "{pulled}"
+    );
     side.real(&["fsck", "--repo=third"]).expect_ok();
     dummy(false, &["delete", large.trim()]).expect_ok();
     fs::remove_dir_all(side.path("repo/delta-indexes")).unwrap();

@@ -302,10 +302,15 @@ fn plain_keys() {
     ]);
     // A signature that ends in a zero byte is printed as a string.
     let value = text::parse(value.stdout().trim()).unwrap();
-    let bytes: &[u8] = value.as_ref().as_::<Seq<&[u8]>>().unwrap().get(0).unwrap();
+    let bytes: &[u8] = value
+        .as_ref()
+        .as_::<Seq<'_, &[u8]>>()
+        .unwrap()
+        .get(0)
+        .unwrap();
     let (first, rest) = id.split_at(2);
     let object = side.repo().join(format!("objects/{first}/{rest}.commit"));
-    assert_ed25519_signature(&key, &object, &bytes);
+    assert_ed25519_signature(&key, &object, bytes);
     let public = fs::read_to_string(side.path("public")).unwrap();
     let secret = fs::read_to_string(side.path("secret")).unwrap();
     let verify = |args: &[&str]| side.ours(&[&["sign", "--repo=repo", "--verify"], args].concat());
