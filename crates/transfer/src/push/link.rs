@@ -20,7 +20,7 @@ const SLOW: u64 = 40 << 20;
 const LITTLE: u64 = 4 << 20;
 
 /// The level of zstd where the link is slow, and where it is very slow.
-const LEVEL: i32 = 6;
+const LEVEL: i32 = 8;
 const SLOWER: (u64, i32) = (4 << 20, 9);
 
 /// How the stream is packed.
