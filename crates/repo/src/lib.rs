@@ -56,6 +56,7 @@ mod error;
 pub mod export;
 pub(crate) mod fs;
 pub mod fsck;
+pub mod memory;
 mod mode;
 pub mod mtree;
 mod notes;

@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::{BufReader, Read};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use oxtree_format::file::{PREFIX_LEN, header_len};
 use oxtree_format::refs::RefName;
 use oxtree_format::{CommitId, FileHeader, FileId, ObjectId, ObjectKind};
+use oxtree_repo::memory::Buffer;
 use oxtree_repo::sign::Signer;
 use oxtree_repo::{RefUpdate, Repo, SummaryUpdate, Transaction, Unfinished, traverse};
 use rayon::prelude::*;
@@ -22,6 +24,7 @@ use crate::protocol::patch::{self, Patched};
 use crate::protocol::stream::{Form, Record};
 use crate::push::{self, Audience, Options, Report};
 use crate::receive::policy::{Derive, Policy};
+use crate::room::{Held, Room};
 use crate::{Error, Result, receive};
 
 /// A repository on this machine.
@@ -52,7 +55,6 @@ impl LocalDestination {
         Ok(LocalQuarantine {
             transaction,
             budget: Budget::new(self.limits()?),
-            large: Mutex::new(()),
         })
     }
 
@@ -144,12 +146,31 @@ impl Destination for LocalDestination {
 pub struct LocalQuarantine<'d> {
     transaction: Transaction<'d>,
     budget: Budget,
-    /// Held by whoever has a large object, or a large base, in memory.
-    large: Mutex<()>,
 }
 
-/// Of metadata objects up to this size, every thread may hold one.
-const LARGE: u64 = 1 << 20;
+/// Room for what all threads of the process hold of large objects, in bytes.
+static MEMORY: Room = Room::new(48 << 20);
+
+/// Of objects for which this is enough, every thread may hold one.
+const LITTLE: u64 = 1 << 20;
+
+/// Of larger contents than this, some blocks at a time are held.
+const MOST_HELD: u64 = 8 << 20;
+
+/// How long is waited for room: others may be slow in bringing the rest of what has it.
+const TURN: Duration = Duration::from_secs(120);
+
+/// Waits for room for `base` bytes, and a content of `size` with what it is packed to; for others, if
+/// that is much.
+fn hold(base: u64, size: u64) -> Result<Option<Held<'static>>> {
+    let bytes = base.saturating_add(2 * size.min(MOST_HELD));
+    if bytes <= LITTLE {
+        return Ok(None);
+    }
+    let held = MEMORY.hold_within(usize::try_from(bytes).unwrap_or(usize::MAX), TURN);
+    let busy = || Error::Busy("too many large objects are on their way".to_owned());
+    held.map(Some).ok_or_else(busy)
+}
 
 impl Quarantine for LocalQuarantine<'_> {
     fn is_resumed(&self) -> bool {
@@ -187,8 +208,7 @@ impl Quarantine for LocalQuarantine<'_> {
         if size > patch::MAX_CONTENT || header.is_symlink() {
             return Err(corrupt(&"too large for a patch, or no regular file").into());
         }
-        // Bases are held in memory as a whole: large ones one after the other.
-        let (base, _alone) = self.load_base(object, base)?;
+        let (base, _held) = self.load_base(object, base, size)?;
         let mut content = Patched::new(&base, BufReader::with_capacity(PATCH_BUFFER, bytes));
         let id = FileId(object.checksum);
         self.transaction
@@ -238,19 +258,18 @@ impl Quarantine for LocalQuarantine<'_> {
     }
 }
 
-/// Larger bases are read while no other one is held.
-const LARGE_BASE: u64 = 4 << 20;
-
 /// Bytes of a patch that are read at a time.
 const PATCH_BUFFER: usize = 32 << 10;
 
 impl LocalQuarantine<'_> {
-    /// The content of a file that a patch of `object` refers to.
+    /// The content of a file that a patch of `object` refers to, with the room for it and for the
+    /// `size` bytes that are made of it.
     fn load_base(
         &self,
         object: ObjectId,
         base: FileId,
-    ) -> Result<(Vec<u8>, Option<MutexGuard<'_, ()>>)> {
+        size: u64,
+    ) -> Result<(Buffer, Option<Held<'static>>)> {
         let corrupt = |reason: &dyn std::fmt::Display| {
             let reason = format!("its base, file object {base}: {reason}");
             oxtree_repo::Error::corrupt(object, reason)
@@ -259,24 +278,17 @@ impl LocalQuarantine<'_> {
         if file.size > patch::MAX_CONTENT {
             return Err(corrupt(&"too large for a base").into());
         }
-        let alone = (file.size > LARGE_BASE)
-            .then(|| self.large.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut content = Vec::with_capacity(usize::try_from(file.size).unwrap_or(0) + 1);
-        file.content
-            .take(file.size + 1)
-            .read_to_end(&mut content)
-            .map_err(|e| corrupt(&e))?;
-        match content.len() as u64 == file.size {
-            true => Ok((content, alone)),
-            false => Err(corrupt(&"not of the size that it should have").into()),
-        }
+        let held = hold(file.size, size)?;
+        let mut content = file.content;
+        let content = Buffer::read(&mut content, file.size).map_err(|e| corrupt(&e))?;
+        let wrong = || corrupt(&"not of the size that it should have");
+        Ok((content.ok_or_else(wrong)?, held))
     }
 
     fn put_metadata(&self, record: &Record, bytes: &mut dyn Read) -> Result<()> {
         let object = record.object;
         self.budget.take(&object, record.len, record.len)?;
-        let _one_at_a_time =
-            (record.len > LARGE).then(|| self.large.lock().unwrap_or_else(PoisonError::into_inner));
+        let _held = hold(record.len, 0)?;
         let mut content = Vec::new();
         let len = bytes.read_to_end(&mut content).map_err(Error::Connection)?;
         if len as u64 != record.len {
@@ -315,6 +327,7 @@ impl LocalQuarantine<'_> {
         if header.is_symlink() && size > 0 {
             return Err(corrupt("a symbolic link with content".to_owned()));
         }
+        let _held = hold(0, size)?;
         self.transaction
             .write_file(&header, size, bytes, Some(FileId(object.checksum)))?;
         Ok(())

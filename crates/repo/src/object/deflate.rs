@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use flate2::{Compress, Compression, FlushCompress, Status};
 
 use super::copy::Exactly;
+use crate::memory::Buffer;
 
 /// Up to so many bytes, content is too short for libdeflate.
 const SHORT: usize = 32;
@@ -23,8 +24,9 @@ const BLOCK: usize = 512 << 10;
 /// Blocks that all streams together may hold, beyond two each.
 const SHARED_BLOCKS: usize = 48;
 
-/// Blocks that one stream may hold.
+/// Blocks that one stream may hold, and those that it needs for each thread.
 const STREAM_BLOCKS: usize = 32;
+const THREAD_BLOCKS: usize = 4;
 
 /// A block is stored as it is if its sample does not shrink by more than one part in this many.
 const MIN_GAIN: usize = 32;
@@ -39,13 +41,18 @@ const MAX_STORED: usize = u16::MAX as usize;
 /// An empty last block, beginning at a byte boundary.
 const END: [u8; 2] = [3, 0];
 
-/// Appends `content`, packed as zlib's `level` (1 to 9) would or better, to `out`.
-pub(crate) fn pack(content: &[u8], level: u32, out: &mut Vec<u8>) {
+/// `head`, and after it `content`, packed as zlib's `level` (1 to 9) would or better.
+pub(crate) fn pack(head: &[u8], content: &[u8], level: u32) -> Buffer {
     // libdeflate stores what is so short, which takes more bytes than zlib's codes for it.
-    match content.len() <= SHORT {
-        true => zlib(content, level, FlushCompress::Finish, out),
-        false => one_shot::pack(content, level, out),
-    }
+    let packed = match content.len() <= SHORT {
+        true => None,
+        false => one_shot::pack(head, content, level),
+    };
+    packed.unwrap_or_else(|| {
+        let mut out = head.to_vec();
+        zlib(content, level, FlushCompress::Finish, &mut out);
+        out.into()
+    })
 }
 
 /// Packs all that `content` has, `level` being one of 1 to 9.
@@ -57,8 +64,8 @@ pub(super) fn pack_stream(
     level: u32,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let share = Share::take(STREAM_BLOCKS.min(8 * rayon::current_num_threads()));
-    let window = share.0 / 2 + 1;
+    let share = Share::take(STREAM_BLOCKS.min(THREAD_BLOCKS * rayon::current_num_threads()));
+    let window = (share.0 / 2).max(1);
     let (mut packing, mut waiting) = (Window::new(window), Window::new(window));
     loop {
         rayon::in_place_scope(|scope| {
@@ -108,7 +115,7 @@ struct Window {
 impl Window {
     fn new(blocks: usize) -> Self {
         Self {
-            blocks: (0..blocks).map(|_| Block::default()).collect(),
+            blocks: (0..blocks).map(|_| Block::new()).collect(),
             len: 0,
         }
     }
@@ -119,10 +126,8 @@ impl Window {
 
     fn read(&mut self, content: &mut Exactly<'_>) -> io::Result<()> {
         for block in &mut self.blocks {
-            block.content.resize(BLOCK, 0);
-            let len = content.fill(&mut block.content)?;
-            block.content.truncate(len);
-            if len == 0 {
+            block.len = content.fill(&mut block.content)?;
+            if block.len == 0 {
                 break;
             }
             self.len += 1;
@@ -139,18 +144,28 @@ impl Window {
     }
 }
 
-#[derive(Default)]
 struct Block {
-    content: Vec<u8>,
+    content: Buffer,
+    /// Bytes of the content.
+    len: usize,
     packed: Vec<u8>,
 }
 
 impl Block {
+    fn new() -> Self {
+        Self {
+            content: Buffer::zeroed(BLOCK),
+            len: 0,
+            packed: Vec::new(),
+        }
+    }
+
     fn pack(&mut self, level: u32) {
         self.packed.clear();
-        match shrinks(&self.content) {
-            true => pack_block(&self.content, level, &mut self.packed),
-            false => store_block(&self.content, &mut self.packed),
+        let content = &self.content[..self.len];
+        match shrinks(content) {
+            true => pack_block(content, level, &mut self.packed),
+            false => store_block(content, &mut self.packed),
         }
     }
 }
@@ -167,9 +182,7 @@ fn shrinks(content: &[u8]) -> bool {
         .flat_map(|piece| &piece[..SAMPLE.min(piece.len())])
         .copied()
         .collect();
-    let mut packed = Vec::new();
-    pack(&sample, 1, &mut packed);
-    packed.len() < sample.len() - sample.len() / MIN_GAIN
+    pack(&[], &sample, 1).len() < sample.len() - sample.len() / MIN_GAIN
 }
 
 fn store_block(content: &[u8], out: &mut Vec<u8>) {
@@ -226,17 +239,19 @@ mod one_shot {
 
     use libdeflater::{CompressionLvl, Compressor};
 
+    use crate::memory::Buffer;
+
     /// libdeflate's level for each of zlib's: the fastest whose output is not larger, on the files
     /// of a Debian system. (zlib's 6: 27.26 MB of 74.06; libdeflate's 5: 27.10 MB, in a third of
     /// the time.)
     const LEVELS: [i32; 10] = [1, 1, 1, 2, 4, 5, 5, 6, 7, 9];
 
-    pub(super) fn pack(content: &[u8], level: u32, out: &mut Vec<u8>) {
+    /// None if it could not be done, which it always can.
+    pub(super) fn pack(head: &[u8], content: &[u8], level: u32) -> Option<Buffer> {
         thread_local! {
             static PACKER: RefCell<Option<(u32, Compressor)>> = const { RefCell::new(None) };
         }
-        let start = out.len();
-        let packed = PACKER.with_borrow_mut(|packer| {
+        PACKER.with_borrow_mut(|packer| {
             let packer = match packer {
                 Some((of, packer)) if *of == level => packer,
                 packer => {
@@ -247,24 +262,22 @@ mod one_shot {
                 }
             };
             let room = packer.deflate_compress_bound(content.len());
-            out.resize(start + room, 0);
-            packer.deflate_compress(content, &mut out[start..])
-        });
-        match packed {
-            Ok(len) => out.truncate(start + len),
-            // There is always room for what it said it needs at most.
-            Err(_) => {
-                out.truncate(start);
-                super::zlib(content, level, flate2::FlushCompress::Finish, out);
-            }
-        }
+            let mut out = Buffer::zeroed(head.len() + room);
+            let (before, after) = out.split_at_mut(head.len());
+            before.copy_from_slice(head);
+            let len = packer.deflate_compress(content, after).ok()?;
+            out.truncate(head.len() + len);
+            Some(out)
+        })
     }
 }
 
 #[cfg(not(feature = "libdeflate"))]
 mod one_shot {
-    pub(super) fn pack(content: &[u8], level: u32, out: &mut Vec<u8>) {
-        super::zlib(content, level, flate2::FlushCompress::Finish, out);
+    use crate::memory::Buffer;
+
+    pub(super) fn pack(_head: &[u8], _content: &[u8], _level: u32) -> Option<Buffer> {
+        None
     }
 }
 
@@ -336,8 +349,7 @@ mod tests {
         ) {
             let content = pieces.concat();
             prop_assert!(inflate(&stream(&content, level)) == content);
-            let mut packed = b"before".to_vec();
-            pack(&content, level, &mut packed);
+            let packed = pack(b"before", &content, level);
             prop_assert_eq!(&packed[..6], b"before");
             prop_assert!(inflate(&packed[6..]) == content);
         }

@@ -14,6 +14,9 @@ use crate::fs::tmpfile::IfExists;
 use crate::transaction::Transaction;
 use crate::{Error, Result};
 
+/// Packed content of fewer bytes is held in memory until it is verified.
+const HELD: u64 = 1 << 20;
+
 /// Larger contents are hashed by a thread of their own.
 const HASHED_BESIDE: u64 = 8 << 20;
 
@@ -38,10 +41,10 @@ impl Transaction<'_> {
         }
         let head = bytes.len();
         filez
-            .take(in_memory())
+            .take(HELD)
             .read_to_end(&mut bytes)
             .map_err(|error| Error::corrupt(id, error))?;
-        if ((bytes.len() - head) as u64) < in_memory() {
+        if ((bytes.len() - head) as u64) < HELD {
             return self.keep_filez_bytes(id, &header, head, &bytes);
         }
         self.keep_filez(id, &header, head, &mut bytes.chain(filez))

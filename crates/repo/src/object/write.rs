@@ -10,6 +10,7 @@ use oxtree_format::{FileHeader, FileId, FilezHeader, ObjectId, ObjectKind};
 use super::copy::{Exactly, Source};
 use super::deflate;
 use crate::fs::tmpfile::IfExists;
+use crate::memory::Buffer;
 use crate::transaction::Transaction;
 use crate::{Error, Mode, Result};
 
@@ -87,16 +88,9 @@ impl Transaction<'_> {
         size: u64,
         content: &mut dyn Read,
         id: Option<FileId>,
-    ) -> Result<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
-        content
-            .take(size + 1)
-            .read_to_end(&mut bytes)
-            .map_err(self.content_io("reading", id))?;
-        match bytes.len() as u64 == size {
-            true => Ok(bytes),
-            false => Err(self.wrong_size(id, size)),
-        }
+    ) -> Result<Buffer> {
+        let read = Buffer::read(content, size).map_err(self.content_io("reading", id))?;
+        read.ok_or_else(|| self.wrong_size(id, size))
     }
 
     /// Writes a file object whose content is `content`.
@@ -254,14 +248,12 @@ impl Transaction<'_> {
         Ok(id)
     }
 
-    fn filez_bytes(&self, header: &FileHeader, content: &[u8]) -> Vec<u8> {
-        let mut bytes = FilezHeader {
+    fn filez_bytes(&self, header: &FileHeader, content: &[u8]) -> Buffer {
+        let head = FilezHeader {
             size: content.len() as u64,
             file: header.clone(),
-        }
-        .stored_bytes();
-        deflate::pack(content, self.level(), &mut bytes);
-        bytes
+        };
+        deflate::pack(&head.stored_bytes(), content, self.level())
     }
 
     fn level(&self) -> u32 {

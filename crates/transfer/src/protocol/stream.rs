@@ -152,10 +152,7 @@ const DEFLATED: u8 = 1;
 pub const ZSTD: u8 = 2;
 
 /// How far back the zstd frames refer at the most, in bytes: so much memory is needed to unpack.
-pub const ZSTD_WINDOW: u64 = 1 << ZSTD_WINDOW_LOG;
-
-/// [`ZSTD_WINDOW`] as a power of two.
-pub const ZSTD_WINDOW_LOG: u32 = 23;
+pub const ZSTD_WINDOW: u64 = 8 << 20;
 
 /// Makes a payload of a piece of the stream; deflated, if a level is given and it pays.
 pub fn pack(piece: &[u8], level: Option<u32>) -> Vec<u8> {
@@ -182,14 +179,16 @@ pub fn stored_payload(mut head: Vec<u8>) -> Vec<u8> {
 /// Takes the payloads of the stream one after the other, and gives the pieces in them.
 #[derive(Default)]
 pub struct Unpacker {
-    /// The frame that is being unpacked.
-    zstd: Option<FrameDecoder>,
+    /// Its memory is used for one zstd frame after the other.
+    decoder: Option<FrameDecoder>,
+    /// Whether a frame has begun and not ended.
+    within: bool,
 }
 
 impl fmt::Debug for Unpacker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Unpacker")
-            .field("within", &self.zstd.is_some())
+            .field("within", &self.within)
             .finish()
     }
 }
@@ -203,7 +202,7 @@ impl Unpacker {
         };
         match *how {
             ZSTD => self.zstd(packed).map(Cow::Owned),
-            _ if self.zstd.is_some() => Err(wrong("begun before the end of the one in zstd")),
+            _ if self.within => Err(wrong("begun before the end of the one in zstd")),
             STORED => Ok(Cow::Borrowed(packed)),
             DEFLATED => inflate(packed).map(Cow::Owned),
             _ => Err(wrong("packed in an unknown way")),
@@ -212,21 +211,21 @@ impl Unpacker {
 
     /// True if all that came in has been given out.
     pub fn is_at_boundary(&self) -> bool {
-        self.zstd.is_none()
+        !self.within
     }
 
     /// Whole blocks of one frame, its header before the first.
     fn zstd(&mut self, mut packed: &[u8]) -> Result<Vec<u8>> {
         let failed = |error: &dyn fmt::Display| wrong(&error.to_string());
-        let decoder = match &mut self.zstd {
-            Some(decoder) => decoder,
-            none => {
-                let mut decoder = FrameDecoder::new();
-                decoder.set_max_window_size(ZSTD_WINDOW);
-                decoder.init(&mut packed).map_err(|error| failed(&error))?;
-                none.insert(decoder)
-            }
-        };
+        let decoder = self.decoder.get_or_insert_with(|| {
+            let mut decoder = FrameDecoder::new();
+            decoder.set_max_window_size(ZSTD_WINDOW);
+            decoder
+        });
+        if !self.within {
+            decoder.init(&mut packed).map_err(|error| failed(&error))?;
+            self.within = true;
+        }
         let mut piece = Vec::new();
         while !packed.is_empty() && !decoder.is_finished() {
             // A block is 128 KiB at the most.
@@ -240,9 +239,7 @@ impl Unpacker {
                 return Err(wrong("unpacks to more than a frame may hold"));
             }
         }
-        if decoder.is_finished() {
-            self.zstd = None;
-        }
+        self.within = !decoder.is_finished();
         match packed.is_empty() {
             true => Ok(piece),
             false => Err(wrong("bytes after the end of the zstd frame")),

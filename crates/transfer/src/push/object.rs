@@ -7,6 +7,7 @@ use std::io::{self, Read};
 use std::sync::{Arc, OnceLock};
 
 use oxtree_format::{CommitId, FileId, ObjectId, ObjectKind};
+use oxtree_repo::memory::Buffer;
 use oxtree_repo::similar::{Table, bases};
 use oxtree_repo::{FileContent, FileObject, Repo};
 
@@ -19,24 +20,6 @@ use crate::{Error, Result};
 
 /// Smaller files are not worth a patch: its base's name alone is 32 bytes that do not pack.
 const MIN_PATCHED: u64 = 256;
-
-/// What a thread needs to make patches, used again and again.
-#[derive(Debug, Default)]
-pub(super) struct Scratch {
-    content: Vec<u8>,
-    base: Vec<u8>,
-    table: Table,
-}
-
-impl Scratch {
-    /// Gives back what only a large file needs.
-    pub(super) fn shrink(&mut self) {
-        for buffer in [&mut self.content, &mut self.base] {
-            buffer.clear();
-            buffer.shrink_to(usize::try_from(MOST_TOGETHER).unwrap_or(0));
-        }
-    }
-}
 
 /// Takes the bytes of the stream.
 pub(super) type Sink<'a> = dyn FnMut(&[u8]) -> Result<()> + 'a;
@@ -170,7 +153,7 @@ impl<'r> Source<'r> {
         object: ObjectId,
         stored: u64,
         most: u64,
-        scratch: &mut Scratch,
+        table: &mut Table,
         to: &mut Sink<'_>,
     ) -> Result<()> {
         if object.kind != ObjectKind::File {
@@ -184,15 +167,10 @@ impl<'r> Source<'r> {
         if file.header.is_symlink() || !(MIN_PATCHED..=most).contains(&file.size) {
             return put_plain(object, file, to);
         }
-        let Scratch {
-            content,
-            base: old,
-            table,
-        } = scratch;
-        read(object, &mut file.content, file.size, content)?;
+        let content = read(object, &mut file.content, file.size)?;
         let head = file.header.hashed_bytes();
-        if let Some(base) = self.base(place, id, content)?
-            && let Some(patch) = self.patch(base, content, most, old, table)?
+        if let Some(base) = self.base(place, id, &content)?
+            && let Some((patch, old)) = self.patch(base, &content, most, table)?
         {
             let len = 32 + head.len() as u64 + 8 + patch.len();
             put_head(object, Form::Patch, len, to)?;
@@ -200,7 +178,7 @@ impl<'r> Source<'r> {
             to(&head)?;
             to(&file.size.to_be_bytes())?;
             let mut written = Ok(());
-            patch.write(old, content, &mut |bytes: &[u8]| {
+            patch.write(&old, &content, &mut |bytes: &[u8]| {
                 if written.is_ok() {
                     written = to(bytes);
                 }
@@ -209,7 +187,7 @@ impl<'r> Source<'r> {
         }
         put_head(object, Form::Plain, head.len() as u64 + file.size, to)?;
         to(&head)?;
-        to(content)
+        to(&content)
     }
 
     /// The file that this one may be a patch of.
@@ -233,15 +211,14 @@ impl<'r> Source<'r> {
         Ok(self.similar.find(place, id, &Sketch::of(content), &has))
     }
 
-    /// A patch, with the content of its base in `old`, if enough of it is alike.
+    /// A patch and the content of its base, if enough of it is alike.
     fn patch(
         &self,
         base: FileId,
         content: &[u8],
         most: u64,
-        old: &mut Vec<u8>,
         table: &mut Table,
-    ) -> Result<Option<Patch>> {
+    ) -> Result<Option<(Patch, Buffer)>> {
         let mut file = match self.repo.open_file(base) {
             Ok(file) => file,
             // A commit that is not whole here is no base, but no hindrance either.
@@ -251,10 +228,10 @@ impl<'r> Source<'r> {
         if file.header.is_symlink() || file.size > most {
             return Ok(None);
         }
-        read(base.object(), &mut file.content, file.size, old)?;
-        let patch = Patch::with(table, old, content);
+        let old = read(base.object(), &mut file.content, file.size)?;
+        let patch = Patch::with(table, &old, content);
         let worth_it = patch.alike() * 2 >= content.len() as u64;
-        Ok(worth_it.then_some(patch))
+        Ok(worth_it.then_some((patch, old)))
     }
 }
 
@@ -285,16 +262,10 @@ fn put_plain(object: ObjectId, file: FileObject, to: &mut Sink<'_>) -> Result<()
     }
 }
 
-fn read(object: ObjectId, from: &mut impl Read, size: u64, to: &mut Vec<u8>) -> Result<()> {
-    to.clear();
-    to.reserve_exact(usize::try_from(size.min(MAX_CONTENT)).unwrap_or(0) + 1);
-    from.take(size + 1)
-        .read_to_end(to)
-        .map_err(|error| oxtree_repo::Error::corrupt(object, error))?;
-    match to.len() as u64 == size {
-        true => Ok(()),
-        false => Err(changed(object)),
-    }
+fn read(object: ObjectId, from: &mut impl Read, size: u64) -> Result<Buffer> {
+    let read = Buffer::read(from, size);
+    let read = read.map_err(|error| oxtree_repo::Error::corrupt(object, error))?;
+    read.ok_or_else(|| changed(object))
 }
 
 /// Reads all of it. An object that is shorter or longer than it was is an error.

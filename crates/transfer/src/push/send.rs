@@ -14,11 +14,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use oxtree_format::{CommitId, ObjectId, ObjectKind};
+use oxtree_repo::similar::Table;
 use oxtree_repo::{Progress, Repo};
 
 use super::jobs::{Job, LARGE, jobs};
 use super::link::{Compression, Gauge, Link};
-use super::object::{MOST_ALONE, MOST_TOGETHER, Scratch, Source};
+use super::object::{MOST_ALONE, MOST_TOGETHER, Source};
 use super::parcels::{Arrived, Parcels, Sizes};
 use super::squeeze::Squeezer;
 use crate::protocol::frame::{self, FrameKind};
@@ -287,7 +288,7 @@ struct Taken<'d> {
 impl Desk<'_> {
     /// Does jobs until there are none. Each gets into the line before the next one is given out.
     fn work(&self, line: &SyncSender<Receiver<Counted<Piece>>>) {
-        let mut scratch = Scratch::default();
+        let mut table = Table::default();
         while let Some(Taken { at, pieces, alone }) = self.take(line) {
             if self.jobs[at].as_stored {
                 if let Err(error) = self.put_whole(at, &pieces) {
@@ -309,14 +310,11 @@ impl Desk<'_> {
                 piece: Vec::new(),
                 bytes: 0,
             };
-            let done = self.put(at, alone.is_some(), &mut scratch, &mut out);
+            let done = self.put(at, alone.is_some(), &mut table, &mut out);
             if let Err(error) = done.and_then(|()| out.flush()) {
                 // If nobody listens, something has failed already.
                 let _ = pieces.send(Err(error));
                 return;
-            }
-            if alone.is_some() {
-                scratch.shrink();
             }
         }
     }
@@ -359,7 +357,7 @@ impl Desk<'_> {
         Ok(())
     }
 
-    fn put(&self, at: usize, alone: bool, scratch: &mut Scratch, out: &mut Out<'_>) -> Result<()> {
+    fn put(&self, at: usize, alone: bool, table: &mut Table, out: &mut Out<'_>) -> Result<()> {
         let job = &self.jobs[at];
         let most = if alone { MOST_ALONE } else { MOST_TOGETHER };
         for (object, stored) in &job.objects {
@@ -371,7 +369,7 @@ impl Desk<'_> {
                 Some(_) => {
                     let to = &mut |bytes: &[u8]| out.put(bytes);
                     self.source
-                        .put_small(at, *object, *stored, most, scratch, to)?;
+                        .put_small(at, *object, *stored, most, table, to)?;
                 }
                 None => self
                     .source

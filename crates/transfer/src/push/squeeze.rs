@@ -13,8 +13,12 @@ mod with_zstd {
 
     use zstd::stream::raw::{CParameter, Encoder, InBuffer, Operation, OutBuffer};
 
-    use crate::protocol::stream::{ZSTD, ZSTD_WINDOW_LOG};
+    use crate::protocol::stream::ZSTD;
     use crate::{Error, Result};
+
+    /// The window, as a power of two. Twice as much packs a Debian upgrade no better, and both ends would hold
+    /// it.
+    const WINDOW_LOG: u32 = 22;
 
     /// A frame ends when it has come to so many bytes: the receiver can use the last window of it
     /// only then, and what it cannot use yet is lost if the connection is.
@@ -92,7 +96,7 @@ mod with_zstd {
 
     fn encoder(level: i32) -> io::Result<Encoder<'static>> {
         let mut encoder = Encoder::new(level)?;
-        encoder.set_parameter(CParameter::WindowLog(ZSTD_WINDOW_LOG))?;
+        encoder.set_parameter(CParameter::WindowLog(WINDOW_LOG))?;
         encoder.set_parameter(CParameter::EnableLongDistanceMatching(true))?;
         encoder.set_parameter(CParameter::ContentSizeFlag(false))?;
         Ok(encoder)

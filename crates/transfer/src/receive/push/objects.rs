@@ -17,22 +17,6 @@ use crate::{Error, Result};
 /// Small objects that wait for a worker: there may be many streams.
 const QUEUE: usize = 16;
 
-/// Room that a stream has taken, and gives back.
-struct Taken<'r>(&'r Room);
-
-impl<'r> Taken<'r> {
-    fn new(room: &'r Room) -> Self {
-        room.take(1);
-        Self(room)
-    }
-}
-
-impl Drop for Taken<'_> {
-    fn drop(&mut self) {
-        self.0.give(1);
-    }
-}
-
 /// What a stream has brought, be it to its end or not.
 #[derive(Debug, Default)]
 pub(super) struct Brought {
@@ -110,7 +94,7 @@ fn read<Q: Quarantine>(
         let came = before.bytes.saturating_add(*came);
         if frame.payload.first() == Some(&ZSTD) {
             // To unpack it needs more memory than all the rest.
-            window.get_or_insert_with(|| Taken::new(squeezed));
+            window.get_or_insert_with(|| squeezed.hold(1));
         }
         let commits = &mut brought.commits;
         decoder.feed(&unpacker.unpack(&frame.payload)?, &mut |event| {
