@@ -38,6 +38,15 @@ class Push(NamedTuple):
     about: str
 
 
+class Pull(NamedTuple):
+    """The real `ostree pull` of a prepared repository's ref `os`; the contenders are servers."""
+    source: str
+    made_of: str
+    tree: str
+    tls: bool
+    about: str
+
+
 def _commit(made_of, tree, about):
     return Local(made_of, f"--repo={{dst}} commit -b os -s {tree} --timestamp={STAMPS[tree]} --tree=dir={{{tree}}}",
                  f"rev:{tree}", about)
@@ -55,6 +64,10 @@ _LINKS = {"ssh-initial": ("lan", "wan"), "ssh-update": ("wan",), "ssh-small": ("
           "ssh-noop": ("wan", "lan"), "ssh-tiny": ("lan",), "ssh-huge": ("lan",)}
 
 CASES = {f"{name}-{link}": push for name, push in _PUSHES.items() for link in _LINKS[name]}
+CASES.update({
+    "serve-http1": Pull("src-v1", "init:archive", "v1", False, "the real ostree pulls v1, over HTTP/1.1"),
+    "serve-http2": Pull("src-v1", "init:archive", "v1", True, "the same, over HTTP/2 with TLS"),
+})
 CASES.update({
     "commit-archive": _commit("init:archive", "v1", "v1 into an empty archive repository"),
     "commit-archive-v2": _commit("clone:src-v1", "v2", "v2 on top of v1: all is hashed, what is new is packed"),
@@ -92,6 +105,7 @@ TARGETS = [Target(*line) for line in (
     ("ssh-small-wan", "wall", "rsync", 0.3), ("ssh-small-wan", "wall", "ostree-push", 0.3),
     ("ssh-noop-wan", "wall", "ostree-push", 0.65), ("ssh-noop-lan", "wall", "ostree-push", 0.5),
     ("ssh-tiny-lan", "wall", "rsync", 1.0), ("ssh-huge-lan", "wall", "rsync", 1.0),
+    ("serve-http1", "wall", "nginx", 1.0), ("serve-http2", "wall", "nginx", 1.0),
     ("commit-archive", "wall", "libostree", 0.25), ("commit-archive-v2", "wall", "libostree", 0.25),
     ("commit-archive-tiny", "wall", "libostree", 0.25), ("commit-archive-huge", "wall", "libostree", 0.25),
     ("commit-bare-user", "wall", "libostree", 0.8), ("commit-bare", "wall", "libostree", 1.0),
@@ -101,7 +115,7 @@ TARGETS = [Target(*line) for line in (
     ("ls", "wall", "libostree", 0.4), ("refs-5000", "wall", "libostree", 0.4),
     ("summary-5000", "wall", "libostree", 0.4),
 )]
-# The most memory that either end of our push may use, in MB.
+# The most memory that either end of our push, and our server, may use, in MB.
 PUSH_PEAK_MB = 100
 
 # Peers that take many minutes or hours for one run: left out unless asked for.
@@ -110,7 +124,10 @@ SLOW = {("ssh-initial-wan", "ostree-push"), ("ssh-update-wan", "ostree-push")}
 
 def contenders(case):
     """Who takes part in a case, in the order they run."""
-    return ["ostree-push", "ours", "rsync", "tar"] if isinstance(CASES[case], Push) else ["libostree", "ours"]
+    what = CASES[case]
+    if isinstance(what, Push):
+        return ["ostree-push", "ours", "rsync", "tar"]
+    return ["nginx" if isinstance(what, Pull) else "libostree", "ours"]
 
 
 def needs(case):
@@ -119,7 +136,7 @@ def needs(case):
     found = set()
     if what.made_of.startswith("clone:"):
         found.add(what.made_of[6:])
-    if isinstance(what, Push):
+    if isinstance(what, (Push, Pull)):
         return found | {what.source, "src-" + what.tree}
     found |= set(re.findall(r"\{([\w-]+)\}", what.arguments)) - {"dst"}
     kind, _, tree = what.check.partition(":")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""Two network namespaces, the link between them, and an sshd at the far end."""
+"""Two network namespaces, the link between them, and the servers at the far end."""
 
 import os
 import subprocess
@@ -83,3 +83,28 @@ class Ssh:
                     f"PermitRootLogin yes\nPidFile none\nSetEnv PATH={path}\nPrintMotd no\n"
                     f"PrintLastLog no\nUseDNS no\n")
         return Command(measure, ["/usr/sbin/sshd", "-D", "-e", "-f", conf], log, netns).listening(PORT)
+
+
+class Web:
+    """Where a repository is served to the real ostree, and what each server is told for it."""
+
+    def __init__(self, home, tls):
+        self.home, self.tls, self.port = home, tls, 8443 if tls else 8080
+        self.url = f"http{'s' if tls else ''}://{SERVER}:{self.port}"
+        self.key, self.certificate = os.path.join(home, "tls.key"), os.path.join(home, "tls.crt")
+        if not os.path.exists(self.certificate):
+            sh("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj",
+               "/CN=bench", "-addext", "subjectAltName=IP:" + SERVER, "-keyout", self.key, "-out", self.certificate)
+
+    def ours(self, repo):
+        listen = f"listen_tls: ['{SERVER}:{self.port}']\nlisten: []\n" if self.tls else \
+            f"listen: ['{SERVER}:{self.port}']\ninsecure_http: yes\n"
+        return (f"{listen}tls_certificate: {self.certificate}\ntls_key: {self.key}\n"
+                f"repos:\n  /: {{path: {repo}}}\n")
+
+    def nginx(self, repo):
+        tls = f"ssl http2; ssl_certificate {self.certificate}; ssl_certificate_key {self.key}" if self.tls else ""
+        return (f"daemon off; user root; worker_processes auto; pid {self.home}/nginx.pid;\n"
+                f"events {{ worker_connections 1024; }}\n"
+                f"http {{ access_log off; sendfile on; tcp_nopush on; gzip off; keepalive_requests 1000000;\n"
+                f"server {{ listen {SERVER}:{self.port} {tls}; root {repo}; }} }}\n")

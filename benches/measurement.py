@@ -85,13 +85,14 @@ class Command:
         self.popen.wait()
         self.alive.discard(self)
 
-    def stop(self):
-        """Ends a server, when its sessions have ended; -> as wait."""
-        until = time.monotonic() + 10
+    def stop(self, patience):
+        """Ends a server, when its sessions have ended or after so many seconds; -> as wait."""
+        until = time.monotonic() + patience
         while (sessions := descendants(self.popen.pid)[1:]) and time.monotonic() < until:
             time.sleep(0.02)
-        for pid in sessions:
-            end(pid)
+        if patience:
+            for pid in sessions:
+                end(pid)
         os.killpg(self.popen.pid, signal.SIGTERM)
         return self.wait(30)
 

@@ -68,6 +68,13 @@ class Peers:
             return ["sh", "-ec", self.rsync(src, dst) if name == "rsync" else self.tar(case, src, dst)]
         return [*program, "-q", "--repo", src, *self.ssh.options, f"ssh://{FAR}:{PORT}{dst}", "os"]
 
+    def serve(self, name, repo, web):
+        """-> the command of a web server of a repository"""
+        conf = os.path.join(web.home, name + ".conf")
+        with open(conf, "w", encoding="utf-8") as f:
+            f.write(web.ours(repo) if name == "ours" else web.nginx(repo))
+        return [self.binary, "serve", "--config", conf] if name == "ours" else ["nginx", "-c", conf]
+
     def rsync(self, src, dst):
         """Objects first, then what names them: as mirrors of OSTree repositories are made."""
         src, dst = shlex.quote(src), shlex.quote(dst)

@@ -15,6 +15,7 @@ mod legacy;
 mod listen;
 pub mod multipart;
 mod site;
+mod streams;
 mod tls;
 mod watch;
 

@@ -12,7 +12,7 @@ use axum::body::Body;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use sd_notify::NotifyState;
@@ -26,6 +26,7 @@ use tokio_rustls::server::TlsStream;
 use crate::access::Permission;
 use crate::app::{App, Doors};
 use crate::jobs::Jobs;
+use crate::streams::Beside;
 use crate::tls::Certificate;
 use crate::watch::add;
 use crate::{Address, Config, Error, Result};
@@ -300,7 +301,8 @@ impl Talk {
             let service = Arc::clone(&service);
             async move { Ok::<_, Infallible>(service.answer(request.map(Body::new), from).await) }
         });
-        let builder = Builder::new(TokioExecutor::new());
+        let beside = Beside::default();
+        let builder = Builder::new(beside.clone());
         let mut builder = match http2 {
             true => builder.http2_only(),
             false => builder.http1_only(),
@@ -321,7 +323,8 @@ impl Talk {
             .keep_alive_interval(Some(Duration::from_secs(60)))
             .keep_alive_timeout(Duration::from_secs(30));
         let connection = builder.serve_connection(TokioIo::new(stream), answer);
-        if let Err(error) = watcher.watch(connection.into_owned()).await {
+        let connection = watcher.watch(connection.into_owned());
+        if let Err(error) = beside.go_on(connection).await {
             tracing::debug!("{from}: {error}");
         }
     }
