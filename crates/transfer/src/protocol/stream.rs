@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::sync::{Mutex, PoisonError};
 
 use flate2::Compression;
 use flate2::read::DeflateDecoder;
@@ -176,6 +177,13 @@ pub fn stored_payload(mut head: Vec<u8>) -> Vec<u8> {
     head
 }
 
+/// Decoders that nobody uses at the moment. Each has a window, so there are few; and each push over HTTP
+/// uses one after the other, for parts of the same.
+static IDLE: Mutex<Vec<FrameDecoder>> = Mutex::new(Vec::new());
+
+/// How many of them are kept.
+const MOST_IDLE: usize = 2;
+
 /// Takes the payloads of the stream one after the other, and gives the pieces in them.
 #[derive(Default)]
 pub struct Unpacker {
@@ -191,6 +199,25 @@ impl fmt::Debug for Unpacker {
             .field("within", &self.within)
             .finish()
     }
+}
+
+impl Drop for Unpacker {
+    fn drop(&mut self) {
+        let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < MOST_IDLE {
+            idle.extend(self.decoder.take());
+        }
+    }
+}
+
+/// A decoder for windows that we allow.
+fn decoder() -> FrameDecoder {
+    let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    idle.unwrap_or_else(|| {
+        let mut decoder = FrameDecoder::new();
+        decoder.set_max_window_size(ZSTD_WINDOW);
+        decoder
+    })
 }
 
 impl Unpacker {
@@ -217,11 +244,14 @@ impl Unpacker {
     /// Whole blocks of one frame, its header before the first.
     fn zstd(&mut self, mut packed: &[u8]) -> Result<Vec<u8>> {
         let failed = |error: &dyn fmt::Display| wrong(&error.to_string());
-        let decoder = self.decoder.get_or_insert_with(|| {
-            let mut decoder = FrameDecoder::new();
-            decoder.set_max_window_size(ZSTD_WINDOW);
+        let is_new = self.decoder.is_none();
+        let decoder = self.decoder.get_or_insert_with(decoder);
+        if is_new {
+            // Only from the second time on it makes room for the window in one go.
             decoder
-        });
+                .init(&mut &*packed)
+                .map_err(|error| failed(&error))?;
+        }
         if !self.within {
             decoder.init(&mut packed).map_err(|error| failed(&error))?;
             self.within = true;

@@ -29,8 +29,9 @@ const SMALL: u64 = 256 << 10;
 /// Small objects that wait for a worker.
 pub const QUEUE: usize = 64;
 
-/// Pieces of a large object that wait for its worker; each is as large as a frame at the most.
+/// Pieces of a large object that wait for its worker, and bytes of each.
 const PIECES: usize = 4;
+const PIECE: usize = 128 << 10;
 
 struct Job {
     record: Record,
@@ -162,11 +163,14 @@ impl<'scope> Ingest<'scope> {
                     have.extend_from_slice(bytes);
                     Ok(())
                 }
-                Some(Current::Large(pieces)) => match pieces.send(bytes.to_vec()) {
-                    Ok(()) => Ok(()),
-                    // Its worker has given up, and has said why.
-                    Err(_) => self.check(),
-                },
+                Some(Current::Large(pieces)) => {
+                    let mut sent = bytes.chunks(PIECE).map(|piece| pieces.send(piece.to_vec()));
+                    match sent.all(|sent| sent.is_ok()) {
+                        true => Ok(()),
+                        // Its worker has given up, and has said why.
+                        false => self.check(),
+                    }
+                }
                 None => Ok(()),
             },
             Event::End => match self.current.take() {

@@ -15,7 +15,7 @@ use crate::room::Room;
 use crate::{Error, Result};
 
 /// Small objects that wait for a worker: there may be many streams.
-const QUEUE: usize = 16;
+const QUEUE: usize = 8;
 
 /// What a stream has brought, be it to its end or not.
 #[derive(Debug, Default)]
