@@ -114,6 +114,14 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// What certificates of clients are to be signed with is of no use.
+    #[error("tls_client_ca {}: {reason}", path.display())]
+    ClientCa {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// The access log cannot be written.
     #[error("opening the access log {}: {source}", path.display())]
     AccessLog {

@@ -150,6 +150,7 @@ fn conf(args: &Args) -> Result<ServeConf> {
         conf.tls = Some(TlsFiles {
             certificates: certificates.clone(),
             key: key.clone(),
+            client_ca: conf.tls.and_then(|tls| tls.client_ca),
         });
     }
     conf.insecure_http |= args.insecure_http;

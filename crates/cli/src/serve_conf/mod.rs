@@ -113,11 +113,16 @@ fn addresses(map: &mut Map, key: &str, tls: bool) -> Result<Vec<Address>> {
 }
 
 fn tls(map: &mut Map) -> Result<Option<TlsFiles>> {
+    let client_ca = map.text("tls_client_ca")?.map(PathBuf::from);
     match (map.text("tls_certificate")?, map.text("tls_key")?) {
+        (None, None) if client_ca.is_some() => {
+            Err("tls_client_ca needs a tls_certificate".to_owned())
+        }
         (None, None) => Ok(None),
         (Some(certificates), Some(key)) => Ok(Some(TlsFiles {
             certificates: certificates.into(),
             key: key.into(),
+            client_ca,
         })),
         _ => Err("tls_certificate and tls_key go together".to_owned()),
     }

@@ -6,6 +6,8 @@ mod between;
 mod fixture;
 mod liars;
 mod old_server;
+mod proxy;
 mod push;
 mod trouble;
 mod upload;
+mod ways;
