@@ -171,6 +171,7 @@ impl Doors {
             remote: from,
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
+            version: request.version(),
             began: Instant::now(),
         };
         let gate = &self.app.gate;

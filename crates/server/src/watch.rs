@@ -16,7 +16,7 @@ use std::time::Instant;
 use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
-use hyper::{Method, Response, StatusCode};
+use hyper::{Method, Response, StatusCode, Version};
 use serde::Serialize;
 
 use crate::site::now;
@@ -140,6 +140,7 @@ pub(crate) struct Seen {
     pub(crate) remote: IpAddr,
     pub(crate) method: Method,
     pub(crate) path: String,
+    pub(crate) version: Version,
     pub(crate) began: Instant,
 }
 
@@ -150,6 +151,7 @@ struct Line<'a> {
     user: Option<&'a str>,
     method: &'a str,
     path: &'a str,
+    protocol: String,
     status: u16,
     bytes: u64,
     millis: u64,
@@ -229,6 +231,7 @@ impl Drop for Watched {
             user: self.user.as_deref(),
             method: self.seen.method.as_str(),
             path: &self.seen.path,
+            protocol: format!("{:?}", self.seen.version),
             status: self.status.as_u16(),
             bytes: self.sent,
             millis: u64::try_from(millis).unwrap_or(u64::MAX),

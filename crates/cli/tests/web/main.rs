@@ -4,6 +4,7 @@
 
 mod between;
 mod fixture;
+mod flatpak;
 mod liars;
 mod old_server;
 mod proxy;
