@@ -42,7 +42,7 @@ impl Fixture {
             fs::create_dir(&tree).expect("mkdir");
             trees::small(&tree, seed);
         }
-        let time = format!("--timestamp=2026-01-02T03:04:{seed:02}Z");
+        let time = format!("--timestamp=@{}", 1_767_323_040 + seed);
         repo.commit(branch, tree, &["--canonical-permissions", &time])
     }
 
