@@ -60,7 +60,6 @@ fn whoever_pulls_while_many_push_finds_whole_commits() {
                     }
                     pulls += 1;
                 }
-                println!("{pulls} pulls");
             });
         }
         let pushers: Vec<_> = sources
@@ -88,7 +87,7 @@ fn push(fixture: &Fixture, url: &str, source: &Repo, at: u64) {
     let mut old = None;
     for version in (at..pushes()).step_by(PUSHERS as usize) {
         let new = fixture.commit(source, &branch, 1 + version);
-        if version / PUSHERS % 2 == 0 {
+        if (version / PUSHERS).is_multiple_of(2) {
             let asked = wish(source, &branch, old.as_deref());
             let done = Push::open(url, None, &asked).unwrap().go(source);
             assert_eq!(done.status, 200, "{done:?}");
