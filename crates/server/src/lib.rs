@@ -14,6 +14,7 @@ mod jobs;
 mod legacy;
 mod listen;
 pub mod multipart;
+mod proxies;
 mod site;
 mod tls;
 mod watch;
@@ -25,6 +26,7 @@ use std::time::Duration;
 pub use access::issuers::{IssuerConfig, KeySource, Rule};
 pub use access::tokens::{Sizes, Token, TokenError, TokenFile, random};
 pub use access::{Permission, Visitor};
+pub use ipnet::IpNet;
 pub use jobs::retention::{Retention, RetentionRule};
 pub use jobs::webhooks::Webhook;
 pub use listen::run;
@@ -59,6 +61,8 @@ pub struct Config {
     pub tokens: Option<PathBuf>,
     /// Others whose tokens count.
     pub issuers: Vec<IssuerConfig>,
+    /// Proxies that are believed when they say who asks.
+    pub trusted_proxies: Vec<IpNet>,
     /// A file that gets a line for each request.
     pub access_log: Option<PathBuf>,
     /// Seconds after which a push is forgotten that nobody has done anything with.

@@ -2,6 +2,7 @@
 //! One repository that is served.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -79,10 +80,11 @@ impl Site {
     pub(crate) fn destination(
         &self,
         visitor: &Visitor,
+        from: IpAddr,
     ) -> oxtree_transfer::Result<LocalDestination> {
         let mut destination = (self.open)(visitor)?;
         let policy = destination.policy_mut();
-        visitor.restrict(policy);
+        visitor.restrict(policy, from);
         if !matches!(policy.derive, Derive::Nothing) {
             // In its turn: pushes that end at the same time need it only once.
             let jobs = Arc::clone(&self.jobs);

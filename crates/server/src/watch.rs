@@ -19,6 +19,7 @@ use hyper::body::{Frame, SizeHint};
 use hyper::{Method, Response, StatusCode, Version};
 use serde::Serialize;
 
+use crate::proxies::Client;
 use crate::site::now;
 use crate::{Error, Result};
 
@@ -137,7 +138,7 @@ impl AccessLog {
 /// A request, for the log. What came after a question mark is left out: it may be a secret.
 #[derive(Debug)]
 pub(crate) struct Seen {
-    pub(crate) remote: IpAddr,
+    pub(crate) client: Client,
     pub(crate) method: Method,
     pub(crate) path: String,
     pub(crate) version: Version,
@@ -148,6 +149,7 @@ pub(crate) struct Seen {
 struct Line<'a> {
     time: u64,
     remote: IpAddr,
+    tls: bool,
     user: Option<&'a str>,
     method: &'a str,
     path: &'a str,
@@ -227,7 +229,8 @@ impl Drop for Watched {
         let millis = self.seen.began.elapsed().as_millis();
         log.write(&Line {
             time: now(),
-            remote: self.seen.remote,
+            remote: self.seen.client.address,
+            tls: self.seen.client.tls,
             user: self.user.as_deref(),
             method: self.seen.method.as_str(),
             path: &self.seen.path,

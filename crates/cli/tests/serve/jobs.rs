@@ -4,20 +4,11 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::mpsc::channel;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::fixture::{Fixture, Push, Served, curl, openssl, oxtree, path, wish};
-
-/// Waits until something is so.
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
+use crate::fixture::{Fixture, Push, Served, curl, openssl, oxtree, path, until, wish};
 
 #[test]
 fn those_who_want_to_be_told_are_told_until_they_have_it() {
