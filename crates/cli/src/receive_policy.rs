@@ -68,6 +68,7 @@ pub(crate) fn policy(
         caps: config.identity.as_ref().map_or(Caps::default(), caps),
         hook: hook(config),
         derive,
+        herald: None,
         audit: audit(config, context)?,
     })
 }

@@ -10,6 +10,8 @@ mod app;
 mod body;
 mod client;
 mod file;
+#[doc(hidden)]
+pub mod fuzz;
 mod jobs;
 mod legacy;
 mod listen;

@@ -9,11 +9,12 @@ use std::time::SystemTime;
 
 use oxtree_repo::Repo;
 use oxtree_transfer::local::LocalDestination;
-use oxtree_transfer::receive::policy::Derive;
+use oxtree_transfer::receive::policy::{self, Derive};
 use oxtree_transfer::receive::push::Pushes;
 
 use crate::access::{Permission, Visitor};
 use crate::jobs::Jobs;
+use crate::jobs::announced::Herald;
 use crate::jobs::retention::Retention;
 use crate::jobs::webhooks::Webhook;
 use crate::{Error, Result};
@@ -85,13 +86,19 @@ impl Site {
         let mut destination = (self.open)(visitor)?;
         let policy = destination.policy_mut();
         visitor.restrict(policy, from);
-        if !matches!(policy.derive, Derive::Nothing) {
-            // In its turn: pushes that end at the same time need it only once.
-            let jobs = Arc::clone(&self.jobs);
-            policy.derive = Derive::By(Box::new(move |_, changed| {
-                jobs.derive(changed.iter().map(ToString::to_string))
-            }));
-        }
+        let herald = Arc::new(Herald::new(Arc::clone(&self.jobs), visitor.name.clone()));
+        let derives = !matches!(policy.derive, Derive::Nothing);
+        let jobs = Arc::clone(&self.jobs);
+        let published = Arc::clone(&herald);
+        policy.herald = Some(policy::Herald(Box::new(move |refs| herald.announce(refs))));
+        policy.derive = Derive::By(Box::new(move |_, changed| {
+            published.published();
+            match derives {
+                // In its turn: pushes that end at the same time need it only once.
+                true => jobs.derive(changed.iter().map(ToString::to_string)),
+                false => Ok(()),
+            }
+        }));
         Ok(destination)
     }
 

@@ -248,10 +248,7 @@ pub(super) async fn finish(
         let outcome = push.finish(&destination, tell)?;
         match outcome.is_ok() {
             _ if was_over => {}
-            true => {
-                add(&app.counters.published, 1);
-                site.jobs.published(&outcome, visit.visitor.name.as_deref());
-            }
+            true => add(&app.counters.published, 1),
             false => add(&app.counters.refused, 1),
         }
         Ok(outcome)
