@@ -35,6 +35,18 @@ impl WebServer {
     #[must_use]
     pub fn serve(root: impl AsRef<Path>) -> WebServer {
         let root = fs::canonicalize(root.as_ref()).expect("a directory to serve");
+        Self::with(&format!(
+            "listen 127.0.0.1:PORT; root \"{}\"; autoindex off;",
+            root.display()
+        ))
+    }
+
+    /// The same with this in the section `server`, where `PORT` is the port.
+    ///
+    /// # Panics
+    /// When nginx is missing or does not start; the message has its log.
+    #[must_use]
+    pub fn with(section: &str) -> WebServer {
         let dir = crate::temp_dir();
         let config = dir.path().join("nginx.conf");
         let log = dir.path().join("error.log");
@@ -42,8 +54,8 @@ impl WebServer {
             "nginx",
             &log,
             |port| {
-                fs::write(&config, configuration(dir.path(), &root, port))
-                    .expect("write nginx.conf");
+                let section = section.replace("PORT", &port.to_string());
+                fs::write(&config, configuration(dir.path(), &section)).expect("write nginx.conf");
                 let mut command = Command::new("/usr/sbin/nginx");
                 command
                     .arg("-p")
@@ -70,6 +82,12 @@ impl WebServer {
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}/", self.port)
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// What was asked for so far, in the order of the answers' ends.
@@ -102,10 +120,10 @@ fn parse_request(line: &str) -> Request {
     }
 }
 
-fn configuration(dir: &Path, root: &Path, port: u16) -> String {
+fn configuration(dir: &Path, section: &str) -> String {
     // As root, the worker keeps that identity: it must read what the tests wrote.
     let user = if crate::is_root() { "user root;" } else { "" };
-    let (dir, root) = (dir.display(), root.display());
+    let dir = dir.display();
     format!(
         "{user}
 daemon off;
@@ -122,11 +140,7 @@ http {{
     uwsgi_temp_path {dir}/uwsgi;
     default_type application/octet-stream;
     sendfile on;
-    server {{
-        listen 127.0.0.1:{port};
-        root \"{root}\";
-        autoindex off;
-    }}
+    server {{ {section} }}
 }}
 "
     )

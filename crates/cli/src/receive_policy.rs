@@ -68,7 +68,8 @@ pub(crate) fn policy(
         caps: config.identity.as_ref().map_or(Caps::default(), caps),
         hook: hook(config),
         derive,
-        audit: audit(config)?,
+        herald: None,
+        audit: audit(config, context)?,
     })
 }
 
@@ -258,7 +259,7 @@ fn run(mut command: Command) -> Result<(), String> {
     Err(format!("{program} failed with {}: {last}", output.status))
 }
 
-fn audit(config: &ReceiveConfig) -> Result<Option<Audit>> {
+fn audit(config: &ReceiveConfig, context: &Context<'_>) -> Result<Option<Audit>> {
     let Some(path) = &config.audit_log else {
         return Ok(None);
     };
@@ -270,6 +271,9 @@ fn audit(config: &ReceiveConfig) -> Result<Option<Audit>> {
             .identity
             .as_ref()
             .map(|identity| identity.name.clone()),
+        client: context
+            .var("SSH_CLIENT")
+            .map(|client| client.to_string_lossy().into_owned()),
         now: SystemTime::now,
     }))
 }

@@ -43,6 +43,24 @@ impl Repo {
         }
     }
 
+    /// The same, which is not lost.
+    pub fn write_note_durably(&self, kind: &str, name: &str, bytes: &[u8]) -> Result<()> {
+        let (folder, path) = (folder(kind)?, path(kind, name)?);
+        let io = || Error::io("writing", self.path().join(&path));
+        let made = fs::ensure_dir(self.dir(), "state");
+        made.and_then(|()| fs::ensure_dir(self.dir(), &*folder))
+            .map_err(io())?;
+        self.write_file(&path, bytes).map_err(io())?;
+        if !self.config().fsync {
+            return Ok(());
+        }
+        // Its name, and that of the folder it may be the first in.
+        [folder.as_str(), "state"].iter().try_for_each(|folder| {
+            let dir = fs::open_dir(self.dir(), *folder).map_err(io())?;
+            rustix::fs::fsync(dir).map_err(|error| io()(error.into()))
+        })
+    }
+
     /// Deletes a note, if it is there.
     pub fn delete_note(&self, kind: &str, name: &str) -> Result<()> {
         let path = path(kind, name)?;
@@ -87,7 +105,8 @@ mod tests {
         repo.write_note("pushes", "b", b"one").unwrap();
         repo.write_note("pushes", "a", b"two").unwrap();
         repo.write_note("pushes", "b", b"three").unwrap();
-        repo.write_note("jobs", "c", b"four").unwrap();
+        repo.write_note_durably("jobs", "c", b"four").unwrap();
+        assert_eq!(repo.notes("jobs").unwrap()[0].1, b"four");
         let expected = [("a", "two"), ("b", "three")]
             .map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()));
         assert_eq!(repo.notes("pushes").unwrap(), expected);

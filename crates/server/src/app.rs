@@ -21,6 +21,7 @@ use crate::access::tokens::{TokenFile, random};
 use crate::access::{Gate, Permission, Visitor};
 use crate::api::fault::{Answer, Fault};
 use crate::api::{self, Visit, refusal};
+use crate::proxies::{Client, Proxies};
 use crate::site::{Site, now};
 use crate::watch::{AccessLog, Counters, Seen, watch};
 use crate::{Config, Result, file};
@@ -31,6 +32,7 @@ pub(crate) struct App {
     pub(crate) sites: Vec<Arc<Site>>,
     pub(crate) agent: String,
     pub(crate) gate: Gate,
+    proxies: Proxies,
     pub(crate) counters: Arc<Counters>,
     /// Whether all may be read by everybody, so that caches in between may keep it.
     is_public: bool,
@@ -72,6 +74,7 @@ impl App {
                 config.tokens.map(TokenFile::new),
                 Issuers::new(config.issuers),
             ),
+            proxies: Proxies(config.trusted_proxies),
             counters: Arc::default(),
             log: log.transpose()?.map(Arc::new),
             ending: AtomicBool::new(false),
@@ -165,12 +168,15 @@ impl Doors {
         }
     }
 
-    /// Answers a request that has come from this address.
-    pub(crate) async fn answer(&self, request: Request<Body>, from: IpAddr) -> Response {
+    /// Answers a request that has come by a connection with somebody.
+    pub(crate) async fn answer(&self, request: Request<Body>, peer: Client) -> Response {
+        let client = self.app.proxies.client(peer, request.headers());
+        let from = client.address;
         let seen = Seen {
-            remote: from,
+            client,
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
+            version: request.version(),
             began: Instant::now(),
         };
         let gate = &self.app.gate;
@@ -178,7 +184,7 @@ impl Doors {
         let (response, user) = match visitor {
             Ok(visitor) => {
                 let user = visitor.name.clone();
-                (self.route(request, visitor).await, user)
+                (self.route(request, visitor, from).await, user)
             }
             Err(fault) => (fault.into_response(), None),
         };
@@ -186,11 +192,20 @@ impl Doors {
         watch(response, seen, user, counters, log)
     }
 
-    async fn route(&self, mut request: Request<Body>, visitor: Arc<Visitor>) -> Response {
+    async fn route(
+        &self,
+        mut request: Request<Body>,
+        visitor: Arc<Visitor>,
+        from: IpAddr,
+    ) -> Response {
         let path = request.uri().path().to_owned();
         if is_of_the_server(&path) {
             let site = None;
-            request.extensions_mut().insert(Visit { site, visitor });
+            request.extensions_mut().insert(Visit {
+                site,
+                visitor,
+                from,
+            });
             return call(&self.server, request).await;
         }
         let (site, rest) = self.app.find(&path);
@@ -208,7 +223,11 @@ impl Doors {
         };
         *request.uri_mut() = target;
         let site = Some(site);
-        request.extensions_mut().insert(Visit { site, visitor });
+        request.extensions_mut().insert(Visit {
+            site,
+            visitor,
+            from,
+        });
         call(&self.repositories, request).await
     }
 }

@@ -118,7 +118,7 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
 }
 
 /// Whether the client has the very file already.
-fn is_known(headers: &HeaderMap, etag: &str, modified: i64, lasts: Lasts) -> bool {
+pub(crate) fn is_known(headers: &HeaderMap, etag: &str, modified: i64, lasts: Lasts) -> bool {
     if headers.contains_key(IF_NONE_MATCH) {
         let tags = headers.get_all(IF_NONE_MATCH);
         let mut tags = tags
@@ -135,7 +135,7 @@ fn is_known(headers: &HeaderMap, etag: &str, modified: i64, lasts: Lasts) -> boo
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Wanted {
+pub(crate) enum Wanted {
     All,
     /// From the first to before the second byte.
     Part(u64, u64),
@@ -144,7 +144,7 @@ enum Wanted {
 }
 
 /// What of the file is asked for. Several ranges at once are too much: then it is the whole.
-fn wanted(headers: &HeaderMap, etag: &str, modified: Option<&str>, size: u64) -> Wanted {
+pub(crate) fn wanted(headers: &HeaderMap, etag: &str, modified: Option<&str>, size: u64) -> Wanted {
     let Some(range) = text(headers, RANGE) else {
         return Wanted::All;
     };

@@ -176,7 +176,7 @@ pub(crate) async fn queue(
         let objects: Vec<ObjectId> = objects.collect::<Answer<_>>()?;
         let site = Arc::clone(visit.site()?);
         blocking(move || {
-            let destination = site.destination(&visit.visitor)?;
+            let destination = site.destination(&visit.visitor, visit.from)?;
             let intent = Intent {
                 owner: visit.visitor.name.clone(),
                 updates,
@@ -263,7 +263,7 @@ pub(crate) async fn missing(
             .ok_or_else(|| Fault::not_found("queue entry not found"))?;
         let site = Arc::clone(visit.site()?);
         blocking(move || {
-            let destination = site.destination(&visit.visitor)?;
+            let destination = site.destination(&visit.visitor, visit.from)?;
             let missing = push.missing(&destination, &objects)?;
             let missing = objects.iter().zip(missing).filter(|(_, missing)| *missing);
             let missing: Vec<String> = missing.map(|(object, _)| object.archive_name()).collect();
@@ -313,7 +313,7 @@ pub(crate) async fn upload(
         let body = BodyReader::new(body);
         let site = Arc::clone(visit.site()?);
         blocking(move || {
-            let destination = site.destination(&visit.visitor)?;
+            let destination = site.destination(&visit.visitor, visit.from)?;
             let mut upload = Upload {
                 push: &push,
                 destination: &destination,

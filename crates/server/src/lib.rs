@@ -10,10 +10,13 @@ mod app;
 mod body;
 mod client;
 mod file;
+#[doc(hidden)]
+pub mod fuzz;
 mod jobs;
 mod legacy;
 mod listen;
 pub mod multipart;
+mod proxies;
 mod site;
 mod streams;
 mod tls;
@@ -26,6 +29,7 @@ use std::time::Duration;
 pub use access::issuers::{IssuerConfig, KeySource, Rule};
 pub use access::tokens::{Sizes, Token, TokenError, TokenFile, random};
 pub use access::{Permission, Visitor};
+pub use ipnet::IpNet;
 pub use jobs::retention::{Retention, RetentionRule};
 pub use jobs::webhooks::Webhook;
 pub use listen::run;
@@ -60,6 +64,8 @@ pub struct Config {
     pub tokens: Option<PathBuf>,
     /// Others whose tokens count.
     pub issuers: Vec<IssuerConfig>,
+    /// Proxies that are believed when they say who asks.
+    pub trusted_proxies: Vec<IpNet>,
     /// A file that gets a line for each request.
     pub access_log: Option<PathBuf>,
     /// Seconds after which a push is forgotten that nobody has done anything with.
@@ -112,6 +118,14 @@ pub enum Error {
         certificates: PathBuf,
         /// Where the key is.
         key: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// What certificates of clients are to be signed with is of no use.
+    #[error("tls_client_ca {}: {reason}", path.display())]
+    ClientCa {
+        /// Where it is.
+        path: PathBuf,
         /// What is wrong.
         reason: String,
     },

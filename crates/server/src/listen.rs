@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -26,6 +26,7 @@ use tokio_rustls::server::TlsStream;
 use crate::access::Permission;
 use crate::app::{App, Doors};
 use crate::jobs::Jobs;
+use crate::proxies::Client;
 use crate::streams::Beside;
 use crate::tls::Certificate;
 use crate::watch::add;
@@ -102,7 +103,10 @@ async fn serve(mut config: Config, ready: impl FnOnce(&[Address])) -> Result<()>
                     let talk = Talk {
                         service: Arc::clone(&service),
                         app: Arc::clone(&app),
-                        from: from.ip(),
+                        client: Client {
+                            address: from.ip().to_canonical(),
+                            tls: door.tls.is_some(),
+                        },
                         patience,
                         _permit: permit,
                     };
@@ -250,7 +254,8 @@ async fn is_http2(stream: &TcpStream) -> io::Result<bool> {
 struct Talk {
     service: Arc<Doors>,
     app: Arc<App>,
-    from: IpAddr,
+    /// Who talks.
+    client: Client,
     /// How long it may take to say what it wants.
     patience: Duration,
     _permit: OwnedSemaphorePermit,
@@ -283,8 +288,10 @@ impl Talk {
             match agreed.await {
                 Ok(Ok((http2, Stream::Plain(stream)))) => self.go_on(stream, http2, watcher).await,
                 Ok(Ok((http2, Stream::Tls(stream)))) => self.go_on(stream, http2, watcher).await,
-                Ok(Err(error)) => tracing::debug!("{}: {error}", self.from),
-                Err(_) => tracing::debug!("{}: says nothing, or not how to talk", self.from),
+                Ok(Err(error)) => tracing::debug!("{}: {error}", self.client.address),
+                Err(_) => {
+                    tracing::debug!("{}: says nothing, or not how to talk", self.client.address);
+                }
             }
         });
     }
@@ -295,11 +302,11 @@ impl Talk {
         http2: bool,
         watcher: hyper_util::server::graceful::Watcher,
     ) {
-        let from = self.from;
+        let client = self.client;
         let service = Arc::clone(&self.service);
         let answer = service_fn(move |request: Request<Incoming>| {
             let service = Arc::clone(&service);
-            async move { Ok::<_, Infallible>(service.answer(request.map(Body::new), from).await) }
+            async move { Ok::<_, Infallible>(service.answer(request.map(Body::new), client).await) }
         });
         let beside = Beside::default();
         let builder = Builder::new(beside.clone());
@@ -325,7 +332,7 @@ impl Talk {
         let connection = builder.serve_connection(TokioIo::new(stream), answer);
         let connection = watcher.watch(connection.into_owned());
         if let Err(error) = beside.go_on(connection).await {
-            tracing::debug!("{from}: {error}");
+            tracing::debug!("{}: {error}", client.address);
         }
     }
 }

@@ -2,17 +2,19 @@
 //! One repository that is served.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use oxtree_repo::Repo;
 use oxtree_transfer::local::LocalDestination;
-use oxtree_transfer::receive::policy::Derive;
+use oxtree_transfer::receive::policy::{self, Derive};
 use oxtree_transfer::receive::push::Pushes;
 
 use crate::access::{Permission, Visitor};
 use crate::jobs::Jobs;
+use crate::jobs::announced::Herald;
 use crate::jobs::retention::Retention;
 use crate::jobs::webhooks::Webhook;
 use crate::{Error, Result};
@@ -79,17 +81,24 @@ impl Site {
     pub(crate) fn destination(
         &self,
         visitor: &Visitor,
+        from: IpAddr,
     ) -> oxtree_transfer::Result<LocalDestination> {
         let mut destination = (self.open)(visitor)?;
         let policy = destination.policy_mut();
-        visitor.restrict(policy);
-        if !matches!(policy.derive, Derive::Nothing) {
-            // In its turn: pushes that end at the same time need it only once.
-            let jobs = Arc::clone(&self.jobs);
-            policy.derive = Derive::By(Box::new(move |_, changed| {
-                jobs.derive(changed.iter().map(ToString::to_string))
-            }));
-        }
+        visitor.restrict(policy, from);
+        let herald = Arc::new(Herald::new(Arc::clone(&self.jobs), visitor.name.clone()));
+        let derives = !matches!(policy.derive, Derive::Nothing);
+        let jobs = Arc::clone(&self.jobs);
+        let published = Arc::clone(&herald);
+        policy.herald = Some(policy::Herald(Box::new(move |refs| herald.announce(refs))));
+        policy.derive = Derive::By(Box::new(move |_, changed| {
+            published.published();
+            match derives {
+                // In its turn: pushes that end at the same time need it only once.
+                true => jobs.derive(changed.iter().map(ToString::to_string)),
+                false => Ok(()),
+            }
+        }));
         Ok(destination)
     }
 

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
-use rustls::ServerConfig;
 use rustls::crypto::ring::{default_provider, sign};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{Error, Result};
@@ -22,6 +23,8 @@ pub struct TlsFiles {
     pub certificates: PathBuf,
     /// Its private key.
     pub key: PathBuf,
+    /// The certificates of those who sign certificates of clients; without one, nobody comes in.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// The certificate that is shown now.
@@ -70,9 +73,11 @@ impl Certificate {
         let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| self.files.wrong(error))?;
-        let mut config = builder
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::clone(self) as _);
+        let builder = match &self.files.client_ca {
+            None => builder.with_no_client_auth(),
+            Some(path) => builder.with_client_cert_verifier(clients(path)?),
+        };
+        let mut config = builder.with_cert_resolver(Arc::clone(self) as _);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
@@ -93,6 +98,24 @@ impl TlsFiles {
             reason: error.to_string(),
         }
     }
+}
+
+/// Lets those in who have a certificate that one of these has signed.
+fn clients(path: &Path) -> Result<Arc<dyn ClientCertVerifier>> {
+    let wrong = |reason: String| Error::ClientCa {
+        path: path.to_owned(),
+        reason,
+    };
+    let mut roots = RootCertStore::empty();
+    let certificates = CertificateDer::pem_file_iter(path).map_err(|e| wrong(e.to_string()))?;
+    for certificate in certificates {
+        let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
+        let added = roots.add(certificate);
+        added.map_err(|error| wrong(error.to_string()))?;
+    }
+    let provider = Arc::new(default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    verifier.build().map_err(|error| wrong(error.to_string()))
 }
 
 fn stamp(files: &TlsFiles) -> Stamp {

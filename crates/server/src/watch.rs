@@ -16,9 +16,10 @@ use std::time::Instant;
 use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
-use hyper::{Method, Response, StatusCode};
+use hyper::{Method, Response, StatusCode, Version};
 use serde::Serialize;
 
+use crate::proxies::Client;
 use crate::site::now;
 use crate::{Error, Result};
 
@@ -137,9 +138,10 @@ impl AccessLog {
 /// A request, for the log. What came after a question mark is left out: it may be a secret.
 #[derive(Debug)]
 pub(crate) struct Seen {
-    pub(crate) remote: IpAddr,
+    pub(crate) client: Client,
     pub(crate) method: Method,
     pub(crate) path: String,
+    pub(crate) version: Version,
     pub(crate) began: Instant,
 }
 
@@ -147,9 +149,11 @@ pub(crate) struct Seen {
 struct Line<'a> {
     time: u64,
     remote: IpAddr,
+    tls: bool,
     user: Option<&'a str>,
     method: &'a str,
     path: &'a str,
+    protocol: String,
     status: u16,
     bytes: u64,
     millis: u64,
@@ -225,10 +229,12 @@ impl Drop for Watched {
         let millis = self.seen.began.elapsed().as_millis();
         log.write(&Line {
             time: now(),
-            remote: self.seen.remote,
+            remote: self.seen.client.address,
+            tls: self.seen.client.tls,
             user: self.user.as_deref(),
             method: self.seen.method.as_str(),
             path: &self.seen.path,
+            protocol: format!("{:?}", self.seen.version),
             status: self.status.as_u16(),
             bytes: self.sent,
             millis: u64::try_from(millis).unwrap_or(u64::MAX),

@@ -307,6 +307,7 @@ fn audit(path: &Path) -> Audit {
     Audit {
         file,
         identity: Some("ci".to_owned()),
+        client: None,
         now: || SystemTime::UNIX_EPOCH + Duration::from_secs(7),
     }
 }

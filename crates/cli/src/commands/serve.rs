@@ -150,6 +150,7 @@ fn conf(args: &Args) -> Result<ServeConf> {
         conf.tls = Some(TlsFiles {
             certificates: certificates.clone(),
             key: key.clone(),
+            client_ca: conf.tls.and_then(|tls| tls.client_ca),
         });
     }
     conf.insecure_http |= args.insecure_http;
@@ -177,6 +178,7 @@ fn config(conf: ServeConf, context: &Context<'_>) -> Result<Config> {
         anonymous,
         tokens: conf.tokens,
         issuers: conf.issuers,
+        trusted_proxies: conf.trusted_proxies,
         access_log: conf.access_log,
         push_lifetime: conf.push_lifetime.unwrap_or(LIFETIME).as_secs(),
         header_timeout: conf.header_timeout.unwrap_or(HEADERS),
@@ -187,9 +189,10 @@ fn config(conf: ServeConf, context: &Context<'_>) -> Result<Config> {
 /// What those may do who show no token. Without any tokens, and where nobody else can reach it, all.
 fn anonymous(conf: &ServeConf) -> Visitor {
     let no_tokens = conf.tokens.is_none() && conf.issuers.is_empty();
+    let no_proxies = conf.trusted_proxies.is_empty();
     let is_local = |one: &Address| one.address.ip().is_loopback();
     match &conf.anonymous {
-        None if no_tokens && conf.listen.iter().all(is_local) => {
+        None if no_tokens && no_proxies && conf.listen.iter().all(is_local) => {
             Visitor::anonymous(Permission::ALL)
         }
         None | Some(Anonymous::All) => Visitor::anonymous([Permission::Read]),

@@ -8,13 +8,13 @@ mod tests;
 
 use std::fs::File;
 use std::io::Read;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use oxtree_server::{
-    Address, IssuerConfig, KeySource, Permission, Retention, RetentionRule, Rule, Sizes, TlsFiles,
-    Webhook,
+    Address, IpNet, IssuerConfig, KeySource, Permission, Retention, RetentionRule, Rule, Sizes,
+    TlsFiles, Webhook,
 };
 
 pub(crate) use self::reader::time;
@@ -37,6 +37,7 @@ pub(crate) struct ServeConf {
     pub(crate) issuers: Vec<IssuerConfig>,
     /// What those may read who show no token; [`None`]: what is said elsewhere.
     pub(crate) anonymous: Option<Anonymous>,
+    pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) access_log: Option<PathBuf>,
     pub(crate) header_timeout: Option<Duration>,
     pub(crate) max_connections: Option<usize>,
@@ -88,6 +89,7 @@ impl ServeConf {
             tokens: map.text("tokens")?.map(PathBuf::from),
             issuers: issuers(&mut map)?,
             anonymous: anonymous(&mut map)?,
+            trusted_proxies: networks(&mut map, "trusted_proxies")?,
             access_log: map.text("access_log")?.map(PathBuf::from),
             header_timeout: map.time("header_timeout")?,
             max_connections: map
@@ -112,12 +114,26 @@ fn addresses(map: &mut Map, key: &str, tls: bool) -> Result<Vec<Address>> {
     all.iter().map(parse).collect()
 }
 
+fn networks(map: &mut Map, key: &str) -> Result<Vec<IpNet>> {
+    let all = map.list(key)?.unwrap_or_default();
+    let parse = |text: &String| {
+        let network = text.parse().or_else(|_| text.parse().map(IpAddr::into));
+        network.map_err(|_| format!("{key}: '{text}' is neither an address nor a network"))
+    };
+    all.iter().map(parse).collect()
+}
+
 fn tls(map: &mut Map) -> Result<Option<TlsFiles>> {
+    let client_ca = map.text("tls_client_ca")?.map(PathBuf::from);
     match (map.text("tls_certificate")?, map.text("tls_key")?) {
+        (None, None) if client_ca.is_some() => {
+            Err("tls_client_ca needs a tls_certificate".to_owned())
+        }
         (None, None) => Ok(None),
         (Some(certificates), Some(key)) => Ok(Some(TlsFiles {
             certificates: certificates.into(),
             key: key.into(),
+            client_ca,
         })),
         _ => Err("tls_certificate and tls_key go together".to_owned()),
     }

@@ -17,6 +17,7 @@ fn every_key_is_read() {
          tokens: /tokens\n\
          anonymous: [os/*, app/*]\n\
          access_log: /log\n\
+         trusted_proxies: [10.0.0.0/8, '::1']\n\
          max_connections: 2K\n\
          header_timeout: 5s\n\
          push_lifetime: 2d\n\
@@ -48,6 +49,12 @@ fn every_key_is_read() {
     assert_eq!(conf.tokens.as_deref(), Some(Path::new("/tokens")));
     let refs = ["os/*", "app/*"].map(str::to_owned).to_vec();
     assert_eq!(conf.anonymous, Some(Anonymous::Refs(refs)));
+    let shown: Vec<String> = conf
+        .trusted_proxies
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(shown, ["10.0.0.0/8", "::1/128"]);
     assert_eq!(conf.max_connections, Some(2048));
     assert_eq!(conf.header_timeout, Some(Duration::from_secs(5)));
     assert_eq!(conf.push_lifetime, Some(Duration::from_secs(2 * 86400)));

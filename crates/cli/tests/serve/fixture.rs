@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use oxtree_testkit::wait_for_end;
 use oxtree_testkit::{Repo, Tool, temp_dir, trees};
@@ -42,7 +42,7 @@ impl Fixture {
             fs::create_dir(&tree).expect("mkdir");
             trees::small(&tree, seed);
         }
-        let time = format!("--timestamp=2026-01-02T03:04:{seed:02}Z");
+        let time = format!("--timestamp=@{}", 1_767_323_040 + seed);
         repo.commit(branch, tree, &["--canonical-permissions", &time])
     }
 
@@ -144,6 +144,15 @@ impl Drop for Served {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Waits until something is so.
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

@@ -3,20 +3,58 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::sync::mpsc::channel;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
+use oxtree_testkit::{Dice, Repo};
 use serde_json::Value;
 
-use crate::fixture::{Fixture, Push, Served, curl, openssl, oxtree, path, wish};
+use crate::fixture::{Fixture, Push, Served, curl, openssl, oxtree, path, until, wish};
 
-/// Waits until something is so.
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+/// Somebody who wants to be told: where, and what they hear. The first answers are these.
+fn listen(moods: &'static [&'static str]) -> (String, Receiver<(String, Vec<u8>)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let hook = format!("http://{}/hook", listener.local_addr().unwrap());
+    let (told, heard) = channel();
+    std::thread::spawn(move || {
+        let mut moods = moods.iter();
+        for stream in listener.incoming() {
+            // Who is killed in the middle of it comes again.
+            let Some((head, body)) = stream.ok().and_then(|mut stream| {
+                let mut reader = BufReader::new(stream.try_clone().ok()?);
+                let mut head = String::new();
+                while !head.ends_with("\r\n\r\n") {
+                    (reader.read_line(&mut head).ok()? > 0).then_some(())?;
+                }
+                let head = head.to_lowercase();
+                let length = head.split("content-length: ").nth(1)?;
+                let mut body = vec![0; length.lines().next()?.trim().parse().ok()?];
+                reader.read_exact(&mut body).ok()?;
+                let status = moods.next().unwrap_or(&"204 Yes");
+                let answer = "Content-Length: 0\r\nConnection: close\r\n\r\n";
+                write!(stream, "HTTP/1.1 {status}\r\n{answer}").ok()?;
+                Some((head, body))
+            }) else {
+                continue;
+            };
+            if told.send((head, body)).is_err() {
+                return;
+            }
+        }
+    });
+    (hook, heard)
+}
+
+/// A configuration with a webhook for `os/*`.
+fn conf(fixture: &Fixture, store: &Repo, hook: &str, more: &str) -> PathBuf {
+    let conf = format!(
+        "listen: 127.0.0.1:0\nrepos:\n  /:\n    path: {}\n    webhooks:\n\
+        \x20   - {{url: '{hook}', refs: [os/*]{more}}}\n",
+        store.path().display(),
+    );
+    std::fs::write(fixture.at("conf"), conf).unwrap();
+    fixture.at("conf")
 }
 
 #[test]
@@ -24,41 +62,11 @@ fn those_who_want_to_be_told_are_told_until_they_have_it() {
     let fixture = Fixture::new();
     let (source, store) = (fixture.repo("source"), fixture.repo("store"));
     let commit = fixture.commit(&source, "os/main", 1);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let hook = format!("http://{}/hook", listener.local_addr().unwrap());
-    let (told, heard) = channel();
-    std::thread::spawn(move || {
-        for (at, stream) in listener.incoming().enumerate() {
-            let mut stream = stream.unwrap();
-            let mut reader = BufReader::new(stream.try_clone().unwrap());
-            let mut head = String::new();
-            while !head.ends_with("\r\n\r\n") {
-                reader.read_line(&mut head).unwrap();
-            }
-            let head = head.to_lowercase();
-            let length = head.split("content-length: ").nth(1).unwrap();
-            let length = length.lines().next().unwrap().trim().parse().unwrap();
-            let mut body = vec![0; length];
-            reader.read_exact(&mut body).unwrap();
-            // The first time it is not in the mood.
-            let status = if at == 0 { "500 No" } else { "204 Yes" };
-            write!(
-                stream,
-                "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-            )
-            .unwrap();
-            told.send((head, body)).unwrap();
-        }
-    });
+    // The first time it is not in the mood.
+    let (hook, heard) = listen(&["500 No"]);
     std::fs::write(fixture.at("secret"), "sesame\n").unwrap();
-    let conf = format!(
-        "listen: 127.0.0.1:0\nrepos:\n  /:\n    path: {}\n    webhooks:\n\
-        \x20   - {{url: '{hook}', secret_file: {}, refs: [os/*]}}\n",
-        store.path().display(),
-        fixture.at("secret").display()
-    );
-    std::fs::write(fixture.at("conf"), conf).unwrap();
-    let conf = fixture.at("conf");
+    let secret = format!(", secret_file: {}", fixture.at("secret").display());
+    let conf = conf(&fixture, &store, &hook, &secret);
     let words = ["serve", "--config", path(&conf)];
     let start = || Served::run(&mut oxtree().command(words), 1);
     let server = start();
@@ -87,6 +95,75 @@ fn those_who_want_to_be_told_are_told_until_they_have_it() {
     until("the job does not end", || {
         curl(&[&format!("{}api/v1/jobs", server.url())]).json()["jobs"] == Value::Array(Vec::new())
     });
+}
+
+/// What has to be done after a push is not lost with the server, whenever that is killed.
+#[test]
+fn who_was_to_be_told_is_told_by_the_next_server() {
+    let fixture = Fixture::new();
+    let (source, store) = (fixture.repo("source"), fixture.repo("store"));
+    let (hook, heard) = listen(&[]);
+    let conf = conf(&fixture, &store, &hook, "");
+    let start = || Served::run(&mut oxtree().command(["serve", "--config", path(&conf)]), 1);
+    let announced = || {
+        let notes = std::fs::read_dir(store.path().join("state/oxtree-jobs"));
+        let mut names = notes
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|note| note.file_name());
+        names.any(|name| name.to_string_lossy().starts_with("announced-"))
+    };
+    let mut dice = Dice::new();
+    let (mut old, mut published) = (None, 0);
+    for round in 0..12 {
+        let new = fixture.commit(&source, "os/main", 1 + round);
+        let server = start();
+        let push = Push::open(
+            server.url(),
+            None,
+            &wish(&source, "os/main", old.as_deref()),
+        );
+        let push = push.unwrap();
+        for object in push.missing(&source) {
+            assert_eq!(push.put(&source, &object).status, 204);
+        }
+        std::thread::scope(|scope| {
+            let finish = scope.spawn(|| {
+                let url = format!("{}/finish", push.url);
+                let mut curl = std::process::Command::new("curl");
+                curl.args(["-s", "-q", "-X", "POST", &url]);
+                oxtree_testkit::Output::of(&mut curl).code
+            });
+            while !announced() && !finish.is_finished() {
+                std::thread::yield_now();
+            }
+            std::thread::sleep(Duration::from_micros(dice.below(4000)));
+            drop(server);
+        });
+        let is_there = store.refs().len() == 1 && store.rev_parse("os/main") == new;
+        let server = start();
+        if is_there {
+            published += 1;
+            let told = |body: &[u8]| serde_json::from_slice::<Value>(body).unwrap();
+            // Perhaps more than once.
+            until("nobody is told of a push", || {
+                let heard = heard.recv_timeout(Duration::from_secs(20)).unwrap();
+                told(&heard.1)["refs"][0]["new"] == new.as_str()
+            });
+            until("the summary stays old", || {
+                store.ok("summary", ["-v"]).contains(&new)
+            });
+            old = Some(new);
+        } else {
+            // Nothing is told of what did not happen.
+            let jobs = curl(&[&format!("{}api/v1/jobs", server.url())]).json();
+            assert_eq!(jobs["jobs"], Value::Array(Vec::new()));
+        }
+        assert!(!announced(), "round {round}");
+    }
+    assert!(heard.try_recv().is_err() || published > 0);
+    store.fsck();
 }
 
 #[test]

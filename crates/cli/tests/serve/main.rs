@@ -2,6 +2,7 @@
 //! `serve`: what curl, the stock `ostree` and those who mean no good see of it.
 
 mod access;
+mod behind;
 mod files;
 mod fixture;
 mod hostile;

@@ -4,8 +4,11 @@
 
 mod between;
 mod fixture;
+mod flatpak;
 mod liars;
 mod old_server;
+mod proxy;
 mod push;
 mod trouble;
 mod upload;
+mod ways;

@@ -233,6 +233,11 @@ impl Repo {
         Ok(lock)
     }
 
+    /// Does what a crash had left undone of a change of several refs.
+    pub fn finish_refs(&self) -> Result<()> {
+        self.lock_refs().map(drop)
+    }
+
     /// Programs that watch a repository look at the time stamp of its directory.
     fn touch(&self) -> Result<()> {
         let now = Timespec {

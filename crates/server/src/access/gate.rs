@@ -13,6 +13,7 @@ use super::issuers::Issuers;
 use super::tokens::TokenFile;
 use super::{Permission, Visitor};
 use crate::api::fault::{Answer, Fault};
+use crate::proxies::was_forwarded;
 
 /// Lets in those who show a token, and those who need none.
 #[derive(Debug)]
@@ -54,7 +55,8 @@ impl Gate {
         let Some(shown) = all.next() else {
             // What some page has a browser do is nobody's wish, wherever the browser is.
             let is_page = headers.contains_key(ORIGIN);
-            let visitor = if is_page {
+            // And what has come through a proxy may have come from anywhere.
+            let visitor = if is_page || was_forwarded(headers) {
                 &self.reader
             } else {
                 &self.anonymous

@@ -7,6 +7,7 @@ pub mod issuers;
 pub mod tokens;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use oxtree_repo::refs::pattern::fits;
 use oxtree_transfer::limits::Caps;
@@ -93,8 +94,9 @@ impl Visitor {
 }
 
 impl Visitor {
-    /// Narrows what the owner of a repository asks of pushes to what this visitor may do.
-    pub fn restrict(&self, policy: &mut Policy) {
+    /// Narrows what the owner of a repository asks of pushes to what this visitor may do, who asks from
+    /// this address.
+    pub fn restrict(&self, policy: &mut Policy, from: IpAddr) {
         if !self.can(Permission::Force) {
             policy.force = Force::Never;
         }
@@ -115,6 +117,7 @@ impl Visitor {
         policy.caps = policy.caps.and(&self.caps);
         if let Some(audit) = &mut policy.audit {
             audit.identity.clone_from(&self.name);
+            audit.client = Some(from.to_string());
         }
     }
 }

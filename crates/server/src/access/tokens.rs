@@ -133,9 +133,9 @@ impl Token {
     }
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Document {
+pub(crate) struct Document {
     tokens: Vec<Token>,
 }
 
@@ -263,9 +263,7 @@ impl TokenFile {
         let new = beside(&self.path, "new");
         let write = || -> io::Result<()> {
             let mut file = private().truncate(true).open(&new)?;
-            let mut bytes = serde_json::to_vec_pretty(&document)?;
-            bytes.push(b'\n');
-            file.write_all(&bytes)?;
+            file.write_all(&document.to_bytes()?)?;
             file.sync_all()?;
             std::fs::rename(&new, &self.path)?;
             // What was revoked does not come back when the power fails.
@@ -298,7 +296,19 @@ fn read(file: File) -> io::Result<Document> {
     if bytes.len() as u64 > MAX_FILE {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
-    Ok(serde_json::from_slice(&bytes)?)
+    Document::parse(&bytes)
+}
+
+impl Document {
+    pub(crate) fn parse(bytes: &[u8]) -> io::Result<Self> {
+        Ok(serde_json::from_slice(bytes)?)
+    }
+
+    pub(crate) fn to_bytes(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = serde_json::to_vec_pretty(self)?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
 }
 
 /// Bytes that nobody can guess.

@@ -8,6 +8,7 @@ mod status;
 mod tokens;
 
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -47,6 +48,8 @@ pub(crate) struct Route {
 pub(crate) struct Visit {
     pub(crate) site: Option<Arc<Site>>,
     pub(crate) visitor: Arc<Visitor>,
+    /// From where they ask.
+    pub(crate) from: IpAddr,
 }
 
 impl Visit {

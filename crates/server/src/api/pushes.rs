@@ -48,7 +48,7 @@ pub(super) async fn open(
     let wish: Wish = read_json(body).await?;
     let site = Arc::clone(visit.site()?);
     blocking(move || {
-        let destination = site.destination(&visit.visitor)?;
+        let destination = site.destination(&visit.visitor, visit.from)?;
         if !visit.visitor.can(Permission::Push) {
             check_is_there(&destination, &wish.updates)?;
         }
@@ -136,7 +136,7 @@ pub(super) async fn missing(
 ) -> Answer {
     let push = find(&visit, &id)?;
     let site = Arc::clone(visit.site()?);
-    let destination = blocking(move || Ok(site.destination(&visit.visitor)?)).await?;
+    let destination = blocking(move || Ok(site.destination(&visit.visitor, visit.from)?)).await?;
     if !has_type(&headers, BYTES) {
         let names: Names = read_json(body).await?;
         return blocking(move || {
@@ -194,7 +194,7 @@ pub(super) async fn take(
     let permit = app.stream_permit().await?;
     let mut from = std::io::BufReader::with_capacity(64 << 10, BodyReader::new(body));
     blocking(move || {
-        let destination = site.destination(&visit.visitor)?;
+        let destination = site.destination(&visit.visitor, visit.from)?;
         let progress = push.take(&destination, &mut from, &app.squeezed)?;
         drop(permit);
         push.touch(now());
@@ -224,7 +224,7 @@ pub(super) async fn put(
     let site = Arc::clone(visit.site()?);
     let mut from = BodyReader::new(body);
     blocking(move || {
-        let destination = site.destination(&visit.visitor)?;
+        let destination = site.destination(&visit.visitor, visit.from)?;
         push.put(&destination, object, len, &mut from)?;
         push.touch(now());
         add(&app.counters.objects, 1);
@@ -243,15 +243,12 @@ pub(super) async fn finish(
     let push = find(&visit, &id)?;
     let site = Arc::clone(visit.site()?);
     let finish = move |tell: &mut dyn FnMut(&Message)| {
-        let destination = site.destination(&visit.visitor)?;
+        let destination = site.destination(&visit.visitor, visit.from)?;
         let was_over = push.state() == PushState::Ended;
         let outcome = push.finish(&destination, tell)?;
         match outcome.is_ok() {
             _ if was_over => {}
-            true => {
-                add(&app.counters.published, 1);
-                site.jobs.published(&outcome, visit.visitor.name.as_deref());
-            }
+            true => add(&app.counters.published, 1),
             false => add(&app.counters.refused, 1),
         }
         Ok(outcome)

@@ -39,7 +39,7 @@ pub(super) async fn describe(
 ) -> Answer {
     let site = Arc::clone(visit.site()?);
     blocking(move || {
-        let destination = site.destination(&visit.visitor)?;
+        let destination = site.destination(&visit.visitor, visit.from)?;
         let mut lacking = destination.partial()?;
         let refs = destination.refs()?;
         let concerns = |name: &str| visit.visitor.concerns(name);

@@ -2,7 +2,7 @@
 //! The document `openapi.json` says what there is, and nothing else.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use axum::body::Body;
 use hyper::Request;
@@ -12,7 +12,14 @@ use serde_json::Value;
 
 use super::*;
 use crate::app::Doors;
+use crate::proxies::Client;
 use crate::{Config, SiteConfig};
+
+/// This machine.
+const HERE: Client = Client {
+    address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+    tls: false,
+};
 
 fn document() -> Value {
     serde_json::from_str(include_str!("openapi.json")).unwrap()
@@ -81,6 +88,7 @@ async fn each_route_in_the_document_answers() {
             anonymous: Visitor::anonymous(Permission::ALL),
             tokens: Some(dir.path().join("tokens.json")),
             issuers: Vec::new(),
+            trusted_proxies: Vec::new(),
             access_log: None,
             push_lifetime: 60,
             header_timeout: std::time::Duration::from_secs(1),
@@ -103,7 +111,7 @@ async fn each_route_in_the_document_answers() {
             .header("content-length", "0")
             .body(Body::empty())
             .unwrap();
-        let response = doors.answer(request, IpAddr::from([127, 0, 0, 1])).await;
+        let response = doors.answer(request, HERE).await;
         let status = response.status().as_u16();
         let body = axum::body::to_bytes(response.into_body(), 1 << 20)
             .await
@@ -119,7 +127,7 @@ async fn each_route_in_the_document_answers() {
             .uri(format!("{below}{path}"))
             .body(Body::empty())
             .unwrap();
-        let response = doors.answer(request, IpAddr::from([127, 0, 0, 1])).await;
+        let response = doors.answer(request, HERE).await;
         assert_eq!(response.status().as_u16(), 405, "{path}");
     }
 }

@@ -3,6 +3,7 @@
 //! too old goes, those who want to be told are told. All that waits is noted down in the repository,
 //! so that the next server goes on with it.
 
+pub(crate) mod announced;
 mod derive;
 pub(crate) mod retention;
 pub(crate) mod webhooks;
@@ -12,11 +13,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use oxtree_repo::Repo;
-use oxtree_transfer::protocol::message::{Outcome, RefOutcome, Status};
+use oxtree_transfer::protocol::message::RefOutcome;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+use self::announced::Announced;
 use self::retention::Retention;
 use self::webhooks::{Delivery, Webhook};
 use crate::site::now;
@@ -130,6 +132,7 @@ impl Jobs {
         retention: Option<Retention>,
     ) -> oxtree_repo::Result<Self> {
         let mut queue = Queue::default();
+        let mut announced = Vec::new();
         for (name, bytes) in repo.notes(KIND)? {
             match name.as_str() {
                 "derive" => {
@@ -137,10 +140,14 @@ impl Jobs {
                     queue.asked = 1;
                 }
                 "retention" => queue.retention = parse(&name, &bytes),
+                name if name.starts_with(announced::PREFIX) => {
+                    let push = parse::<Announced>(name, &bytes);
+                    announced.extend(push.map(|push| (name.to_owned(), push)));
+                }
                 _ => queue.deliveries.extend(parse::<Delivery>(&name, &bytes)),
             }
         }
-        Ok(Self {
+        let jobs = Self {
             repo,
             name,
             webhooks,
@@ -149,7 +156,14 @@ impl Jobs {
             progress: Condvar::new(),
             work: Notify::new(),
             calls: Notify::new(),
-        })
+        };
+        if !announced.is_empty() {
+            jobs.repo.finish_refs()?;
+        }
+        for (name, push) in &announced {
+            jobs.settle(name, push);
+        }
+        Ok(jobs)
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -158,17 +172,23 @@ impl Jobs {
 
     /// Writes down what waits; deletes the note if nothing does.
     fn note<T: Serialize>(&self, name: &str, job: Option<&T>) {
-        let noted = match job.map(serde_json::to_vec) {
-            None => self.repo.delete_note(KIND, name),
-            Some(Ok(bytes)) => self.repo.write_note(KIND, name, &bytes),
-            Some(Err(error)) => {
-                tracing::error!("job {name}: {error}");
-                return;
-            }
+        let noted = match job {
+            None => self.repo.delete_note(KIND, name).map_err(|e| e.to_string()),
+            Some(job) => self.write(name, job, false),
         };
         if let Err(error) = noted {
             tracing::error!("job {name} would be lost now: {error}");
         }
+    }
+
+    /// Writes a note; `for_ever`: whatever becomes of the machine.
+    fn write<T: Serialize>(&self, name: &str, job: &T, for_ever: bool) -> Result<(), String> {
+        let bytes = serde_json::to_vec(job).map_err(|error| error.to_string())?;
+        let written = match for_ever {
+            true => self.repo.write_note_durably(KIND, name, &bytes),
+            false => self.repo.write_note(KIND, name, &bytes),
+        };
+        written.map_err(|error| error.to_string())
     }
 
     /// Has what is computed from these refs brought up to date, and waits for that a while. The
@@ -198,24 +218,41 @@ impl Jobs {
         }
     }
 
-    /// Notes what a push has changed, for those who want to be told, and has what is too old go.
-    pub(crate) fn published(&self, outcome: &Outcome, user: Option<&str>) {
-        let is_change = |r: &&RefOutcome| {
-            matches!(
-                r.status,
-                Status::Created | Status::Updated | Status::Deleted
-            )
-        };
-        let changes: Vec<&RefOutcome> = outcome.refs.iter().filter(is_change).collect();
-        if changes.is_empty() {
-            return;
+    /// Notes what is about to be published.
+    fn announce(&self, name: &str, push: &Announced) -> Result<(), String> {
+        // What else is done after a push, the next one has done as well.
+        self.write(name, push, !self.webhooks.is_empty())
+    }
+
+    /// Finds out whether that was published of which nothing more was heard. The repository is asked.
+    fn settle(&self, name: &str, push: &Announced) {
+        match push.was_published(&self.repo) {
+            Ok(true) => {
+                self.published(name, push);
+                let mut queue = self.lock();
+                queue.asked += 1;
+                let job = queue.derive.get_or_insert_default();
+                job.refs
+                    .extend(push.refs.iter().map(|change| change.name.to_string()));
+                self.note("derive", Some(job));
+                self.work.notify_one();
+            }
+            Ok(false) => self.note::<()>(name, None),
+            // The next server asks again.
+            Err(error) => tracing::error!("{name}: {error}"),
         }
+    }
+
+    /// That was published: notes who wants to be told, and has what is too old go.
+    fn published(&self, name: &str, push: &Announced) {
+        let changes: Vec<&RefOutcome> = push.refs.iter().collect();
         let mut queue = self.lock();
         for webhook in &self.webhooks {
-            let Some(delivery) = webhook.delivery(&self.name, user, &changes) else {
-                continue;
-            };
-            self.note(&delivery.id, Some(&delivery));
+            let delivery = webhook.delivery(&self.name, push.user.as_deref(), &changes);
+            let Some(delivery) = delivery else { continue };
+            if let Err(error) = self.write(&delivery.id, &delivery, true) {
+                tracing::error!("job {} would be lost now: {error}", delivery.id);
+            }
             queue.deliveries.push(delivery);
         }
         if self.retention.is_some() && queue.retention.is_none() {
@@ -226,6 +263,7 @@ impl Jobs {
             self.note("retention", Some(&job));
             queue.retention = Some(job);
         }
+        self.note::<()>(name, None);
         self.calls.notify_one();
         self.work.notify_one();
     }

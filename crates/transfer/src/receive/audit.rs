@@ -16,6 +16,8 @@ pub struct Audit {
     pub file: File,
     /// Who pushes, as far as that is known.
     pub identity: Option<String>,
+    /// From where, as far as that is known.
+    pub client: Option<String>,
     /// The clock.
     pub now: fn() -> SystemTime,
 }
@@ -25,6 +27,8 @@ struct Line<'a> {
     /// Seconds since 1970.
     time: u64,
     identity: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<&'a str>,
     #[serde(rename = "ref")]
     name: String,
     old: Option<String>,
@@ -43,6 +47,7 @@ impl Audit {
             let line = Line {
                 time: time.as_ref().map_or(0, std::time::Duration::as_secs),
                 identity: self.identity.as_deref(),
+                client: self.client.as_deref(),
                 name: outcome.name.to_string(),
                 old: outcome.old.as_ref().map(ToString::to_string),
                 new: outcome.new.as_ref().map(ToString::to_string),

@@ -13,6 +13,7 @@ use oxtree_repo::sign::{Signer, Verifier};
 use super::audit::Audit;
 use super::hook::Hook;
 use crate::limits::Caps;
+use crate::protocol::message::RefOutcome;
 
 /// All of it. The default asks for nothing.
 #[derive(Debug, Default)]
@@ -37,6 +38,8 @@ pub struct Policy {
     pub caps: Caps,
     /// Is asked before anything is published.
     pub hook: Option<Hook>,
+    /// Is told what is about to be published, when nothing but the refs is missing.
+    pub herald: Option<Herald>,
     /// Brings up to date what is computed from refs.
     pub derive: Derive,
     /// Where each push is noted down.
@@ -99,6 +102,19 @@ pub struct Identity {
     pub dry_run_only: bool,
     /// They may delete no ref.
     pub no_deletes: bool,
+}
+
+/// Is told of the changes of refs that are about to be made, so that what has to be done after them is
+/// not lost if the machine stops. An error ends the push.
+pub struct Herald(pub Box<Announce>);
+
+/// See [`Herald`].
+pub type Announce = dyn Fn(&[RefOutcome]) -> Result<(), String> + Send + Sync;
+
+impl fmt::Debug for Herald {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Herald")
+    }
 }
 
 /// How what is computed from refs is brought up to date.

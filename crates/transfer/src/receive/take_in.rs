@@ -8,6 +8,7 @@ use oxtree_format::CommitId;
 
 use super::hook::is_change;
 use super::ingest::{Ingest, QUEUE};
+use super::policy::Herald;
 use super::progress::{Listener, Meter, busy};
 use super::session::{Event, Session};
 use super::{admit, derive, lost, publish, send};
@@ -99,6 +100,9 @@ pub(super) fn conclude<D: Destination, Q: Quarantine>(
         let policy = destination.policy();
         busy(to, objects, || {
             let commits = publish::prepare(&quarantine, policy, &mut refs, commits)?;
+            if let Some(Herald(announce)) = &policy.herald {
+                announce(&refs).map_err(Error::Hook)?;
+            }
             publish::publish(quarantine, &mut refs, &commits)
         })?;
         if !admit::is_refused(&refs) {

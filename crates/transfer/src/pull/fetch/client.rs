@@ -7,6 +7,7 @@ use std::time::Duration;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Identity, NoProxy, Proxy};
 
+use super::tls::distrusted;
 use crate::{Error, Result};
 
 /// So many times a server may send us on.
@@ -82,10 +83,19 @@ pub(crate) fn build(network: &Network, tls: &TlsOptions) -> Result<reqwest::Clie
         Err(error) if tls.ca.is_none() => {
             tracing::debug!("no certificates to trust: {}", describe(&error));
             let client = configure(network, tls, true)?.build();
-            client.map_err(|error| unusable(describe(&error)))
+            client.map_err(|error| no_client(tls, &error))
         }
-        Err(error) => Err(unusable(describe(&error))),
+        Err(error) => Err(no_client(tls, &error)),
     }
+}
+
+/// Why there can be no client; where we have a certificate, most likely because of that.
+fn no_client(tls: &TlsOptions, error: &reqwest::Error) -> Error {
+    let reason = describe(error);
+    unusable(match &tls.client {
+        Some((cert, key)) => format!("{} with {}: {reason}", cert.display(), key.display()),
+        None => reason,
+    })
 }
 
 fn configure(
@@ -116,6 +126,10 @@ fn configure(
         let certificates = Certificate::from_pem_bundle(&pem);
         let certificates = certificates
             .map_err(|error| unusable(format!("{}: {}", path.display(), describe(&error))))?;
+        if certificates.is_empty() {
+            let reason = format!("{}: there is no certificate in it", path.display());
+            return Err(unusable(reason));
+        }
         client = client.tls_certs_only(certificates);
     } else if no_certificates {
         client = client.tls_certs_only([]);
@@ -171,8 +185,24 @@ fn unusable(reason: String) -> Error {
     oxtree_repo::Error::Invalid(reason).into()
 }
 
+/// A proxy that does not know us.
+pub(crate) const PROXY_NAME: &str =
+    "the proxy wants a name and a password, as in http://NAME:PASSWORD@HOST:PORT";
+
+/// How a proxy's refusals are called by the client, and what they mean.
+const TUNNEL: [(&str, &str); 2] = [
+    ("tunnel error: proxy authorization required", PROXY_NAME),
+    (
+        "tunnel error: unsuccessful",
+        "the proxy makes no connection to the server",
+    ),
+];
+
 /// What went wrong, with its causes, and without the URL.
 pub(crate) fn describe(error: &reqwest::Error) -> String {
+    if let Some((_, reason)) = distrusted(error) {
+        return reason;
+    }
     let mut text = String::new();
     let mut next: Option<&dyn std::error::Error> = std::error::Error::source(error);
     while let Some(cause) = next {
@@ -182,6 +212,11 @@ pub(crate) fn describe(error: &reqwest::Error) -> String {
             text = format!("{text}{separator}{cause_text}");
         }
         next = cause.source();
+    }
+    for (theirs, ours) in TUNNEL {
+        if text.contains(theirs) {
+            return ours.to_owned();
+        }
     }
     match text.is_empty() {
         true => error.to_string(),

@@ -5,6 +5,7 @@
 mod client;
 mod cookies;
 mod download;
+mod tls;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -13,9 +14,10 @@ use std::time::Duration;
 use reqwest::{StatusCode, Version};
 
 pub use self::client::{Network, Proxies, TlsOptions};
-pub(crate) use self::client::{build, describe};
+pub(crate) use self::client::{PROXY_NAME, build, describe};
 pub use self::cookies::{Cookie, Cookies};
 pub(crate) use self::download::{Chunk, Conditions, Download, Fresh};
+pub(crate) use self::tls::{Distrusted, distrusted};
 use crate::{Error, Result};
 
 /// How many requests are under way before it is known what the server can do.

@@ -10,7 +10,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use tokio::runtime::Runtime;
 
 use super::{HttpOptions, Token};
-use crate::pull::fetch::{build, describe};
+use crate::pull::fetch::{Distrusted, PROXY_NAME, TlsOptions, build, describe, distrusted};
 use crate::push::Report;
 use crate::url::HttpUrl;
 use crate::{Error, Result};
@@ -38,6 +38,8 @@ pub(super) const JSON: &str = "application/json";
 pub(super) struct Api {
     url: HttpUrl,
     client: reqwest::Client,
+    /// The same, by HTTP/1.1 alone.
+    plain: reqwest::Client,
     token: Option<Token>,
     idle: Option<Duration>,
     retries: u32,
@@ -164,8 +166,13 @@ impl Api {
         let mut network = how.network.clone();
         // Nobody else is to get what is for this server.
         network.redirects = false;
+        let http1 = TlsOptions {
+            http1_only: true,
+            ..how.tls.clone()
+        };
         Ok(Self {
             client: build(&network, &how.tls)?,
+            plain: build(&network, &http1)?,
             url: url.clone(),
             token,
             idle,
@@ -238,7 +245,24 @@ impl Api {
                 .fetch_add(body.len() as u64, Ordering::Relaxed);
             request = request.header(CONTENT_TYPE, *kind).body(body.clone());
         }
-        self.judge(self.within(request.send()).await?).await
+        let sent = self.within(request.send()).await?;
+        if let Err(error) = &sent
+            && !error.is_connect()
+            && self.traffic.received.load(Ordering::Relaxed) == 0
+        {
+            self.is_believed().await?;
+        }
+        self.judge(sent).await
+    }
+
+    /// Whether a server that hangs up does not like our certificate. It says so after the connection was
+    /// made, which gets lost with HTTP/2.
+    async fn is_believed(&self) -> Result<(), Failure> {
+        let asked = self.plain.head(self.url.at("")).send();
+        match self.within(asked).await? {
+            Err(error) if distrusted(&error).is_some() => Err(self.broken(&error)),
+            _ => Ok(()),
+        }
     }
 
     /// The head of a response to whatever was asked, if it is no refusal.
@@ -270,6 +294,9 @@ impl Api {
         if let Some(place) = sent_on {
             let place = self.harmless(&place);
             reason = format!("{reason}: it sends us on to {place}, push to that if it is right");
+        }
+        if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            reason = format!("{reason}: {PROXY_NAME}");
         }
         if status == StatusCode::UNAUTHORIZED && self.token.is_none() {
             reason = format!(
@@ -333,9 +360,16 @@ impl Api {
     }
 
     fn broken(&self, error: &reqwest::Error) -> Failure {
-        // What cannot be begun at all, such as a certificate that is not believed, stays so.
-        let reason = self.harmless(&describe(error));
-        let lasting = error.is_builder() || reason.contains("certificate") || is_unknown(error);
+        let advice = distrusted(error).map(|(who, _)| match who {
+            Distrusted::Issuer => ": name who has signed it with --cacert, if you trust them",
+            Distrusted::Server => "",
+            Distrusted::Us => " (--cert, --key)",
+        });
+        let reason = describe(error) + advice.unwrap_or_default();
+        let reason = self.harmless(&reason);
+        // What cannot be begun at all stays so.
+        let lasting =
+            error.is_builder() || advice.is_some() || reason == PROXY_NAME || is_unknown(error);
         let error = Error::Server {
             url: self.url.to_string(),
             status: None,
@@ -381,8 +415,8 @@ fn reason(status: StatusCode, said: &[u8]) -> String {
     let words = status.canonical_reason().unwrap_or_default();
     let told = match serde_json::from_slice::<Refusal>(said) {
         Ok(refusal) => refusal.error,
-        // Not the page that a proxy has for people.
-        Err(_) if said.starts_with(b"<") => String::new(),
+        // The page that a proxy has for people.
+        Err(_) if said.starts_with(b"<") => title(&String::from_utf8_lossy(said), status),
         Err(_) => String::from_utf8_lossy(said).trim().to_owned(),
     };
     let told: String = told
@@ -394,6 +428,18 @@ fn reason(status: StatusCode, said: &[u8]) -> String {
     match told.is_empty() {
         true => head.trim_end().to_owned(),
         false => format!("{}: {told}", head.trim_end()),
+    }
+}
+
+/// What a page has for a title, if it says more than its status.
+fn title(page: &str, status: StatusCode) -> String {
+    let title = page
+        .split_once("<title>")
+        .and_then(|(_, rest)| rest.split_once("</title>"));
+    let title = title.map_or("", |(title, _)| title.trim());
+    match title == status.to_string() {
+        true => String::new(),
+        false => title.to_owned(),
     }
 }
 

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the fuzz targets reach of this crate, and what has to hold whatever the bytes are. Nothing else uses
+//! it; what does not hold is a panic.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use hyper::HeaderMap;
+use hyper::header::{HeaderName, HeaderValue};
+use oxtree_repo::public::Lasts;
+use oxtree_transfer::http_date;
+
+use crate::access::{issuers, tokens};
+use crate::file::{Wanted, is_known, wanted};
+use crate::proxies::{Client, Proxies};
+
+/// A JSON Web Token, and a set of keys.
+pub fn json_web_token(token: &str, keys: &[u8]) {
+    if issuers::is_signed(token, keys) {
+        // What was signed is all of it.
+        for at in 0..token.rfind('.').unwrap_or(0) {
+            let mut other = token.as_bytes().to_vec();
+            other[at] = if other[at] == b'A' { b'B' } else { b'A' };
+            let other = String::from_utf8(other).expect("a signed token is ASCII");
+            assert!(!issuers::is_signed(&other, keys), "{other} counts, too");
+        }
+    }
+}
+
+/// A file with tokens: what was read is written and read as the same.
+pub fn token_file(bytes: &[u8]) {
+    let Ok(document) = tokens::Document::parse(bytes) else {
+        return;
+    };
+    let written = document.to_bytes().expect("it can be written");
+    let again = tokens::Document::parse(&written).expect("it was written");
+    assert_eq!(again, document);
+}
+
+/// Lines of a head (`name: value`), for a file of this size, from a proxy that is believed.
+pub fn head(lines: &[u8], size: u64) {
+    let mut headers = HeaderMap::new();
+    for line in lines.split(|byte| *byte == b'\n').take(100) {
+        let mut parts = line.splitn(2, |byte| *byte == b':');
+        let name = parts
+            .next()
+            .and_then(|name| HeaderName::from_bytes(name).ok());
+        let value = parts.next().unwrap_or_default().trim_ascii();
+        if let (Some(name), Ok(value)) = (name, HeaderValue::from_bytes(value)) {
+            headers.append(name, value);
+        }
+    }
+    if let Wanted::Part(start, end) = wanted(&headers, "\"a\"", None, size) {
+        assert!(start < end && end <= size);
+    }
+    for lasts in [Lasts::Forever, Lasts::Long, Lasts::Short] {
+        is_known(&headers, "\"a\"", 1_000_000_000, lasts);
+    }
+    let values = headers.values().filter_map(|value| value.to_str().ok());
+    for then in values.filter_map(http_date::parse) {
+        if let Some(text) = http_date::format(then) {
+            assert_eq!(http_date::parse(&text), Some(then), "{text}");
+        }
+    }
+    let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let client = Client {
+        address,
+        tls: false,
+    };
+    Proxies(vec![address.into()]).client(client, &headers);
+    assert_eq!(Proxies(Vec::new()).client(client, &headers), client);
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is to be done after a push is written down before it is published: else it would be lost if the
+//! machine stops between the two. If it does, the refs say whether the push was published.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use oxtree_format::CommitId;
+use oxtree_repo::Repo;
+use oxtree_transfer::protocol::message::{RefOutcome, Status};
+use serde::{Deserialize, Serialize};
+
+use super::Jobs;
+use crate::access::tokens::random;
+use oxtree_format::checksum::hex;
+
+/// How notes of this kind begin.
+pub(super) const PREFIX: &str = "announced-";
+
+/// A push that is about to be published.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Announced {
+    pub(super) user: Option<String>,
+    pub(super) refs: Vec<RefOutcome>,
+}
+
+impl Announced {
+    /// Whether it was published: all of its refs are changed at once, from what was announced.
+    pub(super) fn was_published(&self, repo: &Repo) -> oxtree_repo::Result<bool> {
+        for change in &self.refs {
+            let old = change.old.as_ref().map(|commit| commit.0);
+            let new = change.new.as_ref().map(|commit| commit.0);
+            let now = repo.read_ref(&change.name.0.clone().into())?;
+            if now == old {
+                return Ok(false);
+            }
+            // Somebody may have gone on from there.
+            let is_there = |new: CommitId| repo.has_object(&new.object());
+            if now != new && !new.map_or(Ok(false), is_there)? {
+                return Ok(false);
+            }
+        }
+        Ok(!self.refs.is_empty())
+    }
+}
+
+/// Writes down what one request is about to publish, and what has come of it.
+pub(crate) struct Herald {
+    jobs: Arc<Jobs>,
+    user: Option<String>,
+    open: Mutex<Option<(String, Announced)>>,
+}
+
+impl Herald {
+    pub(crate) fn new(jobs: Arc<Jobs>, user: Option<String>) -> Self {
+        let open = Mutex::new(None);
+        Self { jobs, user, open }
+    }
+
+    /// This is about to be published.
+    pub(crate) fn announce(&self, refs: &[RefOutcome]) -> Result<(), String> {
+        let is_change = |r: &&RefOutcome| {
+            matches!(
+                r.status,
+                Status::Created | Status::Updated | Status::Deleted
+            )
+        };
+        let announced = Announced {
+            user: self.user.clone(),
+            refs: refs.iter().filter(is_change).cloned().collect(),
+        };
+        if announced.refs.is_empty() {
+            return Ok(());
+        }
+        let random = random::<16>().map_err(|error| error.to_string())?;
+        let name = format!("{PREFIX}{}", hex(&random));
+        self.jobs.announce(&name, &announced)?;
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Some((name, announced));
+        Ok(())
+    }
+
+    /// It was published.
+    pub(crate) fn published(&self) {
+        if let Some((name, announced)) = self.take() {
+            self.jobs.published(&name, &announced);
+        }
+    }
+
+    fn take(&self) -> Option<(String, Announced)> {
+        self.open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+}
+
+impl Drop for Herald {
+    /// Nothing was said of it any more: a ref has moved, say, or the disk is full.
+    fn drop(&mut self) {
+        if let Some((name, announced)) = self.take() {
+            self.jobs.settle(&name, &announced);
+        }
+    }
+}

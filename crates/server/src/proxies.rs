@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Who asks, if it is a proxy that has made the connection: `Forwarded` (RFC 7239), or `X-Forwarded-For` and
+//! `X-Forwarded-Proto`.
+//!
+//! Everybody can write such a header. So only proxies that the configuration names are believed, each what it says
+//! of the one before it, which is the last in the list. Where both kinds of headers are there and disagree, the
+//! proxy has written one and passed on the other, and nobody can know which: then it is the proxy that asks.
+
+use std::net::IpAddr;
+
+use hyper::HeaderMap;
+use hyper::header::{FORWARDED, HeaderName, VIA};
+use ipnet::IpNet;
+
+const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Somebody who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Client {
+    /// From where.
+    pub(crate) address: IpAddr,
+    /// Whether by TLS.
+    pub(crate) tls: bool,
+}
+
+/// Proxies that are believed.
+#[derive(Debug)]
+pub(crate) struct Proxies(pub(crate) Vec<IpNet>);
+
+/// Whether a proxy says that it is one.
+pub(crate) fn was_forwarded(headers: &HeaderMap) -> bool {
+    [FORWARDED, FOR, VIA]
+        .iter()
+        .any(|name| headers.contains_key(name))
+}
+
+impl Proxies {
+    /// Who asks by a request that has come from this peer.
+    pub(crate) fn client(&self, peer: Client, headers: &HeaderMap) -> Client {
+        if !self.believes(peer.address) {
+            return peer;
+        }
+        let new = forwarded(headers);
+        let old = x_forwarded(headers);
+        let hops = match (new, old) {
+            (new, old) if old.is_empty() => new,
+            (new, old) if new.is_empty() => old,
+            (new, old) if self.first(&new, peer) == self.first(&old, peer) => new,
+            _ => Vec::new(),
+        };
+        self.first(&hops, peer)
+    }
+
+    fn believes(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(&address))
+    }
+
+    /// The first that is no proxy of ours, seen from here; or else the last of them.
+    fn first(&self, hops: &[Hop], peer: Client) -> Client {
+        let mut client = peer;
+        for hop in hops.iter().rev() {
+            // One that does not want to be known, or is none.
+            let Some(address) = hop.address else { break };
+            client = Client {
+                address,
+                tls: hop.tls.unwrap_or(client.tls),
+            };
+            if !self.believes(address) {
+                break;
+            }
+        }
+        client
+    }
+}
+
+/// What a proxy says of who has asked it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Hop {
+    address: Option<IpAddr>,
+    tls: Option<bool>,
+}
+
+/// All lines of a header, as the one list that they are.
+fn list(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
+    let lines = headers.get_all(name).iter();
+    // What is no text is nobody.
+    let lines = lines.map(|line| line.to_str().unwrap_or_default());
+    lines
+        .flat_map(|line| line.split(','))
+        .map(|word| word.trim().to_ascii_lowercase())
+        .collect()
+}
+
+fn forwarded(headers: &HeaderMap) -> Vec<Hop> {
+    let hop = |element: &String| {
+        let mut hop = Hop::default();
+        for pair in element.split(';') {
+            let Some((key, value)) = pair.split_once('=') else {
+                continue;
+            };
+            let value = value.trim().trim_matches('"');
+            match key.trim() {
+                "for" => hop.address = address(value),
+                "proto" => hop.tls = Some(value == "https"),
+                _ => {}
+            }
+        }
+        hop
+    };
+    list(headers, &FORWARDED).iter().map(hop).collect()
+}
+
+fn x_forwarded(headers: &HeaderMap) -> Vec<Hop> {
+    let mut hops: Vec<Hop> = list(headers, &FOR)
+        .iter()
+        .map(|word| Hop {
+            address: address(word),
+            tls: None,
+        })
+        .collect();
+    // The last is what the proxy before us says; most set but that one.
+    if let (Some(hop), Some(proto)) = (hops.last_mut(), list(headers, &PROTO).pop()) {
+        hop.tls = Some(proto == "https");
+    }
+    hops
+}
+
+/// An address, perhaps with a port: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]:80`.
+fn address(text: &str) -> Option<IpAddr> {
+    let host = match text.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?.0,
+        None => match text.split_once(':') {
+            Some((host, port)) if !port.contains(':') => host,
+            _ => text,
+        },
+    };
+    host.parse()
+        .ok()
+        .map(|address: IpAddr| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PROXY: Client = Client {
+        address: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)),
+        tls: false,
+    };
+
+    fn client(peer: Client, lines: &[(HeaderName, &str)]) -> String {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(name, value.parse().unwrap());
+        }
+        let proxies = Proxies(vec![
+            "10.0.0.0/8".parse().unwrap(),
+            "fd00::/8".parse().unwrap(),
+        ]);
+        let client = proxies.client(peer, &headers);
+        let scheme = if client.tls { "https" } else { "http" };
+        format!("{scheme} {}", client.address)
+    }
+
+    #[test]
+    fn a_proxy_is_believed_what_it_has_seen_itself() {
+        for (lines, expected) in [
+            (&[][..], "http 10.0.0.1"),
+            (&[(FOR, "192.0.2.1")], "http 192.0.2.1"),
+            (&[(FOR, "192.0.2.1"), (PROTO, "https")], "https 192.0.2.1"),
+            // What it was told itself is not for us to believe.
+            (&[(FOR, "1.1.1.1, 192.0.2.1")], "http 192.0.2.1"),
+            (
+                &[(FOR, "1.1.1.1"), (FOR, "192.0.2.1:4711")],
+                "http 192.0.2.1",
+            ),
+            // One proxy behind the other.
+            (&[(FOR, "1.1.1.1, 192.0.2.1, 10.9.9.9")], "http 192.0.2.1"),
+            (&[(FOR, "10.9.9.9")], "http 10.9.9.9"),
+            (&[(FOR, "192.0.2.1, unknown")], "http 10.0.0.1"),
+            (&[(FOR, "192.0.2.1, unknown, 10.9.9.9")], "http 10.9.9.9"),
+            (&[(FOR, "192.0.2.1,")], "http 10.0.0.1"),
+            (&[(FOR, "[2001:db8::1]:80")], "http 2001:db8::1"),
+            (&[(FOR, "::ffff:192.0.2.1")], "http 192.0.2.1"),
+            (
+                &[(FORWARDED, "for=192.0.2.1;proto=https;by=_x")],
+                "https 192.0.2.1",
+            ),
+            (
+                &[(FORWARDED, "For=\"[2001:db8::1]\", For=fd00::1")],
+                "http 2001:db8::1",
+            ),
+            (&[(FORWARDED, "for=_hidden")], "http 10.0.0.1"),
+            (&[(FORWARDED, "proto=https")], "http 10.0.0.1"),
+            // It writes the one, and passes on the other: which?
+            (
+                &[(FORWARDED, "for=1.1.1.1"), (FOR, "192.0.2.1")],
+                "http 10.0.0.1",
+            ),
+            (
+                &[(FORWARDED, "for=192.0.2.1"), (FOR, "192.0.2.1")],
+                "http 192.0.2.1",
+            ),
+        ] {
+            assert_eq!(client(PROXY, lines), expected, "{lines:?}");
+        }
+        let stranger = Client {
+            address: "192.0.2.9".parse().unwrap(),
+            tls: true,
+        };
+        assert_eq!(client(stranger, &[(FOR, "192.0.2.1")]), "https 192.0.2.9");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_too_odd(text in "[\\x20-\\x7e]{0,60}", spoofed in "[0-9.:a-f,\\[\\] ]{0,40}") {
+            client(PROXY, &[(FOR, &text)]);
+            client(PROXY, &[(FORWARDED, &text)]);
+            // Whatever somebody says to a proxy, it is their address that is seen.
+            let said = format!("{spoofed}, 192.0.2.1");
+            prop_assert_eq!(client(PROXY, &[(FOR, &said)]), "http 192.0.2.1");
+        }
+    }
+}
