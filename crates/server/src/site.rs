@@ -86,7 +86,7 @@ impl Site {
         if !matches!(policy.derive, Derive::Nothing) {
             // In its turn: pushes that end at the same time need it only once.
             let jobs = Arc::clone(&self.jobs);
-            policy.derive = Derive::By(Box::new(move |_, changed| {
+            policy.derive = Derive::By(Box::new(move |_, changed, _| {
                 jobs.derive(changed.iter().map(ToString::to_string))
             }));
         }

@@ -5,6 +5,7 @@
 mod client;
 mod cookies;
 mod download;
+mod trust;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -13,7 +14,7 @@ use std::time::Duration;
 use reqwest::{StatusCode, Version};
 
 pub use self::client::{Network, Proxies, TlsOptions};
-pub(crate) use self::client::{build, describe};
+pub(crate) use self::client::{build, describe, other_scheme};
 pub use self::cookies::{Cookie, Cookies};
 pub(crate) use self::download::{Chunk, Conditions, Download, Fresh};
 use crate::{Error, Result};

@@ -10,7 +10,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use tokio::runtime::Runtime;
 
 use super::{HttpOptions, Token};
-use crate::pull::fetch::{build, describe};
+use crate::pull::fetch::{build, describe, other_scheme};
 use crate::push::Report;
 use crate::url::HttpUrl;
 use crate::{Error, Result};
@@ -335,7 +335,10 @@ impl Api {
     fn broken(&self, error: &reqwest::Error) -> Failure {
         // What cannot be begun at all, such as a certificate that is not believed, stays so.
         let reason = self.harmless(&describe(error));
-        let lasting = error.is_builder() || reason.contains("certificate") || is_unknown(error);
+        let lasting = error.is_builder()
+            || reason.contains("certificate")
+            || other_scheme(&reason).is_some()
+            || is_unknown(error);
         let error = Error::Server {
             url: self.url.to_string(),
             status: None,
