@@ -23,7 +23,7 @@ use crate::api::fault::{Answer, Fault};
 use crate::api::{self, Visit, refusal};
 use crate::site::{Site, now};
 use crate::watch::{AccessLog, Counters, Seen, watch};
-use crate::{Config, Result, file};
+use crate::{Config, Result, file, legacy};
 use oxtree_format::checksum::hex;
 
 /// What all requests share.
@@ -182,6 +182,7 @@ impl Doors {
             }
             Err(fault) => (fault.into_response(), None),
         };
+        let response = legacy::unauthorized(&seen.path, response);
         let (counters, log) = (&self.app.counters, self.app.log.as_ref());
         watch(response, seen, user, counters, log)
     }
