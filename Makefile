@@ -3,7 +3,7 @@ PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help build test demo bench static fuzz install setup
+.PHONY: help build test demo bench load static fuzz install setup
 help: ## list the targets
 	@awk -F ': .*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -32,6 +32,10 @@ bench: setup build ## measure beside ostree, ostree-push and rsync; CASES='ssh-*
 	benches/bench --binary '$(TARGET)/release/oxtree' $(if $(WORK),--work '$(WORK)') $(if $(TREES),--trees '$(TREES)') \
 	  $(if $(ROUNDS),--rounds '$(ROUNDS)') $(if $(CONTENDERS),--contenders '$(CONTENDERS)') $(if $(SLOW),--slow) \
 	  $(foreach case,$(CASES),'$(case)')
+
+load: build ## 64 push to one server for five minutes (SECONDS=300) while all are killed at random
+	OXTREE_LOAD_SECONDS=$(or $(SECONDS),300) OXTREE_LOAD_BINARY=$(abspath $(TARGET)/release/oxtree) \
+	  cargo test --locked --package oxtree --test crowd load -- --nocapture
 
 static: ## a release binary without any shared library, target/static/oxtree
 	scripts/build-static

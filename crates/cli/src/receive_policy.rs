@@ -18,7 +18,7 @@ use oxtree_sign::gpg::Gpg;
 use oxtree_sign::{Engine, PublicKeys, SecretKey, remote};
 use oxtree_transfer::limits::Caps;
 use oxtree_transfer::receive::audit::Audit;
-use oxtree_transfer::receive::hook::Hook;
+use oxtree_transfer::receive::hook::{self, Hook};
 use oxtree_transfer::receive::policy::{
     self, Commits, Derive, Deriver, Force, Future, Policy, Stale,
 };
@@ -66,7 +66,7 @@ pub(crate) fn policy(
         no_generated_refs: original,
         identity: identity(config),
         caps: config.identity.as_ref().map_or(Caps::default(), caps),
-        hook: hook(config),
+        hook: receive_hook(config),
         derive,
         herald: None,
         audit: audit(config, context)?,
@@ -171,7 +171,7 @@ fn hook_environment(config: &ReceiveConfig) -> Vec<(String, OsString)> {
     env
 }
 
-fn hook(config: &ReceiveConfig) -> Option<Hook> {
+fn receive_hook(config: &ReceiveConfig) -> Option<Hook> {
     let (command, env) = (config.receive_hook.clone(), hook_environment(config));
     (!command.is_empty()).then_some(Hook { command, env })
 }
@@ -183,23 +183,23 @@ fn derive(config: &ReceiveConfig, context: &Context<'_>) -> Result<Derive> {
     if let Some((program, words)) = config.update_hook.split_first() {
         let (program, words) = (program.clone(), words.to_vec());
         let env = hook_environment(config);
-        return Ok(Derive::By(Box::new(move |_, changed| {
+        return Ok(Derive::By(Box::new(move |_, changed, said| {
             let mut command = Command::new(&program);
             command.args(&words).envs(env.iter().cloned());
             command.env(ENV_REFS, names(changed).join(" "));
-            run(command)
+            run(command, said)
         })));
     }
     let signers = signers(config, context)?;
     let flatpak = flatpak_words(config);
-    let deriver: Box<Deriver> = Box::new(move |repo, _| match &flatpak {
+    let deriver: Box<Deriver> = Box::new(move |repo, _, said| match &flatpak {
         Some(words) if is_flatpak_repo(repo)? => {
             let mut command = Command::new("flatpak");
             command
                 .arg("build-update-repo")
                 .args(words)
                 .arg(repo.path());
-            run(command)
+            run(command, said)
         }
         _ => {
             let signers: Vec<&dyn Signer> = signers
@@ -245,18 +245,17 @@ fn names(refs: &[RefName]) -> Vec<&str> {
     names
 }
 
-/// Runs a program; what it prints must not get between the words of the protocol.
-fn run(mut command: Command) -> Result<(), String> {
+/// Runs a program. What it prints must not get between the words of the protocol, and is `said`.
+fn run(command: Command, said: &mut String) -> Result<(), String> {
     let program = command.get_program().to_string_lossy().into_owned();
-    command.stdin(std::process::Stdio::null());
-    let output = command.output();
-    let output = output.map_err(|error| format!("{program} could not be run: {error}"))?;
-    if output.status.success() {
+    let ran = hook::run(command, String::new());
+    let (status, text) = ran.map_err(|error| format!("{program} could not be run: {error}"))?;
+    *said += &text;
+    if status.success() {
         return Ok(());
     }
-    let text = String::from_utf8_lossy(&output.stderr);
     let last = text.trim_end().lines().last().unwrap_or_default();
-    Err(format!("{program} failed with {}: {last}", output.status))
+    Err(format!("{program} failed with {status}: {last}"))
 }
 
 fn audit(config: &ReceiveConfig, context: &Context<'_>) -> Result<Option<Audit>> {

@@ -24,7 +24,7 @@ use crate::api::{self, Visit, refusal};
 use crate::proxies::{Client, Proxies};
 use crate::site::{Site, now};
 use crate::watch::{AccessLog, Counters, Seen, watch};
-use crate::{Config, Result, file};
+use crate::{Config, Result, file, legacy};
 use oxtree_format::checksum::hex;
 
 /// What all requests share.
@@ -188,6 +188,7 @@ impl Doors {
             }
             Err(fault) => (fault.into_response(), None),
         };
+        let response = legacy::unauthorized(&seen.path, response);
         let (counters, log) = (&self.app.counters, self.app.log.as_ref());
         watch(response, seen, user, counters, log)
     }
@@ -213,7 +214,8 @@ impl Doors {
             return Fault::not_found("there is nothing of that name").into_response();
         };
         if !rest.starts_with("/api/") && rest != "/ping" {
-            let answered = static_file(&site, &visitor, rest, &request, !self.app.is_public);
+            let who = [&*visitor, self.app.gate.anonymous()];
+            let answered = static_file(&site, who, rest, &request, !self.app.is_public);
             return answered.unwrap_or_else(IntoResponse::into_response);
         }
         let query = request.uri().query();
@@ -237,10 +239,10 @@ async fn call(router: &Router, request: Request<Body>) -> Response {
     answered.unwrap_or_else(|never| match never {})
 }
 
-/// A file of a repository.
+/// A file of a repository. A token takes nothing away from what all may have.
 fn static_file(
     site: &Site,
-    visitor: &Visitor,
+    who: [&Visitor; 2],
     path: &str,
     request: &Request<Body>,
     private: bool,
@@ -251,12 +253,15 @@ fn static_file(
         response.headers_mut().insert(ALLOW, allowed);
         return Ok(response);
     }
-    if !visitor.may(Permission::Read, &site.name) {
-        return Err(refusal(visitor, Permission::Read));
+    let readers = who.iter();
+    let readers = readers.filter(|one| one.may(Permission::Read, &site.name));
+    let mut readers = readers.peekable();
+    if readers.peek().is_none() {
+        return Err(refusal(who[0], Permission::Read));
     }
     let none = || Fault::not_found("there is no such file");
     let path = path.strip_prefix('/').and_then(decode).ok_or_else(none)?;
-    if !may_see(visitor, &path) {
+    if !readers.any(|one| may_see(one, &path)) {
         return Err(none());
     }
     let found = site.repo.open_public(&path);

@@ -91,7 +91,7 @@ impl Site {
         let jobs = Arc::clone(&self.jobs);
         let published = Arc::clone(&herald);
         policy.herald = Some(policy::Herald(Box::new(move |refs| herald.announce(refs))));
-        policy.derive = Derive::By(Box::new(move |_, changed| {
+        policy.derive = Derive::By(Box::new(move |_, changed, _| {
             published.published();
             match derives {
                 // In its turn: pushes that end at the same time need it only once.

@@ -61,7 +61,7 @@ pub trait Destination: Sync {
 
     /// Brings up to date what is computed from refs, now that these have changed. Can fail and be
     /// done again.
-    fn derive(&self, changed: &[RefName]) -> Result<()>;
+    fn derive(&self, changed: &[RefName], said: &mut String) -> Result<()>;
 }
 
 /// Objects that are not public yet. Used by many threads at once. Dropped, it keeps its verified

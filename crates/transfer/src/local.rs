@@ -128,7 +128,7 @@ impl Destination for LocalDestination {
         self.quarantine_of(Transaction::shared_quarantine(repo)?)
     }
 
-    fn derive(&self, changed: &[RefName]) -> Result<()> {
+    fn derive(&self, changed: &[RefName], said: &mut String) -> Result<()> {
         match &self.policy.derive {
             Derive::Nothing => Ok(()),
             Derive::Summary => {
@@ -136,7 +136,7 @@ impl Destination for LocalDestination {
                 let update = SummaryUpdate::default();
                 Ok(self.repo.update_signed_summary(&update, &signers)?)
             }
-            Derive::By(deriver) => deriver(&self.repo, changed).map_err(Error::Hook),
+            Derive::By(deriver) => deriver(&self.repo, changed, said).map_err(Error::Hook),
         }
     }
 }

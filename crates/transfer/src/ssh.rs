@@ -360,10 +360,21 @@ pub(crate) fn explain_ssh(host: &str, said: &[String]) -> String {
 /// A word for the far side's shell. Plain ones stay plain: a restricted shell need not know quotes.
 pub(crate) fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@,%".contains(c);
-    match word.chars().all(plain) && !word.starts_with('-') && !word.is_empty() {
+    let (home, rest) = word.split_at(home(word).len());
+    match rest.chars().all(plain) && !word.is_empty() {
+        _ if word.starts_with('-') => quote(&format!("./{word}")),
         true => word.to_owned(),
-        false if word.starts_with('-') => quote(&format!("./{word}")),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
+        false => format!("{home}'{}'", rest.replace('\'', r"'\''")),
+    }
+}
+
+/// `~/` or `~user/` at the beginning of a path: whose home that is, the far side's shell knows.
+fn home(path: &str) -> &str {
+    let end = path.find('/').map_or(path.len(), |slash| slash + 1);
+    let name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    match path[..end].strip_prefix('~') {
+        Some(user) if user.trim_end_matches('/').chars().all(name) => &path[..end],
+        _ => "",
     }
 }
 
@@ -378,6 +389,17 @@ mod tests {
         assert_eq!(quote("it's"), r"'it'\''s'");
         assert_eq!(quote("-x"), "./-x");
         assert_eq!(quote("$(x)"), "'$(x)'");
+        assert_eq!(quote(""), "''");
+        for (path, quoted) in [
+            ("~", "~"),
+            ("~/repo", "~/repo"),
+            ("~me.2/a b", "~me.2/'a b'"),
+            ("~$x/a", "'~$x/a'"),
+            ("~;x", "'~;x'"),
+            ("a/~", "'a/~'"),
+        ] {
+            assert_eq!(quote(path), quoted);
+        }
     }
 
     #[test]

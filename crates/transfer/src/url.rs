@@ -207,6 +207,18 @@ impl SshUrl {
             None => self.host.clone(),
         }
     }
+
+    /// The same where a port or a path follows.
+    fn shown(&self) -> String {
+        match self.host.contains(':') {
+            false => self.login(),
+            true => Self {
+                host: format!("[{}]", self.host),
+                ..self.clone()
+            }
+            .login(),
+        }
+    }
 }
 
 impl fmt::Display for Url {
@@ -214,7 +226,7 @@ impl fmt::Display for Url {
         match self {
             Self::Local(path) => path.display().fmt(f),
             Self::Http(url) => url.fmt(f),
-            Self::Ssh(url @ SshUrl { port: None, .. }) => write!(f, "{}:{}", url.login(), url.path),
+            Self::Ssh(url @ SshUrl { port: None, .. }) => write!(f, "{}:{}", url.shown(), url.path),
             Self::Ssh(
                 url @ SshUrl {
                     port: Some(port),
@@ -225,7 +237,7 @@ impl fmt::Display for Url {
                 write!(
                     f,
                     "ssh://{}:{port}/{}",
-                    url.login(),
+                    url.shown(),
                     path.trim_start_matches('/')
                 )
             }
@@ -275,6 +287,12 @@ mod tests {
         ];
         for (text, url) in cases {
             assert_eq!(text.parse::<Url>().unwrap(), url, "{text}");
+        }
+        for (text, shown) in [
+            ("ssh://u@[::1]:22/r", "ssh://u@[::1]:22/r"),
+            ("ssh://[::1]/r", "[::1]:/r"),
+        ] {
+            assert_eq!(text.parse::<Url>().unwrap().to_string(), shown);
         }
     }
 

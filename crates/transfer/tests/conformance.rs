@@ -221,7 +221,9 @@ fn keeps_out_of_sight<D: Destination>(destination: &D, sample: &Sample, form: Fo
         .load(&sample.commit.object())
         .expect("it is there");
     assert!(sample.forms.iter().any(|(_, bytes)| *bytes == commit));
-    destination.derive(&[]).expect("derived");
+    destination
+        .derive(&[], &mut String::new())
+        .expect("derived");
     let after = destination.quarantine().expect("a quarantine");
     assert!(after.is_public(&sample.commit.object()).expect("an answer"));
     after.discard().expect("discarded");

@@ -14,6 +14,12 @@ pub(super) struct Log<'a> {
 }
 
 impl Log<'_> {
+    /// Warns, a line each.
+    pub(super) fn warn(&self, reasons: &str) {
+        let lines = reasons.lines();
+        lines.for_each(|line| self.write(LogLevel::Warning, line));
+    }
+
     pub(super) fn write(&self, level: LogLevel, text: &str) {
         if level >= self.level {
             self.out.note(&format!("{level}:{}:{text}", self.logger));

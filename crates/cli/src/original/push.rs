@@ -6,6 +6,7 @@ use oxtree_format::refs::RefName;
 use oxtree_transfer::protocol::message::{RefOutcome, Status};
 use oxtree_transfer::push::Report;
 use oxtree_transfer::push::http::HttpOptions;
+use oxtree_transfer::receive::policy::is_generated;
 use oxtree_transfer::ssh::{Pushed, SshOptions};
 use oxtree_transfer::{Options, Request, Url};
 
@@ -114,7 +115,8 @@ pub(super) fn run(call: &Call<'_>) -> Result<()> {
             ..Options::default()
         },
     };
-    let notice = |text: &str| log.write(LogLevel::Info, &format!("remote: {text}"));
+    // The far side's own words, whatever is said here.
+    let notice = |text: &str| text.lines().for_each(|line| call.out.note(line));
     let progress = if level > LogLevel::Info {
         &()
     } else {
@@ -203,17 +205,27 @@ fn refs(repo: &oxtree_repo::Repo, names: &[String]) -> Result<Vec<RefName>> {
 
 /// What has become of each ref.
 fn describe(report: &Report, log: Log<'_>) -> Result<()> {
+    let receiver = Log {
+        logger: "otpush.receive",
+        ..log
+    };
     for outcome in &report.outcome.refs {
         let level = match outcome.status {
             Status::Rejected => LogLevel::Error,
             _ => LogLevel::Info,
         };
+        match outcome.reason.as_deref() {
+            // It was stale, and perhaps forced all the same: in the original's words.
+            Some(reason) if level == LogLevel::Info && !is_generated(&outcome.name.0) => {
+                receiver.warn(reason);
+                if outcome.status == Status::Unchanged {
+                    continue;
+                }
+            }
+            _ => {}
+        }
         log.write(level, &line(outcome));
     }
-    let receiver = Log {
-        logger: "otpush.receive",
-        ..log
-    };
     for warning in &report.outcome.warnings {
         receiver.write(LogLevel::Warning, warning);
     }
@@ -240,7 +252,10 @@ fn line(outcome: &RefOutcome) -> String {
     };
     let name = &outcome.name;
     match outcome.status {
-        Status::Unchanged => format!("{name} is up to date"),
+        Status::Unchanged => match outcome.reason.as_deref() {
+            Some(reason) => format!("{name} is left out: {reason}"),
+            None => format!("{name} is up to date"),
+        },
         Status::NotDone => format!("{name} not done"),
         Status::Rejected => {
             let reason = outcome.reason.as_deref().unwrap_or("no reason given");

@@ -228,7 +228,8 @@ fn receive_from_url(
         any_host: config.urls == Urls::Any,
         network: Network::default(),
     };
-    let mut notice = |text: &str| log.write(LogLevel::Info, text);
+    // What hooks print.
+    let mut notice = |text: &str| text.lines().for_each(|line| context.out.note(line));
     let report = from_url::receive_from_url(&destination, &request, &(), &mut notice)?;
     describe(&report, log)
 }
@@ -245,20 +246,15 @@ fn describe(report: &Report, log: Log<'_>) -> Result<()> {
         log.write(LogLevel::Info, &format!(" {name} {commit}"));
     }
     let outcome = &report.outcome;
-    let warn = |reason: &str| {
-        for line in reason.lines() {
-            log.write(LogLevel::Warning, line);
-        }
-    };
     for change in &outcome.refs {
         let name = &change.name;
         let reason = change.reason.as_deref().unwrap_or_default();
         match change.status {
             Status::Rejected => log.write(LogLevel::Error, &format!("{name}: {reason}")),
             Status::NotDone | Status::Deleted => {}
-            Status::Unchanged => warn(reason),
+            Status::Unchanged => log.warn(reason),
             Status::Created | Status::Updated => {
-                warn(reason);
+                log.warn(reason);
                 if !reason.is_empty() {
                     log.write(LogLevel::Info, &format!("Forcing merge of ref {name}"));
                 }

@@ -39,6 +39,8 @@ enum Command {
     /// Start the server
     Receive(receive::Args),
     /// Push objects to the remote OSTree repository
+    // As the original's README calls it.
+    #[command(alias = "upload")]
     Push(push::Args),
 }
 

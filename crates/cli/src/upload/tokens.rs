@@ -107,11 +107,10 @@ fn token(item: Value) -> Result<Token> {
 pub(super) fn write(path: &Path, tokens: &[Token]) -> Result<()> {
     let mut text = String::from("tokens:\n");
     for Token { secret, created } in tokens {
-        let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
         text += &format!(
             "- token: {}\n  created: {}\n",
-            quoted(secret),
-            quoted(created)
+            scalar(secret),
+            scalar(created)
         );
     }
     let mut name = path.file_name().unwrap_or_default().to_owned();
@@ -129,6 +128,16 @@ pub(super) fn write(path: &Path, tokens: &[Token]) -> Result<()> {
         .and_then(|()| fs::rename(&new, path))
         .inspect_err(|_| drop(fs::remove_file(&new)));
     written.with_context(|| format!("writing {}", path.display()))
+}
+
+/// A text in YAML: without quotes where it is a token or a time, as the original takes no time in quotes.
+fn scalar(text: &str) -> String {
+    let base64 = |c: char| c.is_ascii_alphanumeric() || "+/=".contains(c);
+    let token = text.ends_with('=') && text.chars().all(base64) && !text.starts_with('=');
+    match token || text.parse::<Timestamp>().is_ok() {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', "''")),
+    }
 }
 
 #[cfg(test)]
@@ -169,6 +178,14 @@ mod tests {
         assert_eq!(tokens[0].created, "2020-09-13T12:26:40Z");
         write(&path, &tokens).unwrap();
         assert!(read(&path).unwrap().unwrap() == tokens);
+        let text = fs::read_to_string(&path).unwrap();
+        let [first, second] = tokens.each_ref().map(|token| &token.secret);
+        let time = "created: 2020-09-13T12:26:40Z";
+        let plain = format!("tokens:\n- token: {first}\n  {time}\n- token: {second}\n  {time}\n");
+        assert_eq!(text, plain);
+        for text in ["1", "true", "=", "a: b", "x' y=", "it's", "", "~"] {
+            assert!(scalar(text).starts_with('\''), "{text}");
+        }
         use std::os::unix::fs::PermissionsExt as _;
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     }

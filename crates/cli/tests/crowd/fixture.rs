@@ -98,11 +98,7 @@ impl Fixture {
 
     /// [`Fixture::push`] in the background.
     pub(crate) fn start(&self, number: usize, from: &Repo, to: &Repo, name: &str) -> Running {
-        let mut command = self.push(number, from, to, name);
-        let about = format!("{command:?}");
-        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let child = command.spawn().expect("start a push");
-        Running { child, about }
+        Running::start(&mut self.push(number, from, to, name))
     }
 }
 
@@ -113,6 +109,13 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let about = format!("{command:?}");
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().expect("start a push");
+        Self { child, about }
+    }
+
     /// What came of it.
     pub(crate) fn end(self) -> Output {
         let output = self.child.wait_with_output().expect("its end");

@@ -3,5 +3,6 @@
 
 mod among_others;
 mod fixture;
+mod load;
 mod one_ref;
 mod own_refs;

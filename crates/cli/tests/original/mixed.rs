@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use oxtree_testkit::{GpgHome, Tool};
+use oxtree_testkit::{BinDir, GpgHome, Tool};
 
 use crate::called;
 use crate::fixture::{Fixture, original};
@@ -216,4 +216,44 @@ fn signatures_and_hooks() {
         })
         .collect();
     assert_eq!(results, ["rejected", "rejected", "created", "created"]);
+}
+
+/// Between all ends but two originals: what hooks print and what the receiver warns of is seen by the pusher's
+/// user, however quiet the pusher is.
+#[test]
+fn what_the_receiver_says_is_heard() {
+    let (ours, theirs) = (Fixture::ours(), Fixture::original());
+    let source = ours.repo("source", "archive");
+    let hooks = BinDir::empty();
+    hooks.script("hook", "echo to stdout; echo to stderr >&2");
+    let conf = format!("update_hook: {}\n", hooks.path().join("hook").display());
+    let pairs = [
+        (called("ostree-push"), &ours),
+        (original(), &ours),
+        (called("ostree-push"), &theirs),
+    ];
+    for (at, (pusher, far)) in pairs.into_iter().enumerate() {
+        let path = far.sshd.remote_home().join(".config/ostree");
+        fs::create_dir_all(&path).expect("mkdir");
+        fs::write(path.join("ostree-receive.conf"), &conf).expect("write");
+        let dest = far.repo(&format!("dest-{at}"), "archive");
+        let push = |seed: u64, time: u32| {
+            ours.commit(&source, "main", seed, time);
+            let output = far.push(pusher.clone(), &source, &dest, &["-q"]);
+            let output = output.expect_ok();
+            output.stdout() + &output.stderr()
+        };
+        let said = push(1, 200);
+        for line in ["to stdout", "to stderr"] {
+            assert!(said.lines().any(|said| said == line), "{at}: {said}");
+        }
+        // Older, and other content.
+        let said = push(2, 100);
+        let [old, new] = [&dest, &source].map(|repo| repo.rev_parse("main"));
+        let told = format!(
+            "WARNING:otpush.receive:received main commit {new} is not newer than current main commit {old}"
+        );
+        assert!(said.contains(&told), "{at}: {said}");
+        assert!(!said.contains("to stdout"), "{at}: {said}");
+    }
 }

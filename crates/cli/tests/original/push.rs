@@ -155,6 +155,13 @@ fn paths_are_quoted() {
         assert_eq!(repo.refs(), ["a"]);
     }
     assert!(!fixture.sshd.remote_home().join("pwned").exists());
+    // But for the home directory at the beginning, as with the original, scp and rsync.
+    let home = fixture.sshd.remote_home().join("in home");
+    let repo = Tool::ostree().repo(home).init("archive");
+    let port = format!("-p{}", fixture.sshd.port());
+    let dest = format!("{}@127.0.0.1:~/in home", fixture.sshd.user());
+    fixture.push(&source, &dest, &[&port]).expect_ok();
+    assert_eq!(repo.refs(), ["a"]);
 }
 
 /// `root`, which holds for every name, and a configuration that is wrong: the pusher is told.

@@ -175,6 +175,38 @@ fn reading_may_need_a_token_too() {
         told.contains("os/open") && !told.contains("os/shut"),
         "{told}"
     );
+    // Who pushes is told what is there, of what concerns them, and has no files.
+    let pusher = create(&fixture, "Pusher", "--allow push --ref os/shut");
+    let shown = [
+        "-H",
+        &format!("Authorization: Bearer {pusher}"),
+        &at("config"),
+    ]
+    .map(str::to_owned);
+    let refused = curl(&shown.each_ref().map(String::as_str));
+    assert_eq!(refused.status, 403);
+    let text = "token Pusher does not allow this: it lacks the permission read here";
+    assert!(refused.text().contains(text), "{refused:?}");
+    let source = fixture.repo("source");
+    let new = fixture.commit(&source, "os/shut", 3);
+    let repo = format!("--repo={}", source.path().display());
+    let push = |token: &str| {
+        let tool = oxtree().env("OXTREE_TOKEN", token);
+        tool.run(["push", &repo, server.url()])
+    };
+    let refused = push(&all).expect_failure().stderr();
+    assert!(
+        refused.contains("it lacks the permission push here"),
+        "{refused}"
+    );
+    push(&pusher).expect_ok();
+    assert_eq!(store.rev_parse("os/shut"), new);
+    // Where all may read, a token does not take that away.
+    let public = Served::start(&["--tokens", path(&tokens), path(store.path())]);
+    for name in ["summary", "refs/heads/os/open"] {
+        assert_eq!(get(&format!("{}{name}", public.url()), &pusher), 200);
+    }
+
     let answer = curl(&["-H", &bearer, &at("refs/heads/os/open")]);
     assert_eq!(answer.header("cache-control"), Some("private, no-cache"));
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A repository's files.
 
+use std::path::Path;
+
 use oxtree_testkit::{Tool, WebServer};
 
-use crate::fixture::{Fixture, Served, curl, loose, objects, oxtree, path};
+use crate::fixture::{Fixture, Served, curl, loose, objects, openssl, oxtree, path};
 
 #[test]
 fn files_are_as_on_any_web_server() {
@@ -191,4 +193,76 @@ fn curl_ok(args: &[&str]) -> bool {
         .args(["-s", "-q", "-f", "-o", "/dev/null"])
         .args(args);
     oxtree_testkit::Output::of(&mut command).code == Some(0)
+}
+
+/// A certificate that is its own authority, as they are made by hand: whoever names it believes it, for what is
+/// in it.
+#[test]
+fn a_certificate_that_was_named_is_believed() {
+    let fixture = Fixture::new();
+    let (source, store) = (fixture.repo("source"), fixture.repo("store"));
+    fixture.commit(&source, "main", 1);
+    let (cert, key) = fixture.certificate("cert");
+    let (other, other_key) = fixture.certificate("other");
+    let named = fixture.at("elsewhere.pem");
+    openssl(
+        "req -x509 -new -days 30 -subj /CN=x -addext subjectAltName=DNS:elsewhere.invalid",
+        &["-key", path(&other_key), "-out", path(&named)],
+    );
+    let serve = |cert: &Path, key: &Path| {
+        let words = ["--listen-tls", "127.0.0.1:0", "--tls-cert", path(cert)];
+        let words = [
+            &["serve", "--listen", "127.0.0.1:0"],
+            &words[..],
+            &["--tls-key", path(key)],
+        ];
+        let words = [&words.concat()[..], &[path(store.path())]].concat();
+        Served::run(&mut oxtree().command(words), 2)
+    };
+    let server = serve(&cert, &key);
+    let [plain, secure] = server.urls() else {
+        panic!()
+    };
+    let repo = format!("--repo={}", source.path().display());
+    let push = |url: &str, ca: &Path| {
+        let ca = format!("--cacert={}", ca.display());
+        oxtree().run(["push", &repo, &ca, "--network-retries=0", url])
+    };
+    let refused = |url: &str, ca: &Path, text: &str| {
+        let said = push(url, ca).expect_failure().stderr();
+        assert!(said.contains(text), "{said}");
+    };
+    refused(secure, &other, "certificate");
+    let elsewhere = serve(&named, &other_key);
+    refused(&elsewhere.urls()[1], &named, "not valid for name");
+    refused(secure, &key, "there is no certificate in it");
+    refused(
+        &plain.replace("http:", "https:"),
+        &cert,
+        "should it be http://?",
+    );
+    refused(
+        &secure.replace("https:", "http:"),
+        &cert,
+        "should it be https://?",
+    );
+    push(secure, &cert).expect_ok();
+    push(&secure.replace("127.0.0.1", "localhost"), &cert).expect_ok();
+    assert_eq!(store.rev_parse("main"), source.rev_parse("main"));
+    for tool in [oxtree(), Tool::ostree()] {
+        let client = tool.repo(fixture.at("client")).init("archive");
+        let set = format!("--set=tls-ca-path={}", cert.display());
+        client.ok(
+            "remote",
+            [
+                "add",
+                "--if-not-exists",
+                "--no-gpg-verify",
+                &set,
+                "origin",
+                secure,
+            ],
+        );
+        client.ok("pull", ["origin", "main"]);
+    }
 }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Many at once: those who push, and those who pull meanwhile. `OXTREE_PUSHES` says how many pushes there are.
 
+use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ScopedJoinHandle;
+use std::time::{Duration, Instant};
 
-use oxtree_testkit::{Repo, Tool};
+use oxtree_testkit::{BinDir, Repo, Tool};
 
-use crate::fixture::{Fixture, Push, Served, oxtree, wish};
+use crate::fixture::{Fixture, Push, Served, oxtree, path, wish};
 
 /// Those who push, each to a branch of their own.
 const PUSHERS: u64 = 6;
@@ -97,4 +99,52 @@ fn push(fixture: &Fixture, url: &str, source: &Repo, at: u64) {
         }
         old = Some(new);
     }
+}
+
+/// A server that was started anew gives what is left to the first who asks for it. Whoever has brought it,
+/// and only wanted to finish, is told, and brings it again.
+#[test]
+fn what_went_to_another_push_is_sent_again() {
+    let fixture = Fixture::new();
+    let [store, source, other] = ["store", "source", "other"].map(|name| fixture.repo(name));
+    fixture.commit(&source, "main", 1);
+    fixture.commit(&other, "other", 2);
+    let (hooks, killed) = (BinDir::empty(), fixture.at("killed"));
+    let at = killed.display();
+    hooks.script(
+        "hook",
+        &format!("[ -e {at} ] || {{ touch {at}; kill -9 $PPID; }}"),
+    );
+    let (hook, conf) = (hooks.path().join("hook"), fixture.at("serve.yaml"));
+    let serve = |port: u16| {
+        let text = format!(
+            "listen: ['127.0.0.1:{port}']\nrepos: {{/: {{path: {}, receive: {{receive_hook: {}}}}}}}\n",
+            store.path().display(),
+            hook.display()
+        );
+        fs::write(&conf, text).unwrap();
+        Served::run(&mut oxtree().command(["serve", "--config", path(&conf)]), 1)
+    };
+    let server = serve(0);
+    let port = server.port();
+    let repo = format!("--repo={}", source.path().display());
+    let mut push = oxtree().command(["push", &repo, server.url(), "main"]);
+    let mut push = push.spawn().unwrap();
+    let begun = Instant::now();
+    while !killed.exists() {
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "nothing is finished"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(server);
+    let elsewhere = Served::open(&store);
+    let taker = Push::open(elsewhere.url(), None, &wish(&other, "other", None)).unwrap();
+    assert!(!taker.missing(&other).is_empty());
+    let _again = serve(port);
+    assert!(push.wait().unwrap().success());
+    assert_eq!(store.rev_parse("main"), source.rev_parse("main"));
+    assert_eq!(taker.go(&other).status, 200);
+    store.fsck();
 }

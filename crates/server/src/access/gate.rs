@@ -44,6 +44,11 @@ impl Gate {
         }
     }
 
+    /// What those may do who show no token.
+    pub(crate) fn anonymous(&self) -> &Visitor {
+        &self.anonymous
+    }
+
     /// Who asks. Whoever shows a token has to show one that counts, be it needed or not.
     pub(crate) async fn visitor(
         &self,

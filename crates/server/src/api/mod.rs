@@ -107,7 +107,7 @@ pub(crate) fn of_repositories() -> Vec<Route> {
             Some(Push),
             old(delete(legacy::delete)),
         ),
-        route("get", "/api/v1/repo", Some(Read), get(repo::describe)),
+        route("get", "/api/v1/repo", None, get(repo::describe)),
         route("get", "/api/v1/jobs", Some(Read), get(repo::jobs)),
         route("get", "/api/v1/pushes", Some(Promote), get(pushes::list)),
         route("post", "/api/v1/pushes", Some(Promote), post(pushes::open)),
@@ -202,13 +202,17 @@ async fn permit(
 pub(crate) fn refusal(visitor: &Visitor, permission: Permission) -> Fault {
     match &visitor.name {
         None => Fault::new(StatusCode::UNAUTHORIZED, "this needs a token"),
-        Some(name) => Fault::new(
-            StatusCode::FORBIDDEN,
-            format!(
-                "token {name} does not allow this: it lacks the permission {permission:?} here"
-            )
-            .to_lowercase(),
-        ),
+        Some(name) => {
+            let lacks = match permission {
+                // Which would do as well.
+                Permission::Promote => Permission::Push,
+                other => other,
+            };
+            let lacks = format!("{lacks:?}").to_lowercase();
+            let text =
+                format!("token {name} does not allow this: it lacks the permission {lacks} here");
+            Fault::new(StatusCode::FORBIDDEN, text)
+        }
     }
 }
 

@@ -13,8 +13,8 @@ use oxtree_transfer::protocol::{SQUEEZE, VERSION};
 use oxtree_transfer::receive::roots;
 use serde::Serialize;
 
-use super::Visit;
 use super::fault::{Answer, json};
+use super::{Visit, refusal};
 use super::{blocking, fault::Fault};
 use crate::access::Permission;
 use crate::app::App;
@@ -38,6 +38,11 @@ pub(super) async fn describe(
     Extension(visit): Extension<Visit>,
 ) -> Answer {
     let site = Arc::clone(visit.site()?);
+    // Who pushes has to know what is there, and who reads may.
+    let enough = [Permission::Read, Permission::Promote];
+    if !enough.iter().any(|one| visit.visitor.may(*one, &site.name)) {
+        return Err(refusal(&visit.visitor, Permission::Read));
+    }
     blocking(move || {
         let destination = site.destination(&visit.visitor, visit.from)?;
         let mut lacking = destination.partial()?;

@@ -57,9 +57,13 @@ impl Jobs {
         let refs = std::mem::take(&mut job.refs);
         drop(queue);
         let names: Vec<RefName> = refs.iter().filter_map(|name| name.parse().ok()).collect();
+        let mut said = String::new();
         let derived = site
             .own_destination()
-            .and_then(|destination| destination.derive(&names));
+            .and_then(|destination| destination.derive(&names, &mut said));
+        if !said.is_empty() {
+            tracing::info!("{}: {said}", self.repo.path().display());
+        }
         let mut queue = self.lock();
         let Some(job) = queue.derive.as_mut() else {
             return;

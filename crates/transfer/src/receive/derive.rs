@@ -10,14 +10,18 @@ use super::hook::is_change;
 use super::policy::Derive;
 use crate::destination::Destination;
 
-/// Brings everything up to date; returns what the user should know.
-pub fn derive<D: Destination>(destination: &D, verdict: &Verdict) -> Vec<String> {
+/// Brings everything up to date; returns what the user should know. What programs print on the way is `said`.
+pub fn derive<D: Destination>(
+    destination: &D,
+    verdict: &Verdict,
+    said: &mut String,
+) -> Vec<String> {
     let changes = verdict.iter().filter(|change| is_change(change.status));
     let changed: Vec<RefName> = changes.map(|change| change.name.0.clone()).collect();
     if changed.is_empty() {
         return Vec::new();
     }
-    let Err(error) = destination.derive(&changed) else {
+    let Err(error) = destination.derive(&changed, said) else {
         return Vec::new();
     };
     let error = chain(&error);

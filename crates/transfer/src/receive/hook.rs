@@ -2,8 +2,8 @@
 //! The owner's own program, which is asked before anything is published, like git's `pre-receive`.
 
 use std::ffi::OsString;
-use std::io::{Read, Write};
-use std::process::{Command, Stdio};
+use std::io::{self, Read, Write};
+use std::process::{Command, ExitStatus, Stdio};
 
 use crate::protocol::message::{RefOutcome, Status};
 use crate::{Error, Result};
@@ -33,7 +33,7 @@ impl Hook {
     /// Tells it of each ref that is to change, a line each: `OLD NEW REF`, with 64 zeros where there
     /// is no commit; and waits for its answer.
     pub fn ask(&self, refs: &[RefOutcome]) -> Result<Answer> {
-        let failed = |error: std::io::Error| {
+        let failed = |error: io::Error| {
             let name = self.command.join(" ");
             Error::Hook(format!(
                 "the receiver's hook {name} could not be asked: {error}"
@@ -42,33 +42,37 @@ impl Hook {
         let (program, arguments) = self
             .command
             .split_first()
-            .ok_or_else(|| failed(std::io::Error::other("its name is empty")))?;
-        let (mut output, out) = std::io::pipe().map_err(failed)?;
-        let err = out.try_clone().map_err(failed)?;
+            .ok_or_else(|| failed(io::Error::other("its name is empty")))?;
         let mut command = Command::new(program);
         command.args(arguments).envs(self.env.iter().cloned());
-        command.stdin(Stdio::piped()).stdout(out).stderr(err);
-        let mut child = command.spawn().map_err(failed)?;
-        // Its ends of the pipe would keep us waiting.
-        drop(command);
-        let question = question(refs);
-        let stdin = child.stdin.take();
-        let text = std::thread::scope(|scope| {
-            scope.spawn(move || {
-                // It need not read all of it, or anything.
-                let _ = stdin.map(|mut stdin| stdin.write_all(question.as_bytes()));
-            });
-            let mut text = Vec::new();
-            let read = (&mut output).take(MAX_OUTPUT).read_to_end(&mut text);
-            let rest = std::io::copy(&mut output, &mut std::io::sink());
-            read.and(rest).map(|_| text)
-        });
-        let status = child.wait().map_err(failed)?;
-        Ok(Answer {
-            allowed: status.success(),
-            text: String::from_utf8_lossy(&text.map_err(failed)?).into_owned(),
-        })
+        let (status, text) = run(command, question(refs)).map_err(failed)?;
+        let allowed = status.success();
+        Ok(Answer { allowed, text })
     }
+}
+
+/// Runs a program with `question` on its standard input. Returns how it has ended, and what it has printed,
+/// the first 64 KiB of that.
+pub fn run(mut command: Command, question: String) -> io::Result<(ExitStatus, String)> {
+    let (mut output, out) = io::pipe()?;
+    let err = out.try_clone()?;
+    command.stdin(Stdio::piped()).stdout(out).stderr(err);
+    let mut child = command.spawn()?;
+    // Its ends of the pipe would keep us waiting.
+    drop(command);
+    let stdin = child.stdin.take();
+    let text = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            // It need not read all of it, or anything.
+            let _ = stdin.map(|mut stdin| stdin.write_all(question.as_bytes()));
+        });
+        let mut text = Vec::new();
+        let read = (&mut output).take(MAX_OUTPUT).read_to_end(&mut text);
+        let rest = io::copy(&mut output, &mut io::sink());
+        read.and(rest).map(|_| text)
+    });
+    let status = child.wait()?;
+    Ok((status, String::from_utf8_lossy(&text?).into_owned()))
 }
 
 fn question(refs: &[RefOutcome]) -> String {

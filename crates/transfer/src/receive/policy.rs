@@ -125,12 +125,13 @@ pub enum Derive {
     Summary,
     /// Not at all.
     Nothing,
-    /// By this, which is given the refs that have changed. The error is for the pusher's user.
+    /// By this, which is given the refs that have changed. The error is for the pusher's user, and so is what
+    /// it puts at the end of the text.
     By(Box<Deriver>),
 }
 
 /// See [`Derive::By`].
-pub type Deriver = dyn Fn(&Repo, &[RefName]) -> Result<(), String> + Send + Sync;
+pub type Deriver = dyn Fn(&Repo, &[RefName], &mut String) -> Result<(), String> + Send + Sync;
 
 impl fmt::Debug for Derive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

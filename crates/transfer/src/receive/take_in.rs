@@ -106,7 +106,11 @@ pub(super) fn conclude<D: Destination, Q: Quarantine>(
             publish::publish(quarantine, &mut refs, &commits)
         })?;
         if !admit::is_refused(&refs) {
-            warnings = busy(to, objects, || Ok(derive::derive(destination, &refs)))?;
+            let mut said = String::new();
+            warnings = busy(to, objects, || {
+                Ok(derive::derive(destination, &refs, &mut said))
+            })?;
+            pass_on(&said, to)?;
         }
     }
     Ok(Outcome {
@@ -128,11 +132,7 @@ fn ask<D: Destination>(
         return Ok(true);
     };
     let answer = busy(to, objects, || hook.ask(refs))?;
-    let text = answer.text.trim_end();
-    if !text.is_empty() {
-        let text = text.to_owned();
-        to.tell(&Message::Notice { text })?;
-    }
+    let text = pass_on(&answer.text, to)?;
     if !answer.allowed {
         for change in refs.iter_mut().filter(|change| is_change(change.status)) {
             change.status = Status::Rejected;
@@ -142,6 +142,16 @@ fn ask<D: Destination>(
         admit::refuse_rest(refs);
     }
     Ok(answer.allowed)
+}
+
+/// Tells the pusher what a program has printed, without the end of its last line.
+fn pass_on<'t>(text: &'t str, to: &mut impl Listener) -> Result<&'t str> {
+    let text = text.trim_end();
+    if !text.is_empty() {
+        let text = text.to_owned();
+        to.tell(&Message::Notice { text })?;
+    }
+    Ok(text)
 }
 
 /// Whether what was received is thrown away after this error. Not if the push can be taken up

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Certificate, Identity, NoProxy, Proxy};
+use reqwest::{Identity, NoProxy, Proxy};
 
 use super::tls::distrusted;
+use super::trust;
 use crate::{Error, Result};
 
 /// So many times a server may send us on.
@@ -121,28 +122,19 @@ fn configure(
     if tls.http1_only {
         client = client.http1_only();
     }
-    if let Some(path) = &tls.ca {
-        let pem = read(path)?;
-        let certificates = Certificate::from_pem_bundle(&pem);
-        let certificates = certificates
-            .map_err(|error| unusable(format!("{}: {}", path.display(), describe(&error))))?;
-        if certificates.is_empty() {
-            let reason = format!("{}: there is no certificate in it", path.display());
-            return Err(unusable(reason));
+    let only = tls.ca.as_ref().filter(|_| !tls.permissive);
+    if let Some(ca) = only {
+        client = client.tls_backend_preconfigured(trust::only(ca, tls)?);
+    } else {
+        if no_certificates {
+            client = client.tls_certs_only([]);
         }
-        client = client.tls_certs_only(certificates);
-    } else if no_certificates {
-        client = client.tls_certs_only([]);
-    }
-    if let Some((certificate, key)) = &tls.client {
-        let mut pem = read(certificate)?;
-        if key != certificate {
-            pem.extend([b"\n".to_vec(), read(key)?].concat());
+        if let Some(files) = &tls.client {
+            let identity = Identity::from_pem(&client_pem(files)?).map_err(|error| {
+                unusable(format!("{}: {}", files.0.display(), describe(&error)))
+            })?;
+            client = client.identity(identity);
         }
-        let identity = Identity::from_pem(&pem).map_err(|error| {
-            unusable(format!("{}: {}", certificate.display(), describe(&error)))
-        })?;
-        client = client.identity(identity);
     }
     for proxy in proxies(&network.proxies, tls)? {
         client = client.proxy(proxy);
@@ -177,11 +169,20 @@ fn proxies(environment: &Proxies, tls: &TlsOptions) -> Result<Vec<Proxy>> {
     Ok(proxies)
 }
 
-fn read(path: &std::path::Path) -> Result<Vec<u8>> {
+/// Who we are: the certificate, and its key.
+pub(super) fn client_pem((certificate, key): &(PathBuf, PathBuf)) -> Result<Vec<u8>> {
+    let mut pem = read(certificate)?;
+    if key != certificate {
+        pem.extend([b"\n".to_vec(), read(key)?].concat());
+    }
+    Ok(pem)
+}
+
+pub(super) fn read(path: &std::path::Path) -> Result<Vec<u8>> {
     Ok(std::fs::read(path).map_err(oxtree_repo::Error::io("reading", path))?)
 }
 
-fn unusable(reason: String) -> Error {
+pub(super) fn unusable(reason: String) -> Error {
     oxtree_repo::Error::Invalid(reason).into()
 }
 
@@ -218,8 +219,23 @@ pub(crate) fn describe(error: &reqwest::Error) -> String {
             return ours.to_owned();
         }
     }
-    match text.is_empty() {
-        true => error.to_string(),
-        false => text,
+    if text.is_empty() {
+        text = error.to_string();
+    }
+    match other_scheme(&text) {
+        Some(hint) => format!("{text} ({hint})"),
+        None => text,
+    }
+}
+
+/// What to try if this is what one sees who talks to a port in the wrong way.
+pub(crate) fn other_scheme(text: &str) -> Option<&'static str> {
+    // In the words of rustls and of hyper.
+    if text.contains("InvalidContentType") {
+        Some("no TLS is spoken there; should it be http://?")
+    } else if text.contains("invalid HTTP version") {
+        Some("no plain HTTP is spoken there; should it be https://?")
+    } else {
+        None
     }
 }

@@ -6,6 +6,7 @@ mod client;
 mod cookies;
 mod download;
 mod tls;
+mod trust;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -14,7 +15,7 @@ use std::time::Duration;
 use reqwest::{StatusCode, Version};
 
 pub use self::client::{Network, Proxies, TlsOptions};
-pub(crate) use self::client::{PROXY_NAME, build, describe};
+pub(crate) use self::client::{PROXY_NAME, build, describe, other_scheme};
 pub use self::cookies::{Cookie, Cookies};
 pub(crate) use self::download::{Chunk, Conditions, Download, Fresh};
 pub(crate) use self::tls::{Distrusted, distrusted};

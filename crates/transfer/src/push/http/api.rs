@@ -10,7 +10,9 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use tokio::runtime::Runtime;
 
 use super::{HttpOptions, Token};
-use crate::pull::fetch::{Distrusted, PROXY_NAME, TlsOptions, build, describe, distrusted};
+use crate::pull::fetch::{
+    Distrusted, PROXY_NAME, TlsOptions, build, describe, distrusted, other_scheme,
+};
 use crate::push::Report;
 use crate::url::HttpUrl;
 use crate::{Error, Result};
@@ -368,8 +370,11 @@ impl Api {
         let reason = describe(error) + advice.unwrap_or_default();
         let reason = self.harmless(&reason);
         // What cannot be begun at all stays so.
-        let lasting =
-            error.is_builder() || advice.is_some() || reason == PROXY_NAME || is_unknown(error);
+        let lasting = error.is_builder()
+            || advice.is_some()
+            || reason == PROXY_NAME
+            || other_scheme(&reason).is_some()
+            || is_unknown(error);
         let error = Error::Server {
             url: self.url.to_string(),
             status: None,

@@ -65,7 +65,7 @@ const PARCEL: u64 = 32 << 20;
 /// How large the first one is where its answer is to tell what the link is like.
 const FIRST_PARCEL: u64 = 2 << 20;
 
-/// How often a push that the server has forgotten is begun anew.
+/// How often a push is begun that the server has forgotten, all or in part.
 const TIMES: u32 = 3;
 
 /// How to get to a server.
@@ -229,12 +229,46 @@ impl Push<'_> {
         let objects = missing(self.repo, wanted, receiver)?;
         report.missing = objects.len() as u64;
         report.missing_bytes = objects.iter().map(|(_, size)| size).sum();
-        if !self.options.dry_run && !objects.is_empty() {
-            self.send(&id, plan, objects, receiver)?;
+        self.deliver(&id, plan, objects, receiver)
+    }
+
+    /// Sends objects, and has all published. A server that was started anew may have given to another push
+    /// what had come for this one: that is sent again.
+    fn deliver(
+        &self,
+        id: &str,
+        plan: &Plan,
+        mut objects: Vec<(ObjectId, u64)>,
+        receiver: &Receiver,
+    ) -> Result<Outcome> {
+        let mut times = 0;
+        loop {
+            times += 1;
+            if !self.options.dry_run && !objects.is_empty() {
+                self.send(id, plan, objects, receiver)?;
+            }
+            let waiting = "Waiting for the receiver to verify and publish";
+            self.audience.progress.start(waiting, None);
+            let failed = match self.finish(id) {
+                Err(failed @ Error::Remote(_)) if times < TIMES => failed,
+                ended => return ended,
+            };
+            if self.options.dry_run || !self.is_open(id)? {
+                return Err(failed);
+            }
+            let lost = self.wanted(id, &plan.objects, receiver)?;
+            if lost.is_empty() {
+                return Err(failed);
+            }
+            tracing::info!("sending {} objects again: {failed}", lost.len());
+            objects = missing(self.repo, lost, receiver)?;
         }
-        let waiting = "Waiting for the receiver to verify and publish";
-        self.audience.progress.start(waiting, None);
-        self.finish(&id)
+    }
+
+    /// Whether the push goes on. If the server does not know it any more, a 404 says so.
+    fn is_open(&self, id: &str) -> Result<bool> {
+        let info = self.ask(&Ask::get(format!("api/v1/pushes/{id}")), MAX_ANSWER)?;
+        Ok(parse::<PushInfo>(&info)?.state == PushState::Open)
     }
 
     /// Opens the push; the outcome if it is refused at once.
@@ -319,9 +353,7 @@ impl Push<'_> {
                     patience.wait(failure)?;
                 }
             }
-            // It is open still, or a 404 ends this.
-            let state = self.ask(&Ask::get(format!("api/v1/pushes/{id}")), MAX_ANSWER)?;
-            if parse::<PushInfo>(&state)?.state != PushState::Open {
+            if !self.is_open(id)? {
                 return Ok(());
             }
             let left: Vec<ObjectId> = objects.iter().map(|(id, _)| *id).collect();

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What clients of the Go program ostree-upload ask, with its statuses: a list of all objects, what is
+//! missing of them, and one request that brings it and publishes. Behind it are pushes as any others:
+//! each object is verified, nothing is published that is not complete, refs change if they are what the
+//! client has seen, all or none.
+
+mod lists;
+mod upload;
+mod words;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use hyper::header::CONTENT_TYPE;
+use hyper::{HeaderMap, StatusCode};
+use oxtree_format::ObjectId;
+use oxtree_transfer::local::LocalDestination;
+use oxtree_transfer::protocol::message::{RefOutcome, Status, WireCommit, WireRef, WireUpdate};
+use oxtree_transfer::receive::push::{Intent, Opened, Push, PushState};
+use serde::Deserialize;
+
+pub(crate) use self::lists::Lists;
+use self::upload::Upload;
+pub(crate) use self::words::unauthorized;
+use self::words::{nothing, plain, read_json};
+use crate::api::fault::{Answer, Fault, json};
+use crate::api::pushes::{find, parse_name};
+use crate::api::{Visit, blocking};
+use crate::app::App;
+use crate::body::BodyReader;
+use crate::multipart::{self, Multipart};
+use crate::site::now;
+
+/// `GET /ping`
+pub(crate) async fn ping() -> Response {
+    json(StatusCode::OK, &serde_json::json!({}))
+}
+
+/// `GET /api/v1/info`
+pub(crate) async fn info(
+    Extension(visit): Extension<Visit>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Response> {
+    let answer = async {
+        nothing(&headers, body).await?;
+        let site = Arc::clone(visit.site()?);
+        blocking(move || {
+            let mode = match site.repo.mode() {
+                // As libostree has named it since.
+                mode if mode.is_archive() => "archive",
+                mode => mode.as_str(),
+            };
+            let refs = site.repo.local_refs();
+            let refs = refs.map_err(|error| Fault::from(oxtree_transfer::Error::from(error)))?;
+            let seen = refs
+                .into_iter()
+                .filter(|(name, _)| visit.visitor.concerns(name.as_str()));
+            let revs: HashMap<String, String> = seen
+                .map(|(name, commit)| (name.to_string(), commit.to_string()))
+                .collect();
+            Ok(json(
+                StatusCode::OK,
+                &serde_json::json!({"mode": mode, "revs": revs}),
+            ))
+        })
+        .await
+    };
+    answer.await.map_err(plain)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pair {
+    #[serde(default)]
+    server: String,
+    client: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wish {
+    refs: HashMap<String, Pair>,
+    #[serde(default)]
+    objects: Option<Vec<String>>,
+}
+
+/// `POST /api/v1/queue`
+pub(crate) async fn queue(
+    State(app): State<Arc<App>>,
+    Extension(visit): Extension<Visit>,
+    Extension(lists): Extension<Arc<Lists>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Response> {
+    let answer = async {
+        let wish: Wish = read_json(&headers, body).await?;
+        let updates = wish.refs.iter().map(|(name, pair)| update(name, pair));
+        let updates: Vec<WireUpdate> = updates.collect::<Answer<_>>()?;
+        let names = wish.objects.unwrap_or_default();
+        let objects = names.iter().map(|name| parse(name));
+        let objects: Vec<ObjectId> = objects.collect::<Answer<_>>()?;
+        let site = Arc::clone(visit.site()?);
+        blocking(move || {
+            let destination = site.destination(&visit.visitor, visit.from)?;
+            let intent = Intent {
+                owner: visit.visitor.name.clone(),
+                updates,
+                dry_run: false,
+            };
+            let id = app.random_id()?;
+            match site.pushes.open(id.clone(), &destination, intent, now())? {
+                Opened::Refused(outcome) => Err(refused(&outcome.refs)),
+                Opened::Open(_) => {
+                    lists.note(&site, id.clone(), objects)?;
+                    Ok(json(StatusCode::OK, &serde_json::json!({"id": id})))
+                }
+            }
+        })
+        .await
+    };
+    answer.await.map_err(plain)
+}
+
+/// A change as pushes know it.
+fn update(name: &str, pair: &Pair) -> Answer<WireUpdate> {
+    let wrong = |what: &str| Fault::bad_request(format!("'{what}' makes no sense for {name:?}"));
+    let commit = |text: &str| text.parse().map(WireCommit).map_err(|_| wrong(text));
+    Ok(WireUpdate {
+        name: WireRef(name.parse().map_err(|_| wrong(name))?),
+        old: match pair.server.as_str() {
+            "" => None,
+            old => Some(commit(old)?),
+        },
+        new: Some(commit(&pair.client)?),
+        force: false,
+        timestamp: 0,
+        // It has looked, and says nothing of it. What counts is the commit itself.
+        fast_forward: true,
+    })
+}
+
+fn refused(refs: &[RefOutcome]) -> Fault {
+    let refused = refs
+        .iter()
+        .filter(|result| result.status == Status::Rejected);
+    let reasons = refused.map(|result| {
+        let reason = result.reason.as_deref().unwrap_or("it is refused");
+        format!("{}: {reason}", result.name)
+    });
+    let reasons: Vec<String> = reasons.collect();
+    Fault::new(StatusCode::CONFLICT, reasons.join("; "))
+}
+
+/// The name of an object that a client may bring: as an archive has it.
+fn parse(name: &str) -> Answer<ObjectId> {
+    match name.ends_with(".file") {
+        true => {
+            let text =
+                format!("{name} is no object of an archive, which is all that is taken here");
+            Err(Fault::bad_request(text))
+        }
+        false => parse_name(name),
+    }
+}
+
+/// A push that has not ended: whatever came of it, the original forgets it then.
+fn entry(visit: &Visit, id: &str) -> Answer<Arc<Push<LocalDestination>>> {
+    let push = find(visit, id)?;
+    match push.state() {
+        PushState::Ended => Err(Fault::not_found("queue entry not found")),
+        _ => Ok(push),
+    }
+}
+
+/// `GET /api/v1/queue/{id}`
+pub(crate) async fn missing(
+    Extension(visit): Extension<Visit>,
+    Extension(lists): Extension<Arc<Lists>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Response> {
+    let answer = async {
+        let push = entry(&visit, &id)?;
+        nothing(&headers, body).await?;
+        let objects = lists
+            .get(&id)
+            .ok_or_else(|| Fault::not_found("queue entry not found"))?;
+        let site = Arc::clone(visit.site()?);
+        blocking(move || {
+            let destination = site.destination(&visit.visitor, visit.from)?;
+            let missing = push.missing(&destination, &objects)?;
+            let missing = objects.iter().zip(missing).filter(|(_, missing)| *missing);
+            let missing: Vec<String> = missing.map(|(object, _)| object.archive_name()).collect();
+            Ok(json(
+                StatusCode::OK,
+                &serde_json::json!({"objects": missing}),
+            ))
+        })
+        .await
+    };
+    answer.await.map_err(plain)
+}
+
+/// `DELETE /api/v1/queue/{id}`
+pub(crate) async fn delete(
+    Extension(visit): Extension<Visit>,
+    Extension(lists): Extension<Arc<Lists>>,
+    Path(id): Path<String>,
+) -> Result<Response, Response> {
+    let answer = async {
+        entry(&visit, &id)?;
+        lists.forget(&id);
+        let site = Arc::clone(visit.site()?);
+        blocking(move || Ok(site.pushes.abort(&id)?)).await?;
+        Ok(StatusCode::OK.into_response())
+    };
+    answer.await.map_err(plain)
+}
+
+/// `PUT /api/v1/queue/{id}`
+pub(crate) async fn upload(
+    Extension(visit): Extension<Visit>,
+    Extension(lists): Extension<Arc<Lists>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Response> {
+    let answer = async {
+        let push = entry(&visit, &id)?;
+        let kind = headers
+            .get(CONTENT_TYPE)
+            .and_then(|kind| kind.to_str().ok());
+        let boundary = kind.and_then(multipart::boundary).ok_or_else(|| {
+            let text = "request Content-Type isn't multipart/form-data";
+            Fault::internal(text)
+        })?;
+        let body = BodyReader::new(body);
+        let site = Arc::clone(visit.site()?);
+        blocking(move || {
+            let destination = site.destination(&visit.visitor, visit.from)?;
+            let parts = &mut Multipart::new(body, &boundary);
+            Upload::new(&push, &destination)?.take(parts)?;
+            push.touch(now());
+            let outcome = push.finish(&destination, &mut |_| {})?;
+            lists.forget(&id);
+            match outcome.is_ok() {
+                true => Ok(StatusCode::OK.into_response()),
+                false => Err(refused(&outcome.refs)),
+            }
+        })
+        .await
+    };
+    answer.await.map_err(plain)
+}
