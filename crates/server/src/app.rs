@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use hyper::header::{ALLOW, HeaderValue};
-use hyper::{Method, Request, StatusCode, Uri};
+use hyper::{Request, StatusCode, Uri};
 use oxtree_transfer::room::Room;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
@@ -20,11 +19,12 @@ use crate::access::issuers::Issuers;
 use crate::access::tokens::{TokenFile, random};
 use crate::access::{Gate, Permission, Visitor};
 use crate::api::fault::{Answer, Fault};
-use crate::api::{self, Visit, refusal};
+use crate::api::{self, Visit};
+use crate::fetch::fetch;
 use crate::proxies::{Client, Proxies};
 use crate::site::{Site, now};
 use crate::watch::{AccessLog, Counters, Seen, watch};
-use crate::{Config, Result, file, legacy};
+use crate::{Config, Result, legacy};
 use oxtree_format::checksum::hex;
 
 /// What all requests share.
@@ -35,13 +35,15 @@ pub(crate) struct App {
     proxies: Proxies,
     pub(crate) counters: Arc<Counters>,
     /// Whether all may be read by everybody, so that caches in between may keep it.
-    is_public: bool,
+    pub(crate) is_public: bool,
     log: Option<Arc<AccessLog>>,
     ending: AtomicBool,
     /// Streams of objects that are taken in at once.
     streams: Arc<Semaphore>,
     /// And of these, those that are unpacked from zstd.
     pub(crate) squeezed: Room,
+    /// Files that are packed at once.
+    packing: Arc<Semaphore>,
 }
 
 /// Streams of objects at once: each needs up to 5 MiB.
@@ -49,6 +51,9 @@ const STREAMS: usize = 24;
 
 /// Streams in zstd at once: each needs up to 12 MiB more.
 const SQUEEZED: usize = 6;
+
+/// Files that are packed at once. Each needs a thread.
+const PACKING: usize = 64;
 
 /// How long a stream waits for its turn.
 const TURN: Duration = Duration::from_secs(60);
@@ -80,23 +85,27 @@ impl App {
             ending: AtomicBool::new(false),
             streams: Arc::new(Semaphore::new(STREAMS)),
             squeezed: Room::new(SQUEEZED),
+            packing: Arc::new(Semaphore::new(PACKING)),
         })
     }
 
     /// Waits until one more stream of objects can be taken in. What it says meanwhile waits in the
     /// network.
     pub(crate) async fn stream_permit(&self) -> Answer<OwnedSemaphorePermit> {
-        let permit = Arc::clone(&self.streams).acquire_owned();
-        match tokio::time::timeout(TURN, permit).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Fault {
-                retry_after: Some(10),
-                ..Fault::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "too many pushes are bringing objects; try again later",
-                )
-            }),
-        }
+        turn(
+            &self.streams,
+            "too many pushes are bringing objects; try again later",
+        )
+        .await
+    }
+
+    /// Waits until one more file can be packed.
+    pub(crate) async fn packing_permit(&self) -> Answer<OwnedSemaphorePermit> {
+        turn(
+            &self.packing,
+            "too many files are being packed; try again later",
+        )
+        .await
     }
 
     pub(crate) fn is_ending(&self) -> bool {
@@ -136,6 +145,17 @@ impl App {
             }
         }
         (None, path)
+    }
+}
+
+async fn turn(room: &Arc<Semaphore>, reason: &str) -> Answer<OwnedSemaphorePermit> {
+    let permit = Arc::clone(room).acquire_owned();
+    match tokio::time::timeout(TURN, permit).await {
+        Ok(Ok(permit)) => Ok(permit),
+        _ => Err(Fault {
+            retry_after: Some(10),
+            ..Fault::new(StatusCode::SERVICE_UNAVAILABLE, reason)
+        }),
     }
 }
 
@@ -214,9 +234,10 @@ impl Doors {
             return Fault::not_found("there is nothing of that name").into_response();
         };
         if !rest.starts_with("/api/") && rest != "/ping" {
-            let who = [&*visitor, self.app.gate.anonymous()];
-            let answered = static_file(&site, who, rest, &request, !self.app.is_public);
-            return answered.unwrap_or_else(IntoResponse::into_response);
+            let who = [&visitor, self.app.gate.anonymous()];
+            let asked = (request.method(), request.headers());
+            let fetched = fetch(&self.app, &site, who, rest, asked).await;
+            return fetched.unwrap_or_else(IntoResponse::into_response);
         }
         let query = request.uri().query();
         let target = query.map_or_else(|| rest.to_owned(), |query| format!("{rest}?{query}"));
@@ -237,122 +258,4 @@ impl Doors {
 async fn call(router: &Router, request: Request<Body>) -> Response {
     let answered: Result<Response, Infallible> = router.clone().oneshot(request).await;
     answered.unwrap_or_else(|never| match never {})
-}
-
-/// A file of a repository. A token takes nothing away from what all may have.
-fn static_file(
-    site: &Site,
-    who: [&Visitor; 2],
-    path: &str,
-    request: &Request<Body>,
-    private: bool,
-) -> Answer<Response> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut response = StatusCode::METHOD_NOT_ALLOWED.into_response();
-        let allowed = HeaderValue::from_static("GET, HEAD");
-        response.headers_mut().insert(ALLOW, allowed);
-        return Ok(response);
-    }
-    let readers = who.iter();
-    let readers = readers.filter(|one| one.may(Permission::Read, &site.name));
-    let mut readers = readers.peekable();
-    if readers.peek().is_none() {
-        return Err(refusal(who[0], Permission::Read));
-    }
-    let none = || Fault::not_found("there is no such file");
-    let path = path.strip_prefix('/').and_then(decode).ok_or_else(none)?;
-    if !readers.any(|one| may_see(one, &path)) {
-        return Err(none());
-    }
-    let found = site.repo.open_public(&path);
-    let found = found.map_err(|error| Fault::from(oxtree_transfer::Error::from(error)))?;
-    Ok(file::answer(
-        request.method(),
-        request.headers(),
-        &path,
-        found.ok_or_else(none)?,
-        private,
-    ))
-}
-
-/// Whether somebody who may read some refs only may have this file. Objects are for those who know
-/// their names, which nobody can guess.
-fn may_see(visitor: &Visitor, path: &str) -> bool {
-    if visitor.refs.is_none() || visitor.can(Permission::Admin) {
-        return true;
-    }
-    match path.split_once('/') {
-        // They have all refs in them. Clients do without.
-        None => path == "config",
-        Some(("refs", rest)) => {
-            let name = match rest.split_once('/') {
-                Some(("heads", name)) => Some(name),
-                Some(("mirrors" | "remotes", name)) => name.split_once('/').map(|(_, name)| name),
-                _ => None,
-            };
-            name.is_some_and(|name| visitor.concerns(name))
-        }
-        Some((folder, _)) => folder == "objects",
-    }
-}
-
-/// A path as it is meant; [`None`] if it is not UTF-8, or no path.
-fn decode(path: &str) -> Option<String> {
-    if !path.contains('%') {
-        return Some(path.to_owned());
-    }
-    let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        match (first, after) {
-            (b'%', [high, low, after @ ..]) => {
-                let digit = |byte: u8| char::from(byte).to_digit(16);
-                let byte = digit(*high)? * 16 + digit(*low)?;
-                bytes.push(u8::try_from(byte).ok()?);
-                rest = after;
-            }
-            (b'%', _) => return None,
-            (byte, after) => {
-                bytes.push(*byte);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8(bytes).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn paths_are_read_as_they_are_meant() {
-        for (path, meant) in [
-            ("a/b", Some("a/b")),
-            ("a%2Fb%20c", Some("a/b c")),
-            ("%c3%a4", Some("\u{e4}")),
-            ("%ff", None),
-            ("%", None),
-            ("%2", None),
-            ("%zz", None),
-            ("%+1", None),
-        ] {
-            assert_eq!(decode(path).as_deref(), meant, "{path}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_comes_back(text in any::<String>()) {
-            let bytes = text.bytes().map(|byte| format!("%{byte:02x}"));
-            prop_assert_eq!(decode(&bytes.collect::<String>()), Some(text));
-        }
-
-        #[test]
-        fn nothing_is_too_odd(text in "[%a-f0-9/. ]{0,40}") {
-            let _ = decode(&text);
-        }
-    }
 }

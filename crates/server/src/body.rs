@@ -114,12 +114,12 @@ impl Read for BodyReader {
     }
 }
 
-/// The body of an answer that a thread is still making.
+/// The body of an answer that a thread is still making. With an error it breaks off.
 #[derive(Debug)]
-pub(crate) struct Made(Receiver<Bytes>);
+pub(crate) struct Made(Receiver<io::Result<Bytes>>);
 
 impl Made {
-    pub(crate) fn new() -> (Sender<Bytes>, Self) {
+    pub(crate) fn new() -> (Sender<io::Result<Bytes>>, Self) {
         let (to, from) = channel(PIECES);
         (to, Self(from))
     }
@@ -134,7 +134,7 @@ impl hyper::body::Body for Made {
         context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let piece = self.0.poll_recv(context);
-        piece.map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+        piece.map(|piece| piece.map(|piece| piece.map(Frame::data)))
     }
 
     fn size_hint(&self) -> SizeHint {

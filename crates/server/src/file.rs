@@ -81,7 +81,7 @@ pub(crate) fn answer(
     response
 }
 
-fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+pub(crate) fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }
@@ -104,7 +104,7 @@ fn etag(path: &str, found: &PublicFile) -> String {
     }
 }
 
-fn cache_control(lasts: Lasts, private: bool) -> String {
+pub(crate) fn cache_control(lasts: Lasts, private: bool) -> String {
     let who = if private { "private" } else { "public" };
     match lasts {
         Lasts::Forever => format!("{who}, max-age=31536000, immutable"),

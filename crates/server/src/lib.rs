@@ -9,13 +9,16 @@ mod api;
 mod app;
 mod body;
 mod client;
+mod fetch;
 mod file;
 #[doc(hidden)]
 pub mod fuzz;
+mod history;
 mod jobs;
 mod legacy;
 mod listen;
 pub mod multipart;
+mod packed;
 mod proxies;
 mod site;
 mod streams;

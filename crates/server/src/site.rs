@@ -13,6 +13,7 @@ use oxtree_transfer::receive::policy::{self, Derive};
 use oxtree_transfer::receive::push::Pushes;
 
 use crate::access::{Permission, Visitor};
+use crate::history::Histories;
 use crate::jobs::Jobs;
 use crate::jobs::announced::Herald;
 use crate::jobs::retention::Retention;
@@ -52,6 +53,7 @@ pub(crate) struct Site {
     pub(crate) repo: Arc<Repo>,
     pub(crate) pushes: Pushes<LocalDestination>,
     pub(crate) jobs: Arc<Jobs>,
+    pub(crate) histories: Histories,
     open: Box<OpenDestination>,
 }
 
@@ -72,6 +74,7 @@ impl Site {
             repo,
             pushes,
             jobs: Arc::new(jobs),
+            histories: Histories::default(),
             open: config.open,
         })
     }

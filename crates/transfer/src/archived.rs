@@ -15,7 +15,8 @@ use crate::Result;
 const LEVEL: Compression = Compression::fast();
 
 /// A file that is stored, or that is packed when it is asked for.
-pub(crate) enum Archived {
+#[derive(Debug)]
+pub enum Archived {
     /// As it is, and its size.
     Stored(File, u64),
     /// Not packed.
@@ -24,7 +25,7 @@ pub(crate) enum Archived {
 
 impl Archived {
     /// Opens a file object.
-    pub(crate) fn open(repo: &Repo, id: FileId) -> Result<Self> {
+    pub fn open(repo: &Repo, id: FileId) -> Result<Self> {
         let stored = match repo.mode().is_archive() {
             true => repo.open_filez(id)?,
             false => None,
@@ -36,7 +37,7 @@ impl Archived {
     }
 
     /// Its size in bytes, if that is known already.
-    pub(crate) fn size(&self) -> Option<u64> {
+    pub fn size(&self) -> Option<u64> {
         match self {
             Self::Stored(_, size) => Some(*size),
             Self::Plain(_) => None,
@@ -44,7 +45,7 @@ impl Archived {
     }
 
     /// Writes it.
-    pub(crate) fn write(self, to: &mut impl Write) -> io::Result<()> {
+    pub fn write(self, to: &mut impl Write) -> io::Result<()> {
         let object = match self {
             Self::Stored(mut file, _) => return io::copy(&mut file, to).map(drop),
             Self::Plain(object) => object,

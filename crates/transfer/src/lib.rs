@@ -8,7 +8,7 @@
 //! side, [`receive::receive`] on the other, in the words of [`protocol`]. [`ssh`] puts it on the
 //! system's ssh, [`local`] on a socket pair.
 
-mod archived;
+pub mod archived;
 pub mod deltas;
 pub mod destination;
 mod error;

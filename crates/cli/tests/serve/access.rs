@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::fixture::{Fixture, Push, Served, curl, oxtree, path, wish};
+use crate::fixture::{Fixture, Push, Served, curl, loose, objects, oxtree, path, wish};
 
 fn create(fixture: &Fixture, name: &str, words: &str) -> String {
     let tokens = fixture.at("tokens.json");
@@ -169,6 +169,38 @@ fn reading_may_need_a_token_too() {
     ] {
         assert_eq!(get(&at(path), &some), status, "{path}");
     }
+    // Commits are to be had where a ref leads to them that one may read.
+    let [open, shut] = ["os/open", "os/shut"].map(|name| store.rev_parse(name));
+    fixture.commit(&store, "os/open", 3);
+    let new = store.rev_parse("os/open");
+    let commit = |id: &str, kind: &str| get(&at(&loose(&format!("{id}.{kind}"))), &some);
+    std::fs::write(store.object(&shut, "commitmeta"), "x").unwrap();
+    assert_eq!(
+        [&open, &new, &shut].map(|id| commit(id, "commit")),
+        [200, 200, 404]
+    );
+    assert_eq!(commit(&shut, "commitmeta"), 404);
+    assert_eq!(get(&at(&loose(&format!("{shut}.commitmeta"))), &all), 200);
+    std::fs::remove_file(store.object(&shut, "commitmeta")).unwrap();
+    // Of the other objects the names are enough.
+    for object in objects(&store)
+        .iter()
+        .filter(|name| !name.contains(".commit"))
+    {
+        assert_eq!(get(&at(&loose(object)), &some), 200, "{object}");
+    }
+    store.ok("refs", ["--create=os/copy", "os/shut"]);
+    assert_eq!(commit(&shut, "commit"), 404);
+    store.ok("reset", ["os/open", &shut]);
+    assert_eq!(
+        [&open, &new, &shut].map(|id| commit(id, "commit")),
+        [404, 404, 200]
+    );
+    store.ok("reset", ["os/open", &open]);
+    assert_eq!(
+        [&open, &new, &shut].map(|id| commit(id, "commit")),
+        [200, 404, 404]
+    );
     let bearer = format!("Authorization: Bearer {some}");
     let told = curl(&["-H", &bearer, &at("api/v1/repo")]).text();
     assert!(

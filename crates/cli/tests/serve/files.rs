@@ -120,6 +120,60 @@ fn only_a_repositorys_files_are_to_be_had() {
     }
 }
 
+/// Clients know archives only: of another mode, files are packed as they are asked for.
+#[test]
+fn a_repository_of_another_mode_is_an_archive_to_clients() {
+    let fixture = Fixture::new();
+    let source = fixture.repo("source");
+    let modes = ["bare-user", "bare-user-only", "bare"];
+    for mode in modes
+        .into_iter()
+        .take(if oxtree_testkit::is_root() { 3 } else { 2 })
+    {
+        let store = oxtree().repo(fixture.at(mode)).init(mode).without_fsync();
+        let server = Served::open(&store);
+        let url = server.url();
+        let first = fixture.commit(&source, "os/main", 1);
+        let large = fixture.at("tree-1/large");
+        oxtree_testkit::trees::incompressible(&large, 3 << 20, 7);
+        let repo = format!("--repo={}", source.path().display());
+        oxtree().ok(["push", &repo, url, "--force", "os/main"]);
+        for (at, tool) in [oxtree(), Tool::ostree()].iter().enumerate() {
+            let client = tool
+                .repo(fixture.at(&format!("client-{mode}-{at}")))
+                .init("archive");
+            client.ok("remote", ["add", "--no-gpg-verify", "origin", url]);
+            client.ok("pull", ["--mirror", "origin"]);
+            client.fsck();
+            assert_eq!(client.rev_parse("os/main"), first);
+        }
+        let all = objects(&source);
+        let file = all
+            .iter()
+            .find(|name| name.ends_with(".filez"))
+            .expect("a file");
+        let file = format!("{url}{}", loose(file));
+        let answer = curl(&[&file]);
+        let lasts = answer.header("cache-control").unwrap();
+        assert!(lasts.contains("immutable"), "{lasts}");
+        let etag = answer.header("etag").unwrap().replace("w/", "W/");
+        let known = format!("If-None-Match: {etag}");
+        assert_eq!(curl(&["-H", &known, &file]).status, 304);
+        let head = curl(&["-I", &file]);
+        assert_eq!((head.status, head.body.len() > 400), (200, false));
+        // There are no parts of it.
+        assert_eq!(curl(&["-r", "1-2", &file]).body, answer.body);
+        let none = format!("{url}objects/00/{}.filez", "0".repeat(62));
+        assert_eq!(curl(&[&none]).status, 404);
+        assert_eq!(curl(&[&format!("{url}objects/00/..filez")]).status, 404);
+        let config = curl(&[&format!("{url}config")]).text();
+        assert!(
+            config.contains("mode=archive-z2") && !config.contains(mode),
+            "{config}"
+        );
+    }
+}
+
 #[test]
 fn over_tls_and_http2_the_stock_client_pulls() {
     let fixture = Fixture::new();

@@ -7,7 +7,11 @@ use std::time::Duration;
 
 use crate::fixture::{Fixture, Push, Served, curl, oxtree, path, wish};
 
-/// Says something to the server, and hears all that it answers.
+/// The end of a request without a body, which is the last.
+const CLOSE: &str = "Connection: close\r\nContent-Length: 0\r\n\r\n";
+
+/// Says something to the server, and hears all that it answers. There is nothing to follow, unless the words are that the
+/// server is to hang up.
 fn say(server: &Served, words: &[u8]) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", server.port())).expect("connect");
     stream
@@ -15,7 +19,9 @@ fn say(server: &Served, words: &[u8]) -> String {
         .expect("set a timeout");
     // It may have hung up already.
     let _ = stream.write_all(words);
-    let _ = stream.shutdown(std::net::Shutdown::Write);
+    if !words.ends_with(CLOSE.as_bytes()) {
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+    }
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     String::from_utf8_lossy(&answer).into_owned()
@@ -141,6 +147,117 @@ fn bodies_are_bounded_and_what_is_cut_off_counts_for_nothing() {
     assert!(store.refs().is_empty());
 }
 
+/// Whatever stands where in a URL, nothing but what is meant to be changed is changed or told.
+#[test]
+fn no_part_of_a_url_leads_elsewhere() {
+    let fixture = Fixture::new();
+    let (source, store) = (fixture.repo("source"), fixture.repo("store"));
+    fixture.commit(&source, "os/main", 1);
+    fixture.commit(&store, "os/secret", 2);
+    let (conf, tokens) = (fixture.at("conf"), fixture.at("tokens.json"));
+    let words = ["token", "create", "boss", "--allow", "admin", "--tokens"];
+    let token = oxtree().ok([&words[..], &[path(&tokens)]].concat());
+    let bearer = format!("Authorization: Bearer {}", token.trim_end());
+    let text = format!(
+        "listen: 127.0.0.1:0\ntokens: {}\nrepos: {{a/b: {{path: {}}}}}\n",
+        tokens.display(),
+        store.path().display()
+    );
+    std::fs::write(&conf, text).unwrap();
+    std::fs::write(fixture.at("victim"), "victim").unwrap();
+    let server = Served::run(&mut oxtree().command(["serve", "--config", path(&conf)]), 1);
+    let root = server.url().trim_end_matches('/').to_owned();
+    let url = format!("{root}/a/b/");
+    let push = Push::open(
+        &url,
+        Some(token.trim_end()),
+        &wish(&source, "os/main", None),
+    )
+    .unwrap();
+    let id = push.url.rsplit('/').next().unwrap();
+    let names = [
+        "..",
+        ".",
+        "%2e%2e",
+        "..%2f..%2fvictim",
+        "..%5cvictim",
+        "%00",
+        "victim%00",
+        "%2fetc%2fpasswd",
+        "%ff",
+        "%",
+        "a%0d%0aX-Evil:%20yes",
+        "..;",
+        "\u{e4}",
+        "-rf",
+        "announced-x",
+        &"x".repeat(5000),
+    ];
+    let tree = || {
+        let mut all = std::collections::BTreeMap::new();
+        let mut left = vec![fixture.at("")];
+        while let Some(folder) = left.pop() {
+            for entry in std::fs::read_dir(&folder).unwrap().flatten() {
+                // A lock may come, and a note of the push is used.
+                let is_note = entry.path().starts_with(store.path().join("state"));
+                match entry.file_type().unwrap().is_dir() {
+                    true => left.push(entry.path()),
+                    false if is_note => {}
+                    false => drop(all.insert(entry.path(), std::fs::read(entry.path()).unwrap())),
+                }
+            }
+        }
+        all
+    };
+    let before = tree();
+    for name in names {
+        let paths = [
+            format!("/{name}/config"),
+            format!("/a/{name}/config"),
+            format!("/a/b/{name}"),
+            format!("/a/b/objects/{name}/x"),
+            format!("/a/b/objects/aa/{name}"),
+            format!("/a/b/refs/heads/{name}"),
+            format!("/a/b/refs/remotes/{name}/os/secret"),
+            format!("/a/b/refs/mirrors/{name}/os/secret"),
+            format!("/a/b/deltas/{name}/superblock"),
+            format!("/a/b/api/v1/{name}"),
+            format!("/a/b/api/v1/pushes/{name}"),
+            format!("/a/b/api/v1/pushes/{name}/finish"),
+            format!("/a/b/api/v1/pushes/{name}/missing"),
+            format!("/a/b/api/v1/pushes/{id}/objects/{name}"),
+            format!("/a/b/api/v1/pushes/{name}/objects/x.commit"),
+            format!("/a/b/api/v1/queue/{name}"),
+            format!("/a/b/{name}/api/v1/pushes"),
+            format!("/api/v1/tokens/{name}"),
+        ];
+        for (at, path) in paths.iter().enumerate() {
+            for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+                // All in one connection would be as good; each is as somebody would send it.
+                if at % 3 != 0 && matches!(method, "HEAD" | "PATCH" | "OPTIONS") {
+                    continue;
+                }
+                let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{bearer}\r\n");
+                let words = head + CLOSE;
+                let answer = say(&server, words.as_bytes());
+                let status = answer.split_whitespace().nth(1).unwrap_or("none");
+                assert!(status.starts_with('4'), "{method} {path}: {answer}");
+                assert!(
+                    !answer.to_lowercase().contains("\nx-evil"),
+                    "{method} {path}: {answer}"
+                );
+                assert!(
+                    !answer.contains("victim\n") && !answer.contains("root:"),
+                    "{answer}"
+                );
+            }
+        }
+    }
+    assert!(before == tree(), "something has changed");
+    assert_eq!(push.go(&source).status, 200);
+    store.fsck();
+}
+
 /// Who never comes to the point is not waited for.
 #[test]
 fn slow_clients_are_hung_up_on() {
@@ -176,7 +293,50 @@ fn slow_clients_are_hung_up_on() {
     }
 }
 
-/// Connections that say nothing cost little, and do not keep others out.
+/// Those who send objects a byte at a time lose their turn, so that others get theirs.
+#[test]
+fn slow_bodies_keep_nobody_out() {
+    let fixture = Fixture::new();
+    let (source, store) = (fixture.repo("source"), fixture.repo("store"));
+    fixture.commit(&source, "os/main", 1);
+    let server = Served::open(&store);
+    let push = Push::open(server.url(), None, &wish(&source, "os/main", None)).unwrap();
+    let path = push.url.split_once("/api/").unwrap().1;
+    let head = format!(
+        "POST /api/{path}/objects HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\
+         Content-Type: application/vnd.oxtree.objects\r\n\r\nD\0\0\u{7f}\u{7f}"
+    );
+    // More than there are turns.
+    let slow: Vec<TcpStream> = (0..40)
+        .map(|_| {
+            let mut stream = TcpStream::connect(("127.0.0.1", server.port())).expect("connect");
+            stream.write_all(head.as_bytes()).expect("say something");
+            stream
+        })
+        .collect();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                let _ = slow.iter().map(|mut stream| stream.write(b"\0")).count();
+                std::thread::sleep(Duration::from_millis(500));
+            }
+        });
+        let repo = format!("--repo={}", source.path().display());
+        let pushed = oxtree().run(["push", &repo, server.url(), "os/main"]);
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        pushed.expect_ok();
+    });
+    assert_eq!(store.rev_parse("os/main"), source.rev_parse("os/main"));
+}
+
+/// How many connections say nothing.
+fn idle() -> usize {
+    let number = std::env::var("OXTREE_IDLE").ok();
+    number.map_or(400, |number| number.parse().expect("a number"))
+}
+
+/// Connections that say nothing cost little, and do not keep others out. `OXTREE_IDLE` says how many there are.
 #[test]
 fn idle_connections_are_borne() {
     let fixture = Fixture::new();
@@ -195,7 +355,7 @@ fn idle_connections_are_borne() {
             .unwrap()
     };
     let before = memory();
-    let idle: Vec<TcpStream> = (0..400)
+    let idle: Vec<TcpStream> = (0..idle())
         .map(|_| TcpStream::connect(("127.0.0.1", server.port())).expect("connect"))
         .collect();
     assert_eq!(curl(&[&format!("{}healthz", server.url())]).status, 200);

@@ -45,7 +45,7 @@ impl Gate {
     }
 
     /// What those may do who show no token.
-    pub(crate) fn anonymous(&self) -> &Visitor {
+    pub(crate) fn anonymous(&self) -> &Arc<Visitor> {
         &self.anonymous
     }
 

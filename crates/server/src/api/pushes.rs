@@ -274,7 +274,7 @@ fn finish_in_lines(
             let mut line = message.to_frame().payload;
             line.push(b'\n');
             // If the client has gone, the push is finished all the same.
-            let _ = to.blocking_send(Bytes::from(line));
+            let _ = to.blocking_send(Ok(Bytes::from(line)));
         };
         let last = match finish(&mut tell) {
             Ok(outcome) => Message::Outcome {

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A repository of another mode, as the archive that clients know: its files are packed as they are asked for. All
+//! else in it is what it would be in an archive.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, VARY};
+use hyper::{HeaderMap, Method, StatusCode};
+use oxtree_format::FileId;
+use oxtree_repo::public::Lasts;
+use oxtree_transfer::archived::Archived;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::Sender;
+
+use crate::api::blocking;
+use crate::api::fault::{Answer, Fault};
+use crate::app::App;
+use crate::body::Made;
+use crate::file::{cache_control, is_known, set};
+use crate::site::Site;
+
+/// Bytes that are sent in one piece.
+const PIECE: usize = 64 << 10;
+
+/// A client that takes no piece for so long is not waited for: it keeps others from their turn.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the repository's config would be.
+pub(crate) fn config(private: bool) -> Response {
+    let text = "[core]\nrepo_version=1\nmode=archive-z2\n";
+    response(Body::from(text), Lasts::Short, private)
+}
+
+fn response(body: Body, lasts: Lasts, private: bool) -> Response {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    set(headers, CONTENT_TYPE, "application/octet-stream");
+    set(headers, CACHE_CONTROL, &cache_control(lasts, private));
+    if private {
+        set(headers, VARY, "Authorization");
+    }
+    response
+}
+
+/// A file, packed. There are no parts of it to be had, as its size is not known before.
+pub(crate) async fn answer(
+    app: &App,
+    site: &Site,
+    file: FileId,
+    (method, headers): (&Method, &HeaderMap),
+    private: bool,
+) -> Answer<Response> {
+    let permit = app.packing_permit().await?;
+    let repo = std::sync::Arc::clone(&site.repo);
+    let opened = blocking(move || match Archived::open(&repo, file) {
+        Err(oxtree_transfer::Error::Repo(error)) if error.is_missing_object() => {
+            Err(Fault::not_found("there is no such file"))
+        }
+        opened => Ok(opened?),
+    })
+    .await?;
+    let mut response = response(Body::empty(), Lasts::Forever, private);
+    // What is packed may differ, what is in it does not.
+    let etag = format!("\"{file}.filez\"");
+    set(response.headers_mut(), ETAG, &format!("W/{etag}"));
+    if is_known(headers, &etag, 0, Lasts::Forever) {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        return Ok(response);
+    }
+    if method == Method::HEAD {
+        return Ok(response);
+    }
+    let (to, made) = Made::new();
+    tokio::task::spawn_blocking(move || {
+        let mut pieces = Pieces {
+            to,
+            piece: Vec::with_capacity(PIECE),
+        };
+        let sent = opened.write(&mut pieces).and_then(|()| pieces.flush());
+        if let Err(error) = sent {
+            pieces.give(Err(error)).unwrap_or_default();
+        }
+        drop(permit);
+    });
+    *response.body_mut() = Body::new(made);
+    Ok(response)
+}
+
+/// Puts together pieces, and waits until there is room for another.
+struct Pieces {
+    to: Sender<io::Result<Bytes>>,
+    piece: Vec<u8>,
+}
+
+impl Pieces {
+    fn give(&self, piece: io::Result<Bytes>) -> io::Result<()> {
+        let given = tokio::time::timeout(PATIENCE, self.to.send(piece));
+        match Handle::current().block_on(given) {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let len = bytes.len().min(PIECE - self.piece.len());
+        self.piece.extend_from_slice(&bytes[..len]);
+        if self.piece.len() == PIECE {
+            self.flush()?;
+        }
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.piece.is_empty() {
+            return Ok(());
+        }
+        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
+        self.give(Ok(piece.into()))
+    }
+}
