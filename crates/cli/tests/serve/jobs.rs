@@ -77,6 +77,16 @@ fn those_who_want_to_be_told_are_told_until_they_have_it() {
     until("the failure is not to be seen", || {
         curl(&[&jobs]).text().contains("\"state\":\"failed\"")
     });
+    // That is nobody's business who only looks.
+    let looked = curl(&["-H", "Origin: https://page.example", &jobs]);
+    assert_eq!(
+        (looked.status, &looked.json()["jobs"][0]["kind"]),
+        (200, &"webhook".into())
+    );
+    assert!(
+        !looked.text().contains(&hook) && !looked.text().contains("500"),
+        "{looked:?}"
+    );
     // It is not forgotten with the server.
     drop(server);
     let server = start();
@@ -152,7 +162,8 @@ fn who_was_to_be_told_is_told_by_the_next_server() {
                 told(&heard.1)["refs"][0]["new"] == new.as_str()
             });
             until("the summary stays old", || {
-                store.ok("summary", ["-v"]).contains(&new)
+                let summary = store.run("summary", ["-v"]);
+                summary.stdout().contains(&new)
             });
             old = Some(new);
         } else {

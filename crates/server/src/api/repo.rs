@@ -72,7 +72,7 @@ pub(super) async fn describe(
 
 /// What is done in the background.
 pub(super) async fn jobs(Extension(visit): Extension<Visit>) -> Answer {
-    let jobs = visit.site()?.jobs.list();
+    let jobs = visit.site()?.jobs.list(&visit.visitor);
     Ok(json(StatusCode::OK, &serde_json::json!({"jobs": jobs})))
 }
 

@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 use self::announced::Announced;
 use self::retention::Retention;
 use self::webhooks::{Delivery, Webhook};
+use crate::access::{Permission, Visitor};
 use crate::site::now;
 
 /// How notes of this kind are called.
@@ -268,8 +269,19 @@ impl Jobs {
         self.work.notify_one();
     }
 
-    /// What waits.
-    pub(crate) fn list(&self) -> Vec<JobInfo> {
+    /// What waits, as far as it is somebody's business: refs that they may see; what has gone wrong, which may
+    /// name files, if they push; where webhooks go, which may be a secret, if they are an administrator.
+    pub(crate) fn list(&self, visitor: &Visitor) -> Vec<JobInfo> {
+        let mut all = self.all();
+        for job in &mut all {
+            job.refs.retain(|name| visitor.concerns(name));
+            job.error.take_if(|_| !visitor.can(Permission::Push));
+            job.to.take_if(|_| !visitor.can(Permission::Admin));
+        }
+        all
+    }
+
+    fn all(&self) -> Vec<JobInfo> {
         let queue = self.lock();
         let derive = queue.derive.iter().map(|job| JobInfo {
             refs: job.refs.iter().cloned().collect(),
