@@ -94,13 +94,10 @@ impl Site {
         let jobs = Arc::clone(&self.jobs);
         let published = Arc::clone(&herald);
         policy.herald = Some(policy::Herald(Box::new(move |refs| herald.announce(refs))));
-        policy.derive = Derive::By(Box::new(move |_, changed, _| {
-            published.published();
-            match derives {
-                // In its turn: pushes that end at the same time need it only once.
-                true => jobs.derive(changed.iter().map(ToString::to_string)),
-                false => Ok(()),
-            }
+        policy.derive = Derive::By(Box::new(move |_, _, _| match published.published() {
+            // In its turn: pushes that end at the same time need it only once.
+            Some(ticket) if derives => jobs.wait(ticket),
+            _ => Ok(()),
         }));
         Ok(destination)
     }

@@ -9,7 +9,7 @@ use oxtree_repo::Repo;
 use oxtree_transfer::protocol::message::{RefOutcome, Status};
 use serde::{Deserialize, Serialize};
 
-use super::Jobs;
+use super::{Jobs, Ticket};
 use crate::access::tokens::random;
 use oxtree_format::checksum::hex;
 
@@ -78,11 +78,10 @@ impl Herald {
         Ok(())
     }
 
-    /// It was published.
-    pub(crate) fn published(&self) {
-        if let Some((name, announced)) = self.take() {
-            self.jobs.published(&name, &announced);
-        }
+    /// It was published. What is computed from the refs can be waited for.
+    pub(crate) fn published(&self) -> Option<Ticket> {
+        let (name, announced) = self.take()?;
+        Some(self.jobs.published(&name, &announced))
     }
 
     fn take(&self) -> Option<(String, Announced)> {

@@ -121,6 +121,10 @@ pub(crate) struct Jobs {
     calls: Notify,
 }
 
+/// Something that was asked for, and can be waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ticket(u64);
+
 /// How long a push waits until what is computed from its refs is up to date.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -192,16 +196,19 @@ impl Jobs {
         written.map_err(|error| error.to_string())
     }
 
-    /// Has what is computed from these refs brought up to date, and waits for that a while. The
-    /// error is for the pusher's user.
-    pub(crate) fn derive(&self, refs: impl IntoIterator<Item = String>) -> Result<(), String> {
-        let mut queue = self.lock();
+    /// Has what is computed from these refs brought up to date.
+    fn derive(&self, queue: &mut Queue, refs: impl IntoIterator<Item = String>) -> Ticket {
         queue.asked += 1;
-        let ticket = queue.asked;
         let job = queue.derive.get_or_insert_default();
         job.refs.extend(refs);
         self.note("derive", Some(job));
         self.work.notify_one();
+        Ticket(queue.asked)
+    }
+
+    /// Waits a while for that. The error is for the pusher's user.
+    pub(crate) fn wait(&self, Ticket(ticket): Ticket) -> Result<(), String> {
+        let queue = self.lock();
         let waits = |queue: &mut Queue| {
             let failed = queue.failed.as_ref().is_some_and(|(at, _)| *at >= ticket);
             queue.done < ticket && !failed
@@ -230,13 +237,6 @@ impl Jobs {
         match push.was_published(&self.repo) {
             Ok(true) => {
                 self.published(name, push);
-                let mut queue = self.lock();
-                queue.asked += 1;
-                let job = queue.derive.get_or_insert_default();
-                job.refs
-                    .extend(push.refs.iter().map(|change| change.name.to_string()));
-                self.note("derive", Some(job));
-                self.work.notify_one();
             }
             Ok(false) => self.note::<()>(name, None),
             // The next server asks again.
@@ -244,8 +244,9 @@ impl Jobs {
         }
     }
 
-    /// That was published: notes who wants to be told, and has what is too old go.
-    fn published(&self, name: &str, push: &Announced) {
+    /// That was published: notes who wants to be told, has what is too old go, and what is computed from the refs
+    /// brought up to date.
+    fn published(&self, name: &str, push: &Announced) -> Ticket {
         let changes: Vec<&RefOutcome> = push.refs.iter().collect();
         let mut queue = self.lock();
         for webhook in &self.webhooks {
@@ -264,9 +265,12 @@ impl Jobs {
             self.note("retention", Some(&job));
             queue.retention = Some(job);
         }
+        let refs = push.refs.iter().map(|change| change.name.to_string());
+        let ticket = self.derive(&mut queue, refs);
+        // All of it is noted.
         self.note::<()>(name, None);
         self.calls.notify_one();
-        self.work.notify_one();
+        ticket
     }
 
     /// What waits, as far as it is somebody's business: refs that they may see; what has gone wrong, which may
