@@ -288,7 +288,11 @@ fn a_certificate_that_was_named_is_believed() {
     };
     refused(secure, &other, "certificate");
     let elsewhere = serve(&named, &other_key);
-    refused(&elsewhere.urls()[1], &named, "not valid for name");
+    refused(
+        &elsewhere.urls()[1],
+        &named,
+        "is for another name than 127.0.0.1: DnsName",
+    );
     refused(secure, &key, "there is no certificate in it");
     refused(
         &plain.replace("http:", "https:"),

@@ -147,8 +147,14 @@ fn certificates_that_are_not_good() {
         &[&args[..], &[shown(dest.path())]].concat(),
         fixture.at("log"),
     );
-    let ca = format!("--cacert={}", ca.display());
-    let output = push(&Tool::new(OXTREE), &source, server.url(), &[&ca]);
+    let named = format!("--cacert={}", ca.display());
+    let output = push(&Tool::new(OXTREE), &source, server.url(), &[&named]);
+    assert!(
+        output.stderr().contains("than 127.0.0.1: it has none"),
+        "{output:?}"
+    );
+    let system = Tool::new(OXTREE).env("SSL_CERT_FILE", &ca);
+    let output = push(&system, &source, server.url(), &[]);
     assert!(
         output.stderr().contains("it needs one of its own"),
         "{output:?}"

@@ -93,10 +93,19 @@ pub(crate) fn build(network: &Network, tls: &TlsOptions) -> Result<reqwest::Clie
 /// Why there can be no client; where we have a certificate, most likely because of that.
 fn no_client(tls: &TlsOptions, error: &reqwest::Error) -> Error {
     let reason = describe(error);
-    unusable(match &tls.client {
-        Some((cert, key)) => format!("{} with {}: {reason}", cert.display(), key.display()),
-        None => reason,
-    })
+    match &tls.client {
+        Some(files) => not_ours(files, &reason),
+        None => unusable(reason),
+    }
+}
+
+/// Our certificate and its key are of no use.
+pub(super) fn not_ours((cert, key): &(PathBuf, PathBuf), reason: &dyn std::fmt::Display) -> Error {
+    unusable(format!(
+        "{} with {}: {reason}",
+        cert.display(),
+        key.display()
+    ))
 }
 
 fn configure(
@@ -130,10 +139,8 @@ fn configure(
             client = client.tls_certs_only([]);
         }
         if let Some(files) = &tls.client {
-            let identity = Identity::from_pem(&client_pem(files)?).map_err(|error| {
-                unusable(format!("{}: {}", files.0.display(), describe(&error)))
-            })?;
-            client = client.identity(identity);
+            let identity = Identity::from_pem(&client_pem(files)?);
+            client = client.identity(identity.map_err(|error| not_ours(files, &describe(&error)))?);
         }
     }
     for proxy in proxies(&network.proxies, tls)? {

@@ -50,7 +50,11 @@ fn server(error: &CertificateError) -> String {
             expected,
             presented,
         } => {
-            let (name, names) = (expected.to_str(), presented.join(", "));
+            let name = expected.to_str();
+            let names = match presented.is_empty() {
+                true => "it has none".to_owned(),
+                false => presented.join(", "),
+            };
             format!("the server's certificate is for another name than {name}: {names}")
         }
         error if error.to_string().contains("CaUsedAsEndEntity") => {

@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-use super::client::{TlsOptions, client_pem, read, unusable};
+use super::client::{TlsOptions, client_pem, not_ours, read, unusable};
 use crate::Result;
 
 /// TLS in which the certificates of this file are believed, and no others.
@@ -37,8 +37,7 @@ pub(super) fn only(ca: &Path, tls: &TlsOptions) -> Result<ClientConfig> {
     let mut config = match &tls.client {
         None => config.with_no_client_auth(),
         Some(files) => {
-            let wrong =
-                |error: &dyn std::fmt::Display| unusable(format!("{}: {error}", files.0.display()));
+            let wrong = |error: &dyn std::fmt::Display| not_ours(files, error);
             let pem = client_pem(files)?;
             let chain: std::result::Result<Vec<_>, _> =
                 CertificateDer::pem_slice_iter(&pem).collect();
