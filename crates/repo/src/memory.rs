@@ -29,13 +29,12 @@ enum Memory {
 
 impl Buffer {
     /// `len` zeros.
-    pub fn zeroed(len: usize) -> Self {
-        let large = (len >= LARGE).then(|| MmapMut::map_anon(len).ok());
-        let memory = match large.flatten() {
-            Some(memory) => Memory::Large(memory),
-            None => Memory::Small(vec![0; len]),
+    pub fn zeroed(len: usize) -> io::Result<Self> {
+        let memory = match len < LARGE {
+            true => Memory::Small(vec![0; len]),
+            false => Memory::Large(MmapMut::map_anon(len)?),
         };
-        Self { memory, len }
+        Ok(Self { memory, len })
     }
 
     /// The next `size` bytes; none, if there are fewer or more.
@@ -50,7 +49,7 @@ impl Buffer {
                 from.take(size + 1).read_to_end(&mut bytes)?;
                 return Ok((bytes.len() == len).then(|| bytes.into()));
             }
-            false => Self::zeroed(len),
+            false => Self::zeroed(len)?,
         };
         match from.read_exact(&mut buffer) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
@@ -109,8 +108,10 @@ mod tests {
             assert!(len == 0 || read(len as u64 - 1).is_none());
             buffer.truncate(7);
             assert_eq!(buffer[..], bytes[..len.min(7)]);
-            assert!(Buffer::zeroed(len)[..] == vec![0; len]);
+            assert!(Buffer::zeroed(len).unwrap()[..] == vec![0; len]);
         }
-        assert!(Buffer::read(&mut &b"short"[..], 1 << 40).unwrap().is_none());
+        // More than there is, and more than there could be.
+        assert!(Buffer::read(&mut &b"short"[..], 1 << 20).unwrap().is_none());
+        assert!(Buffer::read(&mut &b"short"[..], 1 << 62).is_err());
     }
 }

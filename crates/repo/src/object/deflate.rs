@@ -66,7 +66,7 @@ pub(super) fn pack_stream(
 ) -> io::Result<()> {
     let share = Share::take(STREAM_BLOCKS.min(THREAD_BLOCKS * rayon::current_num_threads()));
     let window = (share.0 / 2).max(1);
-    let (mut packing, mut waiting) = (Window::new(window), Window::new(window));
+    let (mut packing, mut waiting) = (Window::new(window)?, Window::new(window)?);
     loop {
         rayon::in_place_scope(|scope| {
             for block in packing.filled() {
@@ -113,11 +113,10 @@ struct Window {
 }
 
 impl Window {
-    fn new(blocks: usize) -> Self {
-        Self {
-            blocks: (0..blocks).map(|_| Block::new()).collect(),
-            len: 0,
-        }
+    fn new(blocks: usize) -> io::Result<Self> {
+        let blocks = (0..blocks).map(|_| Block::new());
+        let blocks = blocks.collect::<io::Result<_>>()?;
+        Ok(Self { blocks, len: 0 })
     }
 
     fn filled(&mut self) -> impl Iterator<Item = &mut Block> {
@@ -152,12 +151,12 @@ struct Block {
 }
 
 impl Block {
-    fn new() -> Self {
-        Self {
-            content: Buffer::zeroed(BLOCK),
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            content: Buffer::zeroed(BLOCK)?,
             len: 0,
             packed: Vec::new(),
-        }
+        })
     }
 
     fn pack(&mut self, level: u32) {
@@ -246,7 +245,7 @@ mod one_shot {
     /// the time.)
     const LEVELS: [i32; 10] = [1, 1, 1, 2, 4, 5, 5, 6, 7, 9];
 
-    /// None if it could not be done, which it always can.
+    /// None if there is no memory for it.
     pub(super) fn pack(head: &[u8], content: &[u8], level: u32) -> Option<Buffer> {
         thread_local! {
             static PACKER: RefCell<Option<(u32, Compressor)>> = const { RefCell::new(None) };
@@ -262,7 +261,7 @@ mod one_shot {
                 }
             };
             let room = packer.deflate_compress_bound(content.len());
-            let mut out = Buffer::zeroed(head.len() + room);
+            let mut out = Buffer::zeroed(head.len() + room).ok()?;
             let (before, after) = out.split_at_mut(head.len());
             before.copy_from_slice(head);
             let len = packer.deflate_compress(content, after).ok()?;
