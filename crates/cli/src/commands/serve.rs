@@ -51,10 +51,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", conflicts_with = "path")]
     config: Option<PathBuf>,
     /// Where to listen: an address and a port (can be repeated) [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = serve_conf::address)]
     listen: Vec<SocketAddr>,
     /// Where to listen for TLS (can be repeated)
-    #[arg(long, value_name = "ADDRESS", requires = "tls_cert")]
+    #[arg(long, value_name = "ADDRESS", value_parser = serve_conf::address, requires = "tls_cert")]
     listen_tls: Vec<SocketAddr>,
     /// The certificate, and those between it and a root, in PEM
     #[arg(long, value_name = "FILE", requires = "tls_key")]

@@ -106,9 +106,7 @@ impl ServeConf {
 fn addresses(map: &mut Map, key: &str, tls: bool) -> Result<Vec<Address>> {
     let all = map.list(key)?.unwrap_or_default();
     let parse = |text: &String| {
-        let address: SocketAddr = text
-            .parse()
-            .map_err(|_| format!("{key}: '{text}' is no address such as 127.0.0.1:8080"))?;
+        let address = address(text).map_err(|error| format!("{key}: {error}"))?;
         Ok(Address { address, tls })
     };
     all.iter().map(parse).collect()
@@ -121,6 +119,14 @@ fn networks(map: &mut Map, key: &str) -> Result<Vec<IpNet>> {
         network.map_err(|_| format!("{key}: '{text}' is neither an address nor a network"))
     };
     all.iter().map(parse).collect()
+}
+
+/// Where to listen. Of names, `localhost` alone is always the same.
+pub(crate) fn address(text: &str) -> std::result::Result<SocketAddr, String> {
+    let here = text.strip_prefix("localhost:");
+    let number = here.map(|port| format!("127.0.0.1:{port}"));
+    let parsed = number.as_deref().unwrap_or(text).parse();
+    parsed.map_err(|_| format!("'{text}' is no address such as 127.0.0.1:8080 or [::]:443"))
 }
 
 fn tls(map: &mut Map) -> Result<Option<TlsFiles>> {

@@ -128,3 +128,25 @@ fn what_is_wrong_is_named() {
         assert!(error.contains(fault), "{text}: {error}");
     }
 }
+
+#[test]
+fn where_to_listen() {
+    for (text, meant) in [
+        ("0.0.0.0:80", "0.0.0.0:80"),
+        ("[::]:443", "[::]:443"),
+        ("localhost:0", "127.0.0.1:0"),
+    ] {
+        assert_eq!(address(text).unwrap().to_string(), meant);
+    }
+    for bad in [
+        "",
+        "80",
+        ":80",
+        "localhost",
+        "localhost:x",
+        "example.com:80",
+    ] {
+        let error = address(bad).unwrap_err();
+        assert!(error.contains("such as 127.0.0.1:8080"), "{error}");
+    }
+}
