@@ -69,3 +69,21 @@ pub fn head(lines: &[u8], size: u64) {
     Proxies(vec![address.into()]).client(client, &headers);
     assert_eq!(Proxies(Vec::new()).client(client, &headers), client);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Else the fuzz target would look at nothing but refusals.
+    #[test]
+    fn seeds_count() {
+        for seed in ["ed", "es"] {
+            let path = format!("../../fuzz/seeds/http_tokens/{seed}");
+            let seed = std::fs::read(&path).unwrap();
+            let at = seed.iter().rposition(|byte| *byte == b'\n').unwrap();
+            let token = std::str::from_utf8(&seed[at + 1..]).unwrap();
+            assert!(issuers::is_signed(token, &seed[..at]), "{path}");
+            json_web_token(token, &seed[..at]);
+        }
+    }
+}
