@@ -6,7 +6,7 @@
 
 use std::mem::take;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use futures_util::stream::{FuturesUnordered, Stream};
@@ -20,22 +20,27 @@ pub(crate) struct Beside(Arc<Mutex<Vec<Task>>>);
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Beside {
     fn execute(&self, task: F) {
-        let mut new = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        new.push(Box::pin(task));
+        self.new_tasks().push(Box::pin(task));
     }
 }
 
 impl Beside {
+    fn new_tasks(&self) -> MutexGuard<'_, Vec<Task>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Sees to a connection and to all that it has put here, until the connection has ended.
     pub(crate) async fn go_on<T>(self, connection: impl Future<Output = T>) -> T {
         let mut connection = pin!(connection);
         let mut tasks = FuturesUnordered::new();
         std::future::poll_fn(move |context| {
             let ended = connection.as_mut().poll(context);
-            if ended.is_pending() {
-                let new = take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-                tasks.extend(new);
+            let mut goes_on = ended.is_pending();
+            while goes_on {
+                tasks.extend(take(&mut *self.new_tasks()));
                 poll_all(&mut tasks, context);
+                // They may have put something here, too.
+                goes_on = !self.new_tasks().is_empty();
             }
             ended
         })
