@@ -2,29 +2,21 @@
 //! A repository of another mode, as the archive that clients know: its files are packed as they are asked for. All
 //! else in it is what it would be in an archive.
 
-use std::io::{self, Write};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
-use bytes::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, VARY};
 use hyper::{HeaderMap, Method, StatusCode};
 use oxtree_format::FileId;
 use oxtree_repo::public::Lasts;
 use oxtree_transfer::archived::Archived;
-use tokio::runtime::Handle;
-use tokio::sync::mpsc::Sender;
 
 use crate::api::blocking;
 use crate::api::fault::{Answer, Fault};
 use crate::app::App;
-use crate::body::Made;
 use crate::file::{cache_control, is_known, set};
 use crate::site::Site;
-
-/// Bytes that are sent in one piece.
-const PIECE: usize = 64 << 10;
 
 /// A client that takes no piece for so long is not waited for: it keeps others from their turn.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -74,53 +66,7 @@ pub(crate) async fn answer(
     if method == Method::HEAD {
         return Ok(response);
     }
-    let (to, made) = Made::new();
-    tokio::task::spawn_blocking(move || {
-        let mut pieces = Pieces {
-            to,
-            piece: Vec::with_capacity(PIECE),
-        };
-        let sent = opened.write(&mut pieces).and_then(|()| pieces.flush());
-        if let Err(error) = sent {
-            pieces.give(Err(error)).unwrap_or_default();
-        }
-        drop(permit);
-    });
-    *response.body_mut() = Body::new(made);
+    let body = opened.into_body(Some(PATIENCE), permit);
+    *response.body_mut() = Body::new(body);
     Ok(response)
-}
-
-/// Puts together pieces, and waits until there is room for another.
-struct Pieces {
-    to: Sender<io::Result<Bytes>>,
-    piece: Vec<u8>,
-}
-
-impl Pieces {
-    fn give(&self, piece: io::Result<Bytes>) -> io::Result<()> {
-        let given = tokio::time::timeout(PATIENCE, self.to.send(piece));
-        match Handle::current().block_on(given) {
-            Ok(Ok(())) => Ok(()),
-            _ => Err(io::ErrorKind::BrokenPipe.into()),
-        }
-    }
-}
-
-impl Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let len = bytes.len().min(PIECE - self.piece.len());
-        self.piece.extend_from_slice(&bytes[..len]);
-        if self.piece.len() == PIECE {
-            self.flush()?;
-        }
-        Ok(len)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.piece.is_empty() {
-            return Ok(());
-        }
-        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
-        self.give(Ok(piece.into()))
-    }
 }

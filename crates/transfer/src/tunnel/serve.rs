@@ -4,7 +4,7 @@
 //! is made by chance, sees nothing.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,17 +20,10 @@ use oxtree_format::{CommitId, FileId, ObjectId, ObjectKind};
 use oxtree_repo::Repo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use crate::archived::Archived;
+use crate::archived::{Archived, Packed};
 use crate::pull::web::runtime;
 use crate::{Error, Result};
-
-/// Bytes that are sent in one piece.
-const PIECE: usize = 64 << 10;
-
-/// Pieces that wait to be sent.
-const PIECES: usize = 4;
 
 /// The server; it ends when it is dropped.
 #[derive(Debug)]
@@ -173,15 +166,9 @@ impl View {
     }
 
     fn file(&self, id: FileId) -> Result<Content> {
-        let (pieces, content) = channel(PIECES);
         let file = Archived::open(&self.repo, id)?;
         let size = file.size();
-        tokio::task::spawn_blocking(move || {
-            let mut to = Pieces::new(pieces);
-            let sent = file.write(&mut to).and_then(|()| to.flush());
-            to.end(sent);
-        });
-        Ok(Content::Stream(content, size))
+        Ok(Content::Stream(file.into_body(None, ()), size))
     }
 }
 
@@ -202,7 +189,7 @@ fn failed() -> Response<Content> {
 enum Content {
     Whole(Option<Bytes>),
     /// With its size, if that is known.
-    Stream(Receiver<io::Result<Bytes>>, Option<u64>),
+    Stream(Packed, Option<u64>),
 }
 
 impl Content {
@@ -224,9 +211,7 @@ impl Body for Content {
                 let bytes = bytes.take().filter(|bytes| !bytes.is_empty());
                 Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
             }
-            Self::Stream(pieces, _) => pieces
-                .poll_recv(context)
-                .map(|piece| piece.map(|piece| piece.map(Frame::data))),
+            Self::Stream(file, _) => Pin::new(file).poll_frame(context),
         }
     }
 
@@ -236,47 +221,5 @@ impl Body for Content {
             Self::Stream(_, Some(size)) => SizeHint::with_exact(*size),
             Self::Stream(_, None) => SizeHint::default(),
         }
-    }
-}
-
-/// Puts together pieces, and waits until there is room for another.
-#[derive(Debug)]
-struct Pieces {
-    to: Sender<io::Result<Bytes>>,
-    piece: Vec<u8>,
-}
-
-impl Pieces {
-    fn new(to: Sender<io::Result<Bytes>>) -> Self {
-        let piece = Vec::with_capacity(PIECE);
-        Self { to, piece }
-    }
-
-    /// Lets the receiver know if the content is not complete.
-    fn end(self, sent: io::Result<()>) {
-        if let Err(error) = sent {
-            // It may be that it has gone.
-            let _ = self.to.blocking_send(Err(error));
-        }
-    }
-}
-
-impl Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let len = bytes.len().min(PIECE - self.piece.len());
-        self.piece.extend_from_slice(&bytes[..len]);
-        if self.piece.len() == PIECE {
-            self.flush()?;
-        }
-        Ok(len)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.piece.is_empty() {
-            return Ok(());
-        }
-        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
-        let sent = self.to.blocking_send(Ok(piece.into()));
-        sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
