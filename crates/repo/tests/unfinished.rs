@@ -144,11 +144,14 @@ fn what_is_whole_is_found_after_a_restart_and_nothing_else() {
 
         let repo = open(&path, "second");
         let second = Transaction::quarantine(&repo).expect("a quarantine");
-        assert!(second.is_resumed(), "{mode}");
+        assert!(!second.is_resumed(), "nothing was asked for");
         for id in good {
             assert!(has(&second, id.object()), "{mode}");
         }
-        assert!(has(&second, folder));
+        assert!(second.is_resumed(), "{mode}");
+        second
+            .load_metadata(&folder)
+            .expect("what is read is found, too");
         for id in bad {
             assert!(!has(&second, id.object()), "{mode}");
         }
@@ -156,9 +159,11 @@ fn what_is_whole_is_found_after_a_restart_and_nothing_else() {
             &second,
             ObjectId::new(ObjectKind::CommitMeta, commit.0)
         ));
-        let left: usize = entries(&staging).iter().map(|dir| entries(dir).len()).sum();
-        assert_eq!(left, good.len() + 1, "{mode}");
         second.commit(&[]).expect("published");
+        // What is no object is nobody's: that waits for its end.
+        let mut left = entries(&staging);
+        left.sort_unstable();
+        assert_eq!(left, ["00", "nothing"].map(|name| staging.join(name)));
         assert_eq!(repo.list_objects().expect("a list").len(), good.len() + 1);
         let mut buffer = vec![0; 4096];
         for object in repo.list_objects().expect("a list") {
@@ -174,7 +179,7 @@ fn touch(path: &Path, ago: Duration) {
 }
 
 #[test]
-fn several_are_put_together_but_not_one_that_is_in_use() {
+fn what_is_asked_for_is_taken_from_all_but_one_that_is_in_use() {
     let dir = temp_dir();
     let path = create(dir.path(), Mode::Archive);
     let mut ids = Vec::new();
@@ -191,19 +196,84 @@ fn several_are_put_together_but_not_one_that_is_in_use() {
         }
     }
     let repo = open(&path, "second");
-    let all = Transaction::quarantine(&repo).expect("a quarantine");
-    assert!(ids.iter().all(|id| has(&all, id.object())));
-    quarantine(&path);
-    let other = Transaction::quarantine(&repo).expect("a quarantine");
-    assert!(!other.is_resumed());
-    assert!(ids.iter().all(|id| !has(&other, id.object())));
-    drop(other);
-    all.abort().expect("thrown away");
-    assert!(
-        entries(&path.join("tmp"))
+    let [one, other] = [1, 2].map(|_| Transaction::quarantine(&repo).expect("a quarantine"));
+    let common = ids.pop().expect("some");
+    ids.retain(|id| *id != common);
+    let (mine, yours) = ids.split_at(3);
+    for (transaction, ids) in [(&one, mine), (&other, yours)] {
+        // Many threads may ask for the same.
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for id in ids {
+                        assert!(has(transaction, id.object()));
+                    }
+                });
+            }
+        });
+    }
+    assert!(one.is_resumed() && other.is_resumed());
+    // What another has in use is not to be had.
+    let third = Transaction::quarantine(&repo).expect("a quarantine");
+    for id in mine {
+        assert!(!has(&third, id.object()));
+    }
+    one.commit(&[]).expect("published");
+    let public = repo.list_objects().expect("a list");
+    assert_eq!(public.len(), mine.len(), "nothing that nobody asked for");
+    assert!(mine.iter().all(|id| public.contains(&id.object())));
+    other.abort().expect("thrown away");
+    // One object is left, three times.
+    assert_eq!(
+        repo.unfinished()
+            .expect("a list")
             .iter()
-            .all(|path| path.ends_with("cache"))
+            .filter(|one| !one.running)
+            .count(),
+        3
     );
+    assert!(has(&third, common.object()));
+    drop(third);
+    let left = repo.unfinished().expect("a list");
+    assert_eq!(left.iter().map(|one| one.objects).sum::<u64>(), 3);
+    assert!(left.iter().all(|one| !one.running));
+}
+
+#[test]
+fn leftovers_make_room_when_space_is_short() {
+    let dir = temp_dir();
+    let path = create(dir.path(), Mode::BareUser);
+    let repo = open(&path, "first");
+    let cut_off = Transaction::quarantine(&repo).expect("a quarantine");
+    let running = Transaction::quarantine(&repo).expect("a quarantine");
+    put(&cut_off, &vec![1; 1 << 20]);
+    let kept = put(&running, b"kept");
+    drop(cut_off);
+    let config = fs::read_to_string(path.join("config")).expect("read");
+    fs::write(
+        path.join("config"),
+        format!("{config}min-free-space-size=999999TB\n"),
+    )
+    .expect("write");
+    let full = open(&path, "first");
+    let refused = Transaction::begin(&full).expect("a transaction");
+    let header = FileHeader {
+        uid: 0,
+        gid: 0,
+        mode: 0o100_644,
+        symlink: None,
+        xattrs: Xattrs::NONE,
+    };
+    let error = refused
+        .write_file(&header, 1, &mut &b"x"[..], None)
+        .expect_err("no room");
+    assert!(error.is_no_space(), "{error}");
+    let left = repo.unfinished().expect("a list");
+    assert!(
+        left.iter().all(|one| one.running) && left.len() == 1,
+        "{left:?}"
+    );
+    assert!(has(&running, kept.object()));
 }
 
 #[test]

@@ -50,8 +50,8 @@ pub trait Destination: Sync {
     /// The bytes of a metadata object.
     fn load(&self, object: &ObjectId) -> Result<Vec<u8>>;
 
-    /// Opens a quarantine. Verified objects that an interrupted one has left are in it, verified
-    /// again: that can take long.
+    /// Opens a quarantine. What it is asked for, and what an interrupted one has left, is verified
+    /// again, and is in it then: an answer can take long.
     fn quarantine(&self) -> Result<Self::Quarantine<'_>>;
 
     /// The same for whoever keeps it longer than a call lasts.
@@ -67,7 +67,7 @@ pub trait Destination: Sync {
 /// Objects that are not public yet. Used by many threads at once. Dropped, it keeps its verified
 /// objects for the next one to find.
 pub trait Quarantine: Send + Sync {
-    /// Whether objects are in it that an interrupted one has left.
+    /// Whether objects are in it that an interrupted one had left.
     fn is_resumed(&self) -> bool;
 
     /// Of these objects, which are neither here nor public.

@@ -10,7 +10,7 @@ use oxtree_testkit::{Repo, Tool, trees};
 use serde_json::{Value, json};
 
 use crate::fixture::{
-    Fixture, OXTREE, assert_error, check_published, json as report_of, number, oxtree,
+    Fixture, OXTREE, assert_error, check_public, check_published, json as report_of, number, oxtree,
 };
 
 /// A source of `count` files that cannot be packed, of 50 kB each.
@@ -113,7 +113,15 @@ fn what_was_cut_off_is_seen_continued_by_another_push_and_cleaned_up() {
     );
     assert!(missing + objects <= 55, "{report}");
     assert!(sent < missing * 50_000 + 20_000, "{report}");
-    check_published(&other, &dest, &["main"]);
+    check_public(&other, &dest, &["main"]);
+    // Of what was left, that which nobody has asked for did not become public, and is still there.
+    let unreached = dest.ok("prune", ["--refs-only", "--no-prune"]);
+    assert!(unreached.contains("No unreachable objects"), "{unreached}");
+    let found = status(&fixture, &dest);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(number(&found[0], "objects") < objects, "{found:?}");
+    fixture.push_ok(&source, &dest, &["--force"]);
+    check_published(&source, &dest, &["main"]);
 
     let mut push = begin(&fixture, &source, &fixture.repo("second", "archive"));
     let second = fixture.at("second").to_str().expect("UTF-8").to_owned();

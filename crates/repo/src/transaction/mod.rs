@@ -8,27 +8,29 @@
 //! everybody that it is in use; libostree does the same.
 
 mod flush;
+mod leftovers;
+mod publish;
 mod staging;
 mod unfinished;
 
-use std::collections::{BTreeSet, HashSet};
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
-use oxtree_format::{CommitId, FileId, ObjectId, ObjectKind};
+use oxtree_format::{FileId, ObjectId, ObjectKind};
 
 use self::flush::Flusher;
-use self::staging::{QUARANTINE, folder, move_folders};
+use self::leftovers::Leftovers;
+use self::staging::{QUARANTINE, remove_empty_folders};
 pub(crate) use self::staging::{Staging, move_objects, staged_objects};
 pub use self::unfinished::Unfinished;
 use crate::config::MinFreeSpace;
 use crate::fs;
 use crate::fs::lock::{FileLock, LockKind};
-use crate::refs::RefUpdate;
-use crate::{CommitState, Error, FileObject, Repo, Result};
+use crate::{Error, FileObject, Repo, Result};
 
 /// What a transaction has written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,6 +66,9 @@ pub struct Transaction<'r> {
     repo: Handle<'r>,
     _lock: Option<FileLock>,
     staging: Option<Staging>,
+    /// What others have left that this transaction can take over.
+    leftovers: Leftovers,
+    taken_over: AtomicBool,
     counters: Counters,
     /// Where there is something to be waited for at the end.
     flusher: Option<Flusher>,
@@ -113,19 +118,19 @@ impl<'r> Transaction<'r> {
     }
 
     /// Begins a transaction for objects that somebody else sends. They stay out of sight until
-    /// they are committed. What earlier quarantines had received before they were cut off is taken
-    /// over, after every object was verified, which can take long.
+    /// they are committed. An object that is asked for ([`Transaction::has_staged`], reading) and
+    /// that an earlier quarantine had received before it was cut off is verified and taken over.
     pub fn quarantine(repo: &'r Repo) -> Result<Self> {
         Self::open_quarantine(Handle::Lent(repo))
     }
 
     fn open_quarantine(repo: Handle<'r>) -> Result<Self> {
         let lock = repo.lock(LockKind::Shared)?;
-        let staging = match Staging::resume(&repo)? {
-            Some(staging) => staging,
-            None => Staging::create(&repo, QUARANTINE, true)?,
-        };
-        Self::new(repo, lock, Some(staging))
+        let leftovers = Leftovers::of(&repo)?;
+        let staging = Staging::create(&repo, QUARANTINE, true)?;
+        let mut quarantine = Self::new(repo, lock, Some(staging))?;
+        quarantine.leftovers = leftovers;
+        Ok(quarantine)
     }
 
     fn new(repo: Handle<'r>, lock: Option<FileLock>, staging: Option<Staging>) -> Result<Self> {
@@ -151,6 +156,8 @@ impl<'r> Transaction<'r> {
             repo,
             _lock: lock,
             staging,
+            leftovers: Leftovers::default(),
+            taken_over: AtomicBool::new(false),
             counters: Counters::default(),
             flusher,
             space,
@@ -164,50 +171,87 @@ impl<'r> Transaction<'r> {
         &self.repo
     }
 
-    /// Whether this is a quarantine that has taken over what earlier ones had left.
+    /// Whether something was taken over that an earlier quarantine had left.
     pub fn is_resumed(&self) -> bool {
-        self.staging.as_ref().is_some_and(|staging| staging.resumed)
+        self.taken_over.load(Ordering::Relaxed)
     }
 
     /// Whether the object is in this transaction or in the repository itself. (Not in a parent:
     /// what is committed here is complete here.)
     pub fn has_staged(&self, object: &ObjectId) -> Result<bool> {
-        if let Some(staging) = &self.staging {
-            let path = self.repo.loose(object);
-            let stat = fs::stat(&staging.dir, &path).map_err(Error::io(
-                "looking for",
-                self.repo.path().join("tmp").join(&path),
-            ))?;
-            if stat.is_some() {
-                return Ok(true);
-            }
+        Ok(self.is_staged_here(object)?
+            || self.repo.has_own_object(object)?
+            || self.take_over(object)?)
+    }
+
+    fn is_staged_here(&self, object: &ObjectId) -> Result<bool> {
+        let Some(staging) = &self.staging else {
+            return Ok(false);
+        };
+        let path = self.repo.loose(object);
+        let stat = fs::stat(&staging.dir, &path).map_err(Error::io(
+            "looking for",
+            self.repo.path().join("tmp").join(&path),
+        ))?;
+        Ok(stat.is_some())
+    }
+
+    /// Takes an object over that is neither here nor in the repository, if somebody has left it;
+    /// true if it is here then.
+    fn take_over(&self, object: &ObjectId) -> Result<bool> {
+        let Some(staging) = self.staging.as_ref().filter(|_| !self.leftovers.is_empty()) else {
+            return Ok(false);
+        };
+        if self.leftovers.take(&self.repo, object, staging.dir.as_fd()) {
+            self.taken_over.store(true, Ordering::Relaxed);
+            return Ok(true);
         }
-        self.repo.has_own_object(object)
+        // Another thread may have done it in between.
+        self.is_staged_here(object)
     }
 
     /// A view of the repository in which this transaction's objects are there.
     pub fn load_metadata(&self, object: &ObjectId) -> Result<Vec<u8>> {
-        if let Some(staging) = &self.staging {
-            let path = self.repo.loose(object);
-            let bytes =
-                fs::read_file(&staging.dir, &path, oxtree_format::MAX_METADATA_SIZE).map_err(
-                    Error::io("reading", self.repo.path().join("tmp").join(&path)),
-                )?;
-            if let Some(bytes) = bytes {
-                return Ok(bytes);
-            }
+        if let Some(bytes) = self.read_staged(object)? {
+            return Ok(bytes);
         }
-        self.repo.load_metadata(object)
+        match self.repo.load_metadata(object) {
+            Err(missing) if missing.is_missing_object() && self.take_over(object)? => {
+                self.read_staged(object)?.ok_or(missing)
+            }
+            done => done,
+        }
+    }
+
+    fn read_staged(&self, object: &ObjectId) -> Result<Option<Vec<u8>>> {
+        let Some(staging) = &self.staging else {
+            return Ok(None);
+        };
+        let path = self.repo.loose(object);
+        fs::read_file(&staging.dir, &path, oxtree_format::MAX_METADATA_SIZE).map_err(Error::io(
+            "reading",
+            self.repo.path().join("tmp").join(&path),
+        ))
     }
 
     /// Opens a file object that is in this transaction, or in the repository.
     pub fn open_file(&self, id: FileId) -> Result<FileObject> {
-        if let Some(staging) = &self.staging
-            && let Some(file) = self.repo.open_file_in(staging.dir.as_fd(), id)?
-        {
+        if let Some(file) = self.open_staged(id)? {
             return Ok(file);
         }
-        self.repo.open_file(id)
+        match self.repo.open_file(id) {
+            Err(missing) if missing.is_missing_object() && self.take_over(&id.object())? => {
+                self.open_staged(id)?.ok_or(missing)
+            }
+            done => done,
+        }
+    }
+
+    fn open_staged(&self, id: FileId) -> Result<Option<FileObject>> {
+        match &self.staging {
+            Some(staging) => self.repo.open_file_in(staging.dir.as_fd(), id),
+            None => Ok(None),
+        }
     }
 
     /// A view of what is in this transaction only, as if that were a repository.
@@ -228,114 +272,6 @@ impl<'r> Transaction<'r> {
             content_bytes: load(&self.counters.bytes),
             cache_hits: load(&self.counters.cache_hits),
         }
-    }
-
-    /// Makes all objects visible and durable, and then sets `refs`, all of them or, if one is not
-    /// what its update expects, none.
-    pub fn commit(self, refs: &[RefUpdate]) -> Result<Stats> {
-        self.commit_complete(refs, &[])
-    }
-
-    /// The same, with commits of which all is there then: that they are not partial any more is
-    /// noted before the refs are set.
-    pub fn commit_complete(mut self, refs: &[RefUpdate], complete: &[CommitId]) -> Result<Stats> {
-        let stats = self.stats();
-        if let Err(told_to) = self.repo.check_may_commit() {
-            // As if the machine had stopped here.
-            if let Some(staging) = &mut self.staging {
-                staging.keep = true;
-            }
-            return Err(told_to);
-        }
-        let publishing = self.repo.lock_publishing()?;
-        self.check_nothing_pruned(&self.prune_stamp, refs)?;
-        self.publish_objects()?;
-        for commit in complete {
-            self.repo.set_commit_state(*commit, CommitState::Normal)?;
-        }
-        self.repo.update_refs(refs)?;
-        drop(publishing);
-        // What others have left is no reason to call this a failure.
-        if let Err(error) = self.repo.clean_tmp() {
-            tracing::warn!("{error}");
-        }
-        Ok(stats)
-    }
-
-    fn publish_objects(&mut self) -> Result<()> {
-        let Some(staging) = self.staging.as_mut() else {
-            return Ok(());
-        };
-        let repo = &*self.repo;
-        let config = repo.config();
-        let io = || Error::io("publishing objects in", repo.path());
-        if config.fsync {
-            rustix::fs::syncfs(repo.dir()).map_err(Error::io("syncing", repo.path()))?;
-        }
-        let objects: Vec<String> = staged_objects(staging.dir.as_fd()).map_err(io())?;
-        // Commits last: nobody is to find one whose objects are still on their way.
-        let (commits, mut others): (Vec<_>, Vec<_>) = objects
-            .into_iter()
-            .partition(|path| path.ends_with(".commit"));
-        let from = staging.dir.as_fd();
-        let with_commits: HashSet<&str> = commits.iter().map(|path| folder(path)).collect();
-        let folders: BTreeSet<&str> = others
-            .iter()
-            .map(|path| folder(path))
-            .filter(|folder| !with_commits.contains(folder))
-            .collect();
-        let left = move_folders(from, repo.objects(), folders.iter().copied()).map_err(io())?;
-        let left: HashSet<String> = left
-            .into_iter()
-            .chain(with_commits)
-            .map(str::to_owned)
-            .collect();
-        others.retain(|path| left.contains(folder(path)));
-        for batch in [others, commits] {
-            move_objects(from, repo.objects(), config.fsync, &batch).map_err(io())?;
-        }
-        staging.keep = false;
-        let staging = self.staging.take();
-        staging.map_or(Ok(()), |staging| staging.remove(repo))
-    }
-
-    /// The commits that were staged.
-    pub(crate) fn staged_commits(&self) -> Result<Vec<CommitId>> {
-        let Some(staging) = &self.staging else {
-            return Ok(Vec::new());
-        };
-        let io = Error::io("reading", self.repo.path().join("tmp").join(&staging.name));
-        let paths = staged_objects(staging.dir.as_fd()).map_err(io)?;
-        let objects = paths.iter().filter_map(|path| {
-            let (dir, file) = path.split_once('/')?;
-            ObjectId::from_loose(dir, file, self.repo.mode().is_archive())
-        });
-        Ok(objects
-            .filter(|object| object.kind == ObjectKind::Commit)
-            .map(|object| CommitId(object.checksum))
-            .collect())
-    }
-
-    /// Forgets staged commits that are not in `keep`, with their detached metadata. What an
-    /// interrupted push has left may include a commit without its files, which nobody is to see.
-    pub fn retain_commits(&self, keep: &HashSet<CommitId>) -> Result<()> {
-        let Some(staging) = &self.staging else {
-            return Ok(());
-        };
-        let io = || Error::io("reading", self.repo.path().join("tmp").join(&staging.name));
-        for path in staged_objects(staging.dir.as_fd()).map_err(io())? {
-            let object = path.split_once('/').and_then(|(dir, file)| {
-                ObjectId::from_loose(dir, file, self.repo.mode().is_archive())
-            });
-            let stray = object.is_some_and(|object| {
-                matches!(object.kind, ObjectKind::Commit | ObjectKind::CommitMeta)
-                    && !keep.contains(&CommitId(object.checksum))
-            });
-            if stray {
-                fs::remove_all(staging.dir.as_fd(), path.as_bytes()).map_err(io())?;
-            }
-        }
-        Ok(())
     }
 
     /// Ends the transaction; a quarantine's objects are deleted, too.
@@ -372,13 +308,23 @@ impl<'r> Transaction<'r> {
         }
     }
 
-    /// Asks for `bytes` of disk space before they are written.
+    /// Asks for `bytes` of disk space before they are written. Where it is short, what pushes have
+    /// left that were cut off has to go.
     pub(crate) fn reserve(&self, bytes: u64) -> Result<()> {
         let Some(space) = &self.space else {
             return Ok(());
         };
         let less = |left: u64| left.checked_sub(bytes);
-        match space.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less) {
+        let reserved = || space.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        if reserved().is_ok() {
+            return Ok(());
+        }
+        let deleted = self.repo.delete_unfinished(Duration::ZERO)?;
+        let deleted: u64 = deleted.iter().map(|one| one.bytes).sum();
+        let now = free_space(&self.repo)?.unwrap_or(u64::MAX);
+        let more = |left: u64| Some(left.saturating_add(deleted).min(now));
+        let _ = space.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        match reserved() {
             Ok(_) => Ok(()),
             Err(_) => Err(Error::NoSpace {
                 rule: self.repo.config().min_free_space.to_string(),
@@ -439,13 +385,14 @@ impl Drop for Transaction<'_> {
     fn drop(&mut self) {
         let of_no_use = |staging: &Staging| {
             // What is not empty, or cannot be looked at, stays.
-            !staging.keep || (staging.remove_empty_folders().is_ok() && staging.is_empty())
+            !staging.keep || (remove_empty_folders(&staging.dir).is_ok() && staging.is_empty())
         };
         if let Some(staging) = self.staging.take().filter(of_no_use)
             && let Err(error) = staging.remove(&self.repo)
         {
             tracing::warn!("{error}");
         }
+        self.leftovers.tidy(&self.repo);
     }
 }
 

@@ -7,6 +7,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rayon::prelude::*;
+use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use crate::fs::lock::{FileLock, LockKind};
@@ -20,8 +21,6 @@ pub(crate) struct Staging {
     pub(crate) dir: OwnedFd,
     /// Left where it is when the transaction is dropped.
     pub(super) keep: bool,
-    /// What is in it was received by an earlier push.
-    pub(super) resumed: bool,
     pub(super) _lock: FileLock,
 }
 
@@ -45,7 +44,6 @@ impl Staging {
                 name,
                 dir,
                 keep,
-                resumed: false,
                 _lock: lock,
             });
         }
@@ -142,6 +140,17 @@ pub(crate) fn move_objects(
     Ok(rustix::fs::fsync(to)?)
 }
 
+/// Deletes the folders of a staging directory that hold no object.
+pub(super) fn remove_empty_folders(dir: &OwnedFd) -> io::Result<()> {
+    for (folder, _) in fs::entries(dir)? {
+        match rustix::fs::unlinkat(dir, &*folder, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOENT | Errno::NOTDIR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
 /// More directories than this are not synced one by one: each has the disk empty its cache.
 const MAX_SYNCS: usize = 8;
 
@@ -151,7 +160,7 @@ fn move_object(from: BorrowedFd<'_>, to: BorrowedFd<'_>, path: &str) -> io::Resu
         false => tmpfile::IfExists::Keep,
     };
     if !tmpfile::rename(from, path, to, path, if_exists)? {
-        rustix::fs::unlinkat(from, path, rustix::fs::AtFlags::empty())?;
+        rustix::fs::unlinkat(from, path, AtFlags::empty())?;
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use super::admit::{self, Verdict};
 use super::policy::is_generated;
 use super::progress::Ears;
 use super::record;
-use super::take_in::settle;
+use super::take_in::{is_of_no_use, settle};
 use crate::destination::{Destination, Quarantine};
 use crate::local::{LocalDestination, LocalQuarantine};
 use crate::protocol::message::{Limits, Outcome, Status, WireCommit, WireRef, WireUpdate};
@@ -317,9 +317,9 @@ fn no_policy(repo: &Repo) -> PullPolicy<'_> {
     }
 }
 
-/// What was received is kept for the next try only if it is the network's fault.
+/// The end of a push that cannot go on.
 fn give_up(quarantine: LocalQuarantine<'_>, error: Error) -> Result<Outcome> {
-    if !matches!(error, Error::Fetch { .. }) {
+    if is_of_no_use(&error, quarantine.is_resumed()) {
         // The reason says more than what may go wrong with the tidying up.
         let _ = quarantine.discard();
     }

@@ -63,10 +63,7 @@ pub fn receive_legacy<D: Destination>(
     pusher.answer(&Ok(()))?;
     let came = read_objects(&quarantine, &mut pusher, limits);
     if matches!(&came, Ok((0, _))) {
-        // That is how a pusher ends that has changed its mind. What others have left stays.
-        if !quarantine.is_resumed() {
-            quarantine.discard()?;
-        }
+        // That is how a pusher ends that has changed its mind.
         return Ok(None);
     }
     // What has come in is published, however long that takes.

@@ -155,8 +155,8 @@ fn pass_on<'t>(text: &'t str, to: &mut impl Listener) -> Result<&'t str> {
 }
 
 /// Whether what was received is thrown away after this error. Not if the push can be taken up
-/// again, and not what other pushes have left, unless it fills the disk.
-fn is_of_no_use(error: &Error, resumed: bool) -> bool {
+/// again, and not if something is among it that other pushes had left, unless it fills the disk.
+pub(super) fn is_of_no_use(error: &Error, resumed: bool) -> bool {
     match error {
         Error::Connection(_) | Error::Aborted(_) | Error::Fetch { .. } => false,
         Error::Repo(error) if error.is_no_space() => true,
