@@ -9,6 +9,7 @@ mod api;
 mod app;
 mod body;
 mod client;
+mod crew;
 mod fetch;
 mod file;
 #[doc(hidden)]

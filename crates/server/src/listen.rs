@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use sd_notify::NotifyState;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,6 +25,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::access::Permission;
 use crate::app::{App, Doors};
+use crate::crew::Crew;
 use crate::jobs::Jobs;
 use crate::proxies::Client;
 use crate::streams::Beside;
@@ -46,9 +47,9 @@ const ROUND: Duration = Duration::from_secs(10);
 
 /// Serves until the process is told to end (SIGTERM, SIGINT). `ready` is told where.
 pub fn run(config: Config, ready: impl FnOnce(&[Address])) -> Result<()> {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.thread_name("serve").enable_all();
-    let runtime = builder.build().map_err(system("starting threads"))?;
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().build();
+    let runtime = runtime.map_err(system("starting threads"))?;
     let served = runtime.block_on(serve(config, ready));
     // What is still going on may take for ever, and is taken up again by the next one.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -94,6 +95,7 @@ async fn serve(mut config: Config, ready: impl FnOnce(&[Address])) -> Result<()>
     }
     ready(&addresses);
     tell_system(NotifyState::Ready);
+    let crew = Crew::start().map_err(system("starting threads"))?;
     let graceful = GracefulShutdown::new();
     let mut round = tokio::time::interval(ROUND);
     loop {
@@ -110,7 +112,9 @@ async fn serve(mut config: Config, ready: impl FnOnce(&[Address])) -> Result<()>
                         patience,
                         _permit: permit,
                     };
-                    talk.begin(stream, door.tls.clone(), &graceful);
+                    if let Err(error) = talk.begin(stream, door.tls.clone(), &crew, &graceful) {
+                        tracing::warn!("taking a connection: {error}");
+                    }
                 }
                 Err(error) => {
                     // Out of file descriptors, say: those that end make room.
@@ -269,38 +273,47 @@ impl Drop for Talk {
 }
 
 impl Talk {
-    fn begin(self, stream: TcpStream, tls: Option<TlsAcceptor>, graceful: &GracefulShutdown) {
+    fn begin(
+        self,
+        stream: TcpStream,
+        tls: Option<TlsAcceptor>,
+        crew: &Crew,
+        graceful: &GracefulShutdown,
+    ) -> io::Result<()> {
         add(&self.app.counters.connections, 1);
         // Answers are small, and the next request waits for them.
         let _ = stream.set_nodelay(true);
         let watcher = graceful.watcher();
-        tokio::spawn(async move {
-            let agreed = tokio::time::timeout(self.patience, async {
-                Ok::<_, io::Error>(match tls {
-                    None => (is_http2(&stream).await?, Stream::Plain(stream)),
-                    Some(tls) => {
-                        let stream = tls.accept(stream).await?;
-                        let protocol = stream.get_ref().1.alpn_protocol();
-                        (protocol == Some(b"h2"), Stream::Tls(Box::new(stream)))
-                    }
-                })
-            });
-            match agreed.await {
-                Ok(Ok((http2, Stream::Plain(stream)))) => self.go_on(stream, http2, watcher).await,
-                Ok(Ok((http2, Stream::Tls(stream)))) => self.go_on(stream, http2, watcher).await,
-                Ok(Err(error)) => tracing::debug!("{}: {error}", self.client.address),
-                Err(_) => {
-                    tracing::debug!("{}: says nothing, or not how to talk", self.client.address);
+        crew.see_to(stream, |stream| self.agree(stream, tls, watcher))
+    }
+
+    /// Finds out how one talks, and does it.
+    async fn agree(self, stream: TcpStream, tls: Option<TlsAcceptor>, watcher: Watcher) {
+        let agreed = tokio::time::timeout(self.patience, async {
+            Ok::<_, io::Error>(match tls {
+                None => (is_http2(&stream).await?, Stream::Plain(stream)),
+                Some(tls) => {
+                    let stream = tls.accept(stream).await?;
+                    let protocol = stream.get_ref().1.alpn_protocol();
+                    (protocol == Some(b"h2"), Stream::Tls(Box::new(stream)))
                 }
-            }
+            })
         });
+        match agreed.await {
+            Ok(Ok((http2, Stream::Plain(stream)))) => self.go_on(stream, http2, watcher).await,
+            Ok(Ok((http2, Stream::Tls(stream)))) => self.go_on(stream, http2, watcher).await,
+            Ok(Err(error)) => tracing::debug!("{}: {error}", self.client.address),
+            Err(_) => {
+                tracing::debug!("{}: says nothing, or not how to talk", self.client.address);
+            }
+        }
     }
 
     async fn go_on(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
         http2: bool,
-        watcher: hyper_util::server::graceful::Watcher,
+        watcher: Watcher,
     ) {
         let client = self.client;
         let service = Arc::clone(&self.service);

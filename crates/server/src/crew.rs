@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The threads that connections live in: each stays in one, with all that belongs to it. So what comes in is
+//! answered by the thread that the kernel has woken, and no thread wakes another. Nothing in a connection blocks:
+//! what waits for the disk has other threads.
+
+use std::io;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::net::TcpStream;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+
+/// Threads that may wait for the disk (or a slow client), over all.
+const BLOCKING: usize = 512;
+
+/// One for each processor. They end when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Crew(Vec<Hand>);
+
+#[derive(Debug)]
+struct Hand {
+    runtime: Handle,
+    connections: Arc<AtomicUsize>,
+    _ends: oneshot::Sender<()>,
+}
+
+impl Crew {
+    /// Starts them.
+    pub(crate) fn start() -> io::Result<Self> {
+        let count = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let hands = (0..count).map(|_| Hand::start(BLOCKING.div_ceil(count).max(64)));
+        hands.collect::<io::Result<_>>().map(Self)
+    }
+
+    /// Has the one with the fewest connections see to one more.
+    pub(crate) fn see_to<F>(
+        &self,
+        stream: TcpStream,
+        talk: impl FnOnce(TcpStream) -> F + Send + 'static,
+    ) -> io::Result<()>
+    where
+        F: Future<Output = ()> + Send,
+    {
+        let load = |hand: &&Hand| hand.connections.load(Ordering::Relaxed);
+        let hand = self.0.iter().min_by_key(load);
+        let hand = hand.ok_or_else(|| io::Error::other("no threads"))?;
+        // What the kernel says of it is to be heard in the other thread.
+        let stream = stream.into_std()?;
+        let place = Place::taken(&hand.connections);
+        hand.runtime.spawn(async move {
+            let _place = place;
+            match TcpStream::from_std(stream) {
+                Ok(stream) => talk(stream).await,
+                Err(error) => tracing::warn!("taking a connection: {error}"),
+            }
+        });
+        Ok(())
+    }
+}
+
+impl Hand {
+    fn start(blocking: usize) -> io::Result<Self> {
+        let mut builder = Builder::new_current_thread();
+        builder.enable_all().max_blocking_threads(blocking);
+        let runtime = builder.thread_name("serve-disk").build()?;
+        let handle = runtime.handle().clone();
+        let (ends, ended) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new().name("serve".to_owned());
+        thread.spawn(move || {
+            // That the sender is gone is what it is about.
+            let _ = runtime.block_on(ended);
+            // What is still going on may take for ever, and is taken up again by the next server.
+            runtime.shutdown_background();
+        })?;
+        Ok(Self {
+            runtime: handle,
+            connections: Arc::default(),
+            _ends: ends,
+        })
+    }
+}
+
+/// A connection's place in the count.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn taken(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
