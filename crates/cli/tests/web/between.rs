@@ -15,6 +15,8 @@ pub(crate) enum Fate {
     Cut(u64),
     /// The server is not asked: this is the answer.
     Say(&'static str),
+    /// Nobody answers.
+    Silence,
 }
 
 /// Listens, and gives each connection the next fate; all that follow are passed on.
@@ -51,6 +53,10 @@ impl Between {
 }
 
 fn meet(mut client: TcpStream, server: SocketAddr, fate: &Fate) {
+    if let Fate::Silence = fate {
+        let _ = std::io::copy(&mut client, &mut std::io::sink());
+        return;
+    }
     if let Fate::Say(answer) = fate {
         // Whatever is asked, as long as it is small.
         let _ = client.read(&mut [0; 1 << 16]);

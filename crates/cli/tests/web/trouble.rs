@@ -42,6 +42,38 @@ fn a_push_goes_on_over_another_connection() {
 }
 
 #[test]
+fn a_server_that_says_nothing_is_asked_again_but_not_for_ever() {
+    let fixture = Fixture::new();
+    let (source, dest) = (fixture.repo("source"), fixture.repo("dest"));
+    let server = fixture.serve(&dest);
+    fixture.commit(&source, "main", 1, 4);
+    let timeout = "--timeout=1s";
+    let silent = |times: usize| Between::new(server.address(), &vec![Fate::Silence; times]);
+    let tool = Tool::new(OXTREE);
+    let output = push(&tool, &source, &silent(3).url(), &[timeout]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stderr().contains("(--timeout)"), "{output:?}");
+    assert_eq!(dest.ok("refs", [""; 0]), "");
+    push_ok(&source, &silent(2).url(), &[timeout]);
+    assert_same(&source, &dest, "main");
+}
+
+#[test]
+fn who_has_to_wait_long_is_told_why() {
+    let fixture = Fixture::new();
+    let (source, dest) = (fixture.repo("source"), fixture.repo("dest"));
+    let server = fixture.serve(&dest);
+    fixture.commit(&source, "main", 1, 4);
+    let later = "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 5\r\nContent-Type: application/json\r\n\
+                 Content-Length: 27\r\n\r\n{\"error\": \"too many tries\"}";
+    let between = Between::new(server.address(), &[Fate::Say(later)]);
+    let output = push(&Tool::new(OXTREE), &source, &between.url(), &["--quiet"]).expect_ok();
+    let said = output.stderr();
+    assert!(said.contains("trying again in"), "{said}");
+    assert!(said.contains("too many tries"), "{said}");
+}
+
+#[test]
 fn a_server_may_be_started_anew() {
     let fixture = Fixture::new();
     let (source, dest) = (fixture.repo("source"), fixture.repo("dest"));

@@ -2,13 +2,15 @@
 //! Requests to a server: who asks, how often, and how much of an answer is heard.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use tokio::runtime::Runtime;
 
+use super::refusal::{http_response, is_outcome, reason, wish};
+use super::retry::{Failure, Patience};
 use super::{HttpOptions, Token};
 use crate::pull::fetch::{
     Distrusted, PROXY_NAME, TlsOptions, build, describe, distrusted, other_scheme,
@@ -17,20 +19,8 @@ use crate::push::Report;
 use crate::url::HttpUrl;
 use crate::{Error, Result};
 
-/// The first wait before a request is made again; each further one is twice as long.
-const FIRST_WAIT: Duration = Duration::from_millis(200);
-
-/// The longest wait that is not the server's wish.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
-
-/// The longest wait.
-const LONGEST_WISH: Duration = Duration::from_secs(300);
-
 /// The largest answer that says why something is refused, in bytes.
 const MAX_REFUSAL: u64 = 64 << 10;
-
-/// How much of it is shown, in characters.
-const SHOWN: usize = 500;
 
 /// JSON, as it is asked for and told.
 pub(super) const JSON: &str = "application/json";
@@ -101,60 +91,6 @@ impl Ask {
     }
 }
 
-/// Why a request has failed.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// It may go better another time; the server may have said when.
-    Passing(Error, Option<Duration>),
-    /// It never will.
-    Lasting(Error),
-}
-
-impl Failure {
-    pub(super) fn error(self) -> Error {
-        match self {
-            Self::Passing(error, _) | Self::Lasting(error) => error,
-        }
-    }
-}
-
-/// How often something is tried again.
-#[derive(Debug)]
-pub(super) struct Patience {
-    retries: u32,
-    tries: u32,
-}
-
-impl Patience {
-    /// There was progress: begins anew.
-    pub(super) fn calm(&mut self) {
-        self.tries = 0;
-    }
-
-    /// Waits before the next try, or gives up.
-    pub(super) fn wait(&mut self, failure: Failure) -> Result<()> {
-        let (error, wish) = match failure {
-            Failure::Passing(error, wish) if self.tries < self.retries => (error, wish),
-            failure => return Err(failure.error()),
-        };
-        let wait = FIRST_WAIT
-            .saturating_mul(1 << self.tries.min(10))
-            .min(LONGEST_WAIT);
-        let wait = wish.map_or(wait, |wish| wish.min(LONGEST_WISH)) + jitter(wait);
-        self.tries += 1;
-        tracing::info!("trying again in {wait:.1?}: {error}");
-        std::thread::sleep(wait);
-        Ok(())
-    }
-}
-
-/// Up to a quarter of a time, so that not all who were disturbed at once come again at once.
-fn jitter(time: Duration) -> Duration {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let chance = now.unwrap_or_default().subsec_nanos() % 1024;
-    time * chance / 4096
-}
-
 impl Api {
     pub(super) fn new(url: &HttpUrl, how: &HttpOptions, idle: Option<Duration>) -> Result<Self> {
         let token = how.token.clone();
@@ -189,8 +125,7 @@ impl Api {
     }
 
     pub(super) fn patience(&self) -> Patience {
-        let (retries, tries) = (self.retries, 0);
-        Patience { retries, tries }
+        Patience::new(self.retries)
     }
 
     /// A request that is still without a body.
@@ -357,7 +292,7 @@ impl Api {
             let seconds = idle.as_secs_f32();
             let text = format!("nothing has come from the far side for {seconds} s (--timeout)");
             let error = std::io::Error::new(std::io::ErrorKind::TimedOut, text);
-            Failure::Lasting(Error::Connection(error))
+            Failure::Silent(Error::Connection(error))
         })
     }
 
@@ -398,63 +333,4 @@ impl Api {
 /// Whether there is no such host.
 fn is_unknown(error: &reqwest::Error) -> bool {
     error.is_connect() && describe(error).contains("failed to lookup address")
-}
-
-fn is_outcome(said: &[u8]) -> bool {
-    serde_json::from_slice::<crate::protocol::message::Outcome>(said).is_ok()
-}
-
-/// A response that was read already.
-fn http_response(status: StatusCode, body: Vec<u8>) -> Response {
-    let mut response = hyper::Response::new(body);
-    *response.status_mut() = status;
-    response.into()
-}
-
-/// What a refusal says.
-fn reason(status: StatusCode, said: &[u8]) -> String {
-    #[derive(serde::Deserialize)]
-    struct Refusal {
-        error: String,
-    }
-    let words = status.canonical_reason().unwrap_or_default();
-    let told = match serde_json::from_slice::<Refusal>(said) {
-        Ok(refusal) => refusal.error,
-        // The page that a proxy has for people.
-        Err(_) if said.starts_with(b"<") => title(&String::from_utf8_lossy(said), status),
-        Err(_) => String::from_utf8_lossy(said).trim().to_owned(),
-    };
-    let told: String = told
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(SHOWN)
-        .collect();
-    let head = format!("the server answers {} {words}", status.as_u16());
-    match told.is_empty() {
-        true => head.trim_end().to_owned(),
-        false => format!("{}: {told}", head.trim_end()),
-    }
-}
-
-/// What a page has for a title, if it says more than its status.
-fn title(page: &str, status: StatusCode) -> String {
-    let title = page
-        .split_once("<title>")
-        .and_then(|(_, rest)| rest.split_once("</title>"));
-    let title = title.map_or("", |(title, _)| title.trim());
-    match title == status.to_string() {
-        true => String::new(),
-        false => title.to_owned(),
-    }
-}
-
-/// When the server wants to be asked again.
-fn wish(response: &Response) -> Option<Duration> {
-    let wish = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = wish.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let when = jiff::fmt::rfc2822::parse(wish).ok()?.timestamp();
-    let seconds = when.as_second() - jiff::Timestamp::now().as_second();
-    Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }

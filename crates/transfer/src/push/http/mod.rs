@@ -8,6 +8,8 @@ mod api;
 mod old;
 mod parcels;
 mod pipe;
+mod refusal;
+mod retry;
 mod token;
 
 use std::collections::{BTreeMap, HashSet};
@@ -22,9 +24,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
 
-use self::api::{Api, Ask, Failure, JSON};
+use self::api::{Api, Ask, JSON};
 pub use self::old::push_old;
 use self::parcels::{Answers, Parcels};
+use self::retry::Failure;
 pub use self::token::Token;
 use super::link::Link;
 use super::parcels::Sizes;

@@ -17,8 +17,9 @@ use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
 use tokio::runtime::Runtime;
 
-use super::api::{Api, Ask, Failure, JSON};
+use super::api::{Api, Ask, JSON};
 use super::pipe::{Mouth, Pipe};
+use super::retry::Failure;
 use super::{HttpOptions, MAX_REFS, parse};
 use crate::archived::Archived;
 use crate::protocol::message::{Outcome, RefOutcome, Status, WireUpdate};

@@ -14,8 +14,9 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc::Sender;
 use tokio::task::AbortHandle;
 
-use super::api::{Api, Failure, JSON};
+use super::api::{Api, JSON};
 use super::pipe::{Mouth, Part, Pipe};
+use super::retry::Failure;
 use super::{Options, not_understood};
 use crate::protocol::frame::{self, FrameKind};
 use crate::protocol::message::Progress;
@@ -157,7 +158,7 @@ impl<'a> Parcels<'a> {
         let ended = match (self.failure, ours) {
             // Ours is only that the request is gone.
             (Some(failure), Some(Error::Connection(_)) | None) => Err(failure),
-            (_, Some(error)) => Err(Failure::Lasting(error)),
+            (_, Some(error)) => Err(error.into()),
             (None, None) => Ok(()),
         };
         (self.arrived, ended)
@@ -169,7 +170,8 @@ impl<'a> Parcels<'a> {
             Ok(()) => self.arrived += 1,
             // The first says most, but for what it has brought down with it.
             Err(failure) => match (&self.failure, &failure) {
-                (None, _) | (Some(Failure::Passing(..)), Failure::Lasting(_)) => {
+                (None, _)
+                | (Some(Failure::Passing(..) | Failure::Silent(_)), Failure::Lasting(_)) => {
                     self.failure = Some(failure);
                 }
                 _ => {}
@@ -192,7 +194,7 @@ impl<'a> Parcels<'a> {
                 None => {
                     let reason = "the server does not answer (--timeout)";
                     let error = io::Error::new(io::ErrorKind::TimedOut, reason);
-                    self.failure = Some(Failure::Lasting(Error::Connection(error)));
+                    self.failure = Some(Failure::Silent(Error::Connection(error)));
                 }
             }
         }
