@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Pushes that consist of many requests. Whatever several clients ask for in whatever order, with
-//! restarts in between: only what is complete is ever published, and nothing is left in the end.
+//! Pushes that consist of many requests. Whatever several clients ask for in whatever order and at the same
+//! time, of refs of their own and of all, with restarts in between: only what is complete is ever published,
+//! all refs of a push change or none, no change is lost, and nothing is left in the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -14,13 +15,15 @@ use oxtree_repo::{Mode, RefUpdate, Repo, Transaction, traverse};
 use oxtree_transfer::Error;
 use oxtree_transfer::local::LocalDestination;
 use oxtree_transfer::protocol::frame::{self, FrameKind};
-use oxtree_transfer::protocol::message::{Status, WireCommit, WireRef, WireUpdate};
+use oxtree_transfer::protocol::message::{Outcome, Status, WireCommit, WireRef, WireUpdate};
 use oxtree_transfer::protocol::stream::{Form, Record, pack};
-use oxtree_transfer::receive::push::{Intent, Opened, Pushes};
+use oxtree_transfer::receive::push::{Intent, Opened, Push, Pushes};
 use oxtree_transfer::room::Room;
 use proptest::prelude::*;
 
 const CLIENTS: usize = 3;
+/// Refs that all clients push to.
+const SHARED: [&str; 2] = ["os/shared", "os/shared-too"];
 const LIFETIME: u64 = 100;
 
 /// A commit on top of another, with what is new in it.
@@ -99,25 +102,59 @@ fn stream<'o>(objects: impl IntoIterator<Item = &'o (Record, Vec<u8>)>) -> Vec<u
 /// What a client does next. Numbers choose among what there is.
 #[derive(Clone, Debug)]
 enum Step {
-    Open { forward: bool, dry_run: bool },
+    Open(Wish),
     Ask,
     Send(u32),
     SendBroken(usize),
     Put(usize),
     Finish,
+    /// All clients at once, while the last one still sends.
+    FinishAll,
     Abort,
     Restart,
     Wait(u64),
 }
 
+/// What a push is to do.
+#[derive(Clone, Debug)]
+struct Wish {
+    /// For the client's own ref and the shared ones: a version, [`GONE`], or nothing.
+    to: [Option<usize>; 3],
+    force: bool,
+    dry_run: bool,
+}
+
+/// The ref is deleted.
+const GONE: usize = 2;
+
+/// A push of a version to the client's own ref.
+fn of_own(version: usize) -> Wish {
+    Wish {
+        to: [Some(version), None, None],
+        force: false,
+        dry_run: false,
+    }
+}
+
+fn wish() -> impl Strategy<Value = Wish> {
+    let to = || prop_oneof![2 => Just(None), 2 => Just(Some(0)), 3 => Just(Some(1)), 1 => Just(Some(GONE))];
+    let to = (to(), to(), to()).prop_filter("nothing to do", |(a, b, c)| a.or(*b).or(*c).is_some());
+    (to, 0..3u8, 0..8u8).prop_map(|((a, b, c), force, dry_run)| Wish {
+        to: [a, b, c],
+        force: force == 0,
+        dry_run: dry_run == 0,
+    })
+}
+
 fn step() -> impl Strategy<Value = (usize, Step)> {
     let step = prop_oneof![
-        3 => (any::<bool>(), 0..8u8).prop_map(|(forward, n)| Step::Open { forward, dry_run: n == 0 }),
+        3 => wish().prop_map(Step::Open),
         2 => Just(Step::Ask),
         5 => any::<u32>().prop_map(Step::Send),
         1 => (0..64usize).prop_map(Step::SendBroken),
         2 => (0..64usize).prop_map(Step::Put),
         4 => Just(Step::Finish),
+        2 => Just(Step::FinishAll),
         1 => Just(Step::Abort),
         1 => Just(Step::Restart),
         1 => (0..150u64).prop_map(Step::Wait),
@@ -125,12 +162,69 @@ fn step() -> impl Strategy<Value = (usize, Step)> {
     (0..CLIENTS, step)
 }
 
+/// Finishes a push. [`None`] if something is missing: then it is open as before.
+fn end(push: &Push<LocalDestination>, destination: &LocalDestination) -> Option<Outcome> {
+    match push.finish(destination, &mut |_| {}) {
+        Ok(outcome) => {
+            let again = push.finish(destination, &mut |_| {}).unwrap();
+            assert_eq!(again, outcome);
+            Some(outcome)
+        }
+        Err(Error::Repo(error)) => {
+            assert!(error.is_incomplete(), "{error}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// What the refs are after an outcome; [`None`] if they cannot have been like this before.
+fn apply(outcome: &Outcome, dry_run: bool, refs: &mut BTreeMap<RefName, CommitId>) -> Option<()> {
+    let is_change = |status| matches!(status, Status::Created | Status::Updated | Status::Deleted);
+    let refused = outcome.refs.iter().any(|it| it.status == Status::Rejected);
+    for it in &outcome.refs {
+        assert!(
+            !(refused && is_change(it.status)),
+            "all or none: {outcome:?}"
+        );
+        if dry_run || !is_change(it.status) {
+            continue;
+        }
+        let old = it.old.as_ref().map(|old| old.0);
+        if refs.get(&it.name.0).copied() != old {
+            return None;
+        }
+        match &it.new {
+            Some(new) => refs.insert(it.name.0.clone(), new.0),
+            None => refs.remove(&it.name.0),
+        };
+    }
+    Some(())
+}
+
+/// Whether the refs are what these outcomes make of them, in some order.
+fn explains(
+    outcomes: &[(Outcome, bool)],
+    before: &BTreeMap<RefName, CommitId>,
+    after: &BTreeMap<RefName, CommitId>,
+) -> bool {
+    if outcomes.is_empty() {
+        return before == after;
+    }
+    (0..outcomes.len()).any(|first| {
+        let mut left = outcomes.to_vec();
+        let (outcome, dry_run) = left.remove(first);
+        let mut refs = before.clone();
+        apply(&outcome, dry_run, &mut refs).is_some() && explains(&left, &refs, after)
+    })
+}
+
 /// A receiver and its clients, and what each knows.
 struct World {
     clients: Vec<Client>,
     repo: Arc<Repo>,
     pushes: Pushes<LocalDestination>,
-    /// The push that each has open, and which version it brings.
+    /// The push that each has open, and the latest version that it brings.
     open: Vec<Option<(String, usize)>>,
     now: u64,
     ids: u64,
@@ -140,7 +234,7 @@ impl World {
     /// One with a push of the first client's, of which nothing has come yet: its id and version.
     fn with_a_push(dir: &Path) -> (Self, String, usize) {
         let mut world = Self::new(dir);
-        world.open(0, true, false);
+        world.open(0, &of_own(1));
         let (id, version) = world.open[0].clone().unwrap();
         (world, id, version)
     }
@@ -172,7 +266,8 @@ impl World {
     fn go(&mut self, who: usize, step: &Step) {
         let destination = self.destination();
         match step {
-            Step::Open { forward, dry_run } => self.open(who, *forward, *dry_run),
+            Step::Open(wish) => self.open(who, wish),
+            Step::FinishAll => self.finish_all(),
             Step::Restart => {
                 // As if it had been killed: nobody says goodbye.
                 self.pushes = Pushes::load(Arc::clone(&self.repo) as _, LIFETIME).unwrap();
@@ -215,7 +310,7 @@ impl World {
                         let mut from = &bytes[..];
                         let _ = push.put(&destination, record.object, record.len, &mut from);
                     }
-                    Step::Finish => self.finish(who, version),
+                    Step::Finish => self.finish(who),
                     Step::Abort => {
                         self.pushes.abort(&id).unwrap();
                         self.open[who] = None;
@@ -235,62 +330,100 @@ impl World {
             .collect()
     }
 
-    fn open(&mut self, who: usize, forward: bool, dry_run: bool) {
+    fn open(&mut self, who: usize, wish: &Wish) {
         let client = &self.clients[who];
-        let version = usize::from(forward);
-        let update = WireUpdate {
-            name: WireRef(client.name.clone()),
-            old: self.refs().get(&client.name).copied().map(WireCommit),
-            new: Some(WireCommit(client.versions[version].commit)),
-            force: false,
-            timestamp: version as u64 + 1,
-            fast_forward: true,
-        };
+        let shared = SHARED.map(|name| name.parse::<RefName>().unwrap());
+        let names = [client.name.clone()].into_iter().chain(shared);
+        let refs = self.refs();
+        let updates = names.zip(wish.to).filter_map(|(name, to)| {
+            let version = to?;
+            let old = refs.get(&name).copied().map(WireCommit);
+            let new = client.versions.get(version);
+            Some(WireUpdate {
+                name: WireRef(name),
+                old,
+                new: new.map(|version| WireCommit(version.commit)),
+                force: wish.force,
+                timestamp: 0,
+                fast_forward: false,
+            })
+        });
         self.ids += 1;
         let id = format!("push-{}", self.ids);
         let intent = Intent {
             owner: Some(client.name.to_string()),
-            updates: vec![update],
-            dry_run,
+            updates: updates.collect(),
+            dry_run: wish.dry_run,
         };
         let opened = self.pushes.open(id, &self.destination(), intent, self.now);
         if let Opened::Open(push) = opened.unwrap() {
-            self.open[who] = Some((push.id().to_owned(), version));
+            let versions = wish.to.into_iter().flatten();
+            let last = versions.filter(|to| *to != GONE).max().unwrap_or(0);
+            self.open[who] = Some((push.id().to_owned(), last));
         }
     }
 
-    fn finish(&mut self, who: usize, version: usize) {
+    fn finish(&mut self, who: usize) {
         let Some((id, _)) = self.open[who].clone() else {
             return;
         };
         let Some(push) = self.pushes.get(&id, self.now) else {
             return;
         };
-        let before = self.refs();
-        let finished = push.finish(&self.destination(), &mut |_| {});
-        match finished {
-            Ok(outcome) => {
-                let again = push.finish(&self.destination(), &mut |_| {}).unwrap();
-                assert_eq!(again, outcome);
-                let changed = outcome.refs[0].status;
-                let info = self.pushes.info(&push, self.now);
-                let client = &self.clients[who];
-                let changes = matches!(changed, Status::Created | Status::Updated);
-                if changes && !info.dry_run {
-                    let commit = client.versions[version].commit;
-                    assert_eq!(self.refs().get(&client.name), Some(&commit));
-                } else {
-                    assert_eq!(self.refs(), before, "{outcome:?}");
-                }
-                self.open[who] = None;
-            }
-            // Something is missing: it can be sent, and nothing has changed.
-            Err(Error::Repo(error)) => {
-                assert!(error.is_incomplete(), "{error}");
-                assert_eq!(self.refs(), before);
-            }
-            Err(error) => panic!("{error}"),
+        let mut refs = self.refs();
+        let outcome = end(&push, &self.destination());
+        if let Some(outcome) = outcome {
+            apply(
+                &outcome,
+                self.pushes.info(&push, self.now).dry_run,
+                &mut refs,
+            )
+            .unwrap();
+            self.open[who] = None;
         }
+        assert_eq!(self.refs(), refs);
+    }
+
+    /// Several finish at once, and one of them is still sending. It must be as if one had come after the
+    /// other.
+    fn finish_all(&mut self) {
+        let before = self.refs();
+        let destination = self.destination();
+        let open = self.open.iter().enumerate();
+        let pushes: Vec<_> = open
+            .filter_map(|(who, open)| {
+                let (id, version) = open.clone()?;
+                Some((who, self.pushes.get(&id, self.now)?, version))
+            })
+            .collect();
+        let ended: Vec<_> = std::thread::scope(|scope| {
+            if let Some((who, push, version)) = pushes.last() {
+                let sent = stream(self.objects(*who, *version));
+                let destination = &destination;
+                scope.spawn(move || {
+                    let _ = push.take(destination, &mut &sent[..], &Room::new(1));
+                });
+            }
+            let ending = pushes.iter().map(|(who, push, _)| {
+                let destination = &destination;
+                (*who, push, scope.spawn(move || end(push, destination)))
+            });
+            let ending: Vec<_> = ending.collect();
+            ending
+                .into_iter()
+                .filter_map(|(who, push, ended)| Some((who, push, ended.join().unwrap()?)))
+                .collect()
+        });
+        let mut outcomes = Vec::new();
+        for (who, push, outcome) in ended {
+            outcomes.push((outcome, self.pushes.info(push, self.now).dry_run));
+            self.open[who] = None;
+        }
+        assert!(
+            explains(&outcomes, &before, &self.refs()),
+            "{outcomes:?}: {before:?} has become {:?}",
+            self.refs()
+        );
     }
 
     /// What each reader relies on.
@@ -344,7 +477,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn only_what_is_complete_is_published(steps in proptest::collection::vec(step(), 1..60)) {
@@ -432,8 +565,8 @@ fn what_was_left_is_taken_up_or_makes_room() {
                 old: None,
                 new: Some(WireCommit(client.versions[version].commit)),
                 force: false,
-                timestamp: version as u64 + 1,
-                fast_forward: true,
+                timestamp: 0,
+                fast_forward: false,
             }],
             dry_run: false,
         };
