@@ -33,9 +33,11 @@ bench: setup build ## measure beside ostree, ostree-push and rsync; CASES='ssh-*
 	  $(if $(ROUNDS),--rounds '$(ROUNDS)') $(if $(CONTENDERS),--contenders '$(CONTENDERS)') $(if $(SLOW),--slow) \
 	  $(foreach case,$(CASES),'$(case)')
 
-load: build ## 64 push to one server for five minutes (SECONDS=300) while all are killed at random
+load: build ## 64 push to one server for five minutes (SECONDS=300) while all are killed; then 1000 pushes
 	OXTREE_LOAD_SECONDS=$(or $(SECONDS),300) OXTREE_LOAD_BINARY=$(abspath $(TARGET)/release/oxtree) \
 	  cargo test --locked --package oxtree --test crowd load -- --nocapture
+	ulimit -n "$$(ulimit -Hn)" && OXTREE_PUSHES=1000 OXTREE_IDLE=10000 \
+	  cargo test --locked --package oxtree --test serve -- rush:: hostile::idle --nocapture
 
 static: ## a release binary without any shared library, target/static/oxtree
 	scripts/build-static
