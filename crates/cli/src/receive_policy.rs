@@ -65,6 +65,7 @@ pub(crate) fn policy(
         }),
         no_generated_refs: original,
         identity: identity(config),
+        sight: None,
         caps: config.identity.as_ref().map_or(Caps::default(), caps),
         hook: receive_hook(config),
         derive,

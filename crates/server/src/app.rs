@@ -61,9 +61,10 @@ const TURN: Duration = Duration::from_secs(60);
 impl App {
     pub(crate) fn new(config: Config) -> Result<Self> {
         let lifetime = config.push_lifetime;
+        let anonymous = Arc::new(config.anonymous.clone());
         let sites = config.sites.into_iter();
         let sites: Result<Vec<_>> = sites
-            .map(|site| Ok(Arc::new(Site::new(site, lifetime)?)))
+            .map(|site| Ok(Arc::new(Site::new(site, lifetime, &anonymous)?)))
             .collect();
         let mut sites = sites?;
         // A name that another one begins with comes later.

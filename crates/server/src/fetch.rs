@@ -81,7 +81,7 @@ async fn may_see(
     path: &str,
     object: Option<ObjectId>,
 ) -> Answer<bool> {
-    if visitor.refs.is_none() || visitor.can(Permission::Admin) {
+    if visitor.sees_all() {
         return Ok(true);
     }
     Ok(match (path.split_once('/'), object) {
@@ -106,8 +106,7 @@ async fn may_see(
 async fn may_have(site: &Arc<Site>, visitor: &Arc<Visitor>, commit: CommitId) -> Answer<bool> {
     let (site, visitor) = (Arc::clone(site), Arc::clone(visitor));
     blocking(move || {
-        let concerns = |name: &str| visitor.concerns(name);
-        let found = site.histories.has(&site.repo, commit, concerns);
+        let found = site.reach(vec![visitor]).has(commit);
         Ok(found.map_err(oxtree_transfer::Error::from)?)
     })
     .await

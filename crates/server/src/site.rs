@@ -11,9 +11,10 @@ use oxtree_repo::Repo;
 use oxtree_transfer::local::LocalDestination;
 use oxtree_transfer::receive::policy::{self, Derive};
 use oxtree_transfer::receive::push::Pushes;
+use oxtree_transfer::receive::sight::Sight;
 
 use crate::access::{Permission, Visitor};
-use crate::history::Histories;
+use crate::history::{self, Histories, Reach};
 use crate::jobs::Jobs;
 use crate::jobs::announced::Herald;
 use crate::jobs::retention::Retention;
@@ -53,18 +54,21 @@ pub(crate) struct Site {
     pub(crate) repo: Arc<Repo>,
     pub(crate) pushes: Pushes<LocalDestination>,
     pub(crate) jobs: Arc<Jobs>,
-    pub(crate) histories: Histories,
+    histories: Arc<Histories>,
+    /// Whoever shows no token.
+    anonymous: Arc<Visitor>,
     open: Box<OpenDestination>,
 }
 
 impl Site {
-    pub(crate) fn new(config: SiteConfig, lifetime: u64) -> Result<Self> {
+    pub(crate) fn new(config: SiteConfig, lifetime: u64, anonymous: &Arc<Visitor>) -> Result<Self> {
         let in_repo = |error: oxtree_transfer::Error| Error::Repository {
             path: config.path.clone(),
             source: Box::new(error),
         };
         let repo = Repo::open(&config.path).map_err(|error| in_repo(error.into()))?;
         let repo = Arc::new(repo);
+        history::tidy(&repo).map_err(|error| in_repo(error.into()))?;
         let pushes = Pushes::load(Arc::clone(&repo) as _, lifetime).map_err(in_repo)?;
         let name = config.name.clone();
         let jobs = Jobs::load(Arc::clone(&repo), name, config.webhooks, config.retention);
@@ -74,7 +78,8 @@ impl Site {
             repo,
             pushes,
             jobs: Arc::new(jobs),
-            histories: Histories::default(),
+            histories: Arc::default(),
+            anonymous: Arc::clone(anonymous),
             open: config.open,
         })
     }
@@ -89,6 +94,7 @@ impl Site {
         let mut destination = (self.open)(visitor)?;
         let policy = destination.policy_mut();
         visitor.restrict(policy, from);
+        policy.sight = self.sight(visitor);
         let herald = Arc::new(Herald::new(Arc::clone(&self.jobs), visitor.name.clone()));
         let derives = !matches!(policy.derive, Derive::Nothing);
         let jobs = Arc::clone(&self.jobs);
@@ -100,6 +106,24 @@ impl Site {
             _ => Ok(()),
         }));
         Ok(destination)
+    }
+
+    /// Which commits a visitor's pushes may know of, if not of all: those that lead to refs that concern
+    /// them, or whoever shows no token.
+    fn sight(&self, visitor: &Visitor) -> Option<Box<dyn Sight>> {
+        let anonymous = Arc::clone(&self.anonymous);
+        let reads = anonymous.may(Permission::Read, &self.name);
+        if visitor.sees_all() || reads && anonymous.sees_all() {
+            return None;
+        }
+        let mut who = vec![Arc::new(visitor.clone())];
+        who.extend(reads.then_some(anonymous));
+        Some(Box::new(self.reach(who)))
+    }
+
+    /// What these can reach.
+    pub(crate) fn reach(&self, who: Vec<Arc<Visitor>>) -> Reach {
+        Reach::new(&self.repo, &self.histories, who)
     }
 
     /// The same for the server itself.

@@ -213,8 +213,22 @@ fn issuers(map: &mut Map) -> Result<Vec<IssuerConfig>> {
             });
             rule.end()?;
         }
+        let of_some = |rule: &Rule| {
+            let is_bound = rule.repos.is_some() || rule.refs.is_some();
+            is_bound && rule.permissions.contains(&Permission::Admin)
+        };
+        if rules.iter().any(of_some) {
+            return Err(
+                "issuers: a rule that allows admin is for all repositories and refs".to_owned(),
+            );
+        }
+        let issuer = one.needed("issuer")?;
+        if issuer.contains('#') {
+            // It ends there in the names of its visitors.
+            return Err(format!("issuers: '{issuer}' must not have a # in it"));
+        }
         issuers.push(IssuerConfig {
-            issuer: one.needed("issuer")?,
+            issuer,
             audience: one.needed("audience")?,
             keys,
             rules,

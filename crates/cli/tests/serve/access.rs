@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::fixture::{Fixture, Push, Served, curl, loose, objects, oxtree, path, wish};
 
-fn create(fixture: &Fixture, name: &str, words: &str) -> String {
+pub(crate) fn create(fixture: &Fixture, name: &str, words: &str) -> String {
     let tokens = fixture.at("tokens.json");
     let mut all = vec!["token", "create", "--tokens", path(&tokens), name];
     all.extend(words.split_whitespace());

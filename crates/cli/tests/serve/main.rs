@@ -5,6 +5,7 @@ mod access;
 mod behind;
 mod files;
 mod fixture;
+mod hidden;
 mod hostile;
 mod jobs;
 mod jwt;

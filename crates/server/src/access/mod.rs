@@ -87,6 +87,11 @@ impl Visitor {
         includes || all.contains(&Permission::Admin) || all.contains(&permission)
     }
 
+    /// Whether it holds for all refs, so that nothing that is there is hidden from them.
+    pub fn sees_all(&self) -> bool {
+        self.refs.is_none() || self.can(Permission::Admin)
+    }
+
     /// Whether what they may do holds for a ref.
     pub fn concerns(&self, name: &str) -> bool {
         matches(self.refs.as_deref(), name)

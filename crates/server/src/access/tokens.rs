@@ -4,6 +4,7 @@
 //!
 //! A token is 256 bits by chance, so a fast hash of it tells nobody anything.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -44,6 +45,11 @@ pub enum TokenError {
     /// There is none of that name.
     #[error("there is no token called {0}")]
     NotFound(String),
+    /// Whoever may make tokens may make one for everything.
+    #[error(
+        "a token that allows admin is for all repositories and refs: whoever has it can make others for them"
+    )]
+    AdminOfSome,
     /// A name that is none.
     #[error("'{0}' is no name of a token: letters, digits and any of . _ - make one")]
     Name(String),
@@ -116,15 +122,26 @@ impl Sizes {
 }
 
 impl Token {
-    /// Somebody who has shown it.
+    /// Somebody who has shown it. With `admin` for some repositories or refs, which nobody can make here, they
+    /// may do all the rest there.
     pub fn visitor(&self) -> Visitor {
+        let mut permissions: BTreeSet<Permission> = self.permissions.iter().copied().collect();
+        if self.is_admin_of_some() {
+            permissions.extend(Permission::ALL);
+            permissions.remove(&Permission::Admin);
+        }
         Visitor {
             name: Some(self.name.clone()),
-            permissions: self.permissions.iter().copied().collect(),
+            permissions,
             repos: self.repos.clone(),
             refs: self.refs.clone(),
             caps: self.limits.caps(),
         }
+    }
+
+    fn is_admin_of_some(&self) -> bool {
+        let is_bound = self.repos.is_some() || self.refs.is_some();
+        is_bound && self.permissions.contains(&Permission::Admin)
     }
 
     /// Whether it has ended.
@@ -219,6 +236,9 @@ impl TokenFile {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         if token.name.is_empty() || token.name.len() > 64 || !token.name.bytes().all(plain) {
             return Err(TokenError::Name(token.name));
+        }
+        if token.is_admin_of_some() {
+            return Err(TokenError::AdminOfSome);
         }
         let secret = secret().map_err(self.failed())?;
         token.hash = hash(&secret);
@@ -378,6 +398,28 @@ mod tests {
         for bad in ["", "a b", "a/b", &"x".repeat(65)] {
             assert!(matches!(ours.create(token(bad)), Err(TokenError::Name(_))));
         }
+    }
+
+    #[test]
+    fn who_may_make_tokens_is_bound_to_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = TokenFile::new(dir.path().join("tokens.json"));
+        let admin = Token {
+            permissions: vec![Permission::Admin],
+            ..token("boss")
+        };
+        let refused = file.create(admin.clone());
+        assert!(matches!(refused, Err(TokenError::AdminOfSome)));
+        // Whoever has written one by hand has not made an administrator.
+        let visitor = admin.visitor();
+        assert!(!visitor.can(Permission::Admin) && visitor.can(Permission::Delete));
+        assert!(!visitor.sees_all());
+        let admin = Token {
+            refs: None,
+            ..admin
+        };
+        assert!(file.create(admin.clone()).is_ok());
+        assert!(admin.visitor().can(Permission::Admin));
     }
 
     #[test]

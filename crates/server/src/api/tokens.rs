@@ -52,7 +52,7 @@ impl From<TokenError> for Fault {
         let status = match error {
             TokenError::Exists(_) => StatusCode::CONFLICT,
             TokenError::NotFound(_) => StatusCode::NOT_FOUND,
-            TokenError::Name(_) => StatusCode::BAD_REQUEST,
+            TokenError::Name(_) | TokenError::AdminOfSome => StatusCode::BAD_REQUEST,
             TokenError::File { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error.to_string())

@@ -11,12 +11,13 @@ use oxtree_repo::sign::Subject;
 
 use super::hook::is_change;
 use super::policy::{Commits, Policy, Stale, is_generated};
+use super::sight::Eyes;
 use crate::destination::{Destination, Quarantine, Rules};
 use crate::protocol::message::{RefOutcome, Status, WireUpdate};
 use crate::{Error, Result};
 
 /// How far back an ancestor is looked for.
-const MAX_HISTORY: usize = 100_000;
+pub(super) const MAX_HISTORY: usize = 100_000;
 
 /// The refs of a push with what is to become of each.
 pub type Verdict = Vec<RefOutcome>;
@@ -86,12 +87,14 @@ pub fn decide<D: Destination, Q: Quarantine>(
         dry_run: false,
     };
     let partial = destination.partial()?;
+    let brought: HashSet<CommitId> = came.iter().copied().collect();
+    let eyes = Eyes::new(judge.policy, &brought);
     let mut commits = check_history(quarantine, updates, judge.refs, came)?;
     let mut verdict = Vec::with_capacity(updates.len());
     for update in updates {
         let new = update.new.as_ref().map(|commit| commit.0);
         let word = match (judge.by_name(update), new) {
-            (None, Some(new)) => judge.by_objects(quarantine, update, new, &mut commits)?,
+            (None, Some(new)) => judge.by_objects(quarantine, update, new, (eyes, &mut commits))?,
             (word, new) => {
                 // What it lacked may have come.
                 if let (Some(Word::Is(_)), Some(new)) =
@@ -106,6 +109,9 @@ pub fn decide<D: Destination, Q: Quarantine>(
         verdict.push(outcome(update, word));
     }
     judge.by_signatures(quarantine, &mut verdict, &commits)?;
+    if !is_refused(&verdict) {
+        eyes.end_histories(quarantine, updates)?;
+    }
     Ok((verdict, commits))
 }
 
@@ -201,15 +207,16 @@ impl Judge<'_> {
         quarantine: &Q,
         update: &WireUpdate,
         new: CommitId,
-        commits: &mut HashSet<CommitId>,
+        (eyes, commits): (Eyes<'_>, &mut HashSet<CommitId>),
     ) -> Result<Option<Word>> {
         let old = update.old.as_ref().map(|c| c.0);
+        eyes.check(new)?;
         // Also where the commit is public: a ref is about to promise that it is whole.
         if !commits.contains(&new) {
             quarantine.check_complete(new, old)?;
             commits.insert(new);
         }
-        let load = |id: &ObjectId| quarantine.load(id);
+        let load = |id: &ObjectId| eyes.load(quarantine, id);
         let bytes = load(&new.object())?;
         let commit = parse(new, &bytes)?;
         let future = self.policy.future.as_ref();

@@ -14,6 +14,7 @@ mod progress;
 pub mod publish;
 pub mod push;
 pub mod session;
+pub mod sight;
 mod take_in;
 
 use std::collections::{HashMap, HashSet};

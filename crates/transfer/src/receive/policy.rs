@@ -12,6 +12,7 @@ use oxtree_repo::sign::{Signer, Verifier};
 
 use super::audit::Audit;
 use super::hook::Hook;
+use super::sight::Sight;
 use crate::limits::Caps;
 use crate::protocol::message::RefOutcome;
 
@@ -34,6 +35,8 @@ pub struct Policy {
     pub no_generated_refs: bool,
     /// Who pushes, as far as that is known.
     pub identity: Option<Identity>,
+    /// Which of the commits that are there they may know of; [`None`]: all.
+    pub sight: Option<Box<dyn Sight>>,
     /// Bounds for them.
     pub caps: Caps,
     /// Is asked before anything is published.

@@ -2,7 +2,7 @@
 //! Sets of keys (RFC 7517), from a file or a web server.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine as _;
@@ -12,15 +12,12 @@ use ring::signature::{
     UnparsedPublicKey,
 };
 use serde::Deserialize;
-use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 
 use super::KeySource;
 
 /// The largest set that is read, in bytes.
 const MAX_SET: usize = 1 << 20;
-
-/// Keys that are not known are not asked for more often.
-const PAUSE: Duration = Duration::from_secs(30);
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -122,75 +119,158 @@ fn key(jwk: &Jwk) -> Option<Key> {
     (!other).then_some(key)
 }
 
-/// A set that is read again when it may have changed.
+/// When keys are read again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// So long they are believed.
+    pub(super) lasts: Duration,
+    /// A key that is not known is not asked for more often, and nothing is when that has failed.
+    pub(super) pause: Duration,
+    /// The same where no keys are known yet.
+    pub(super) first_pause: Duration,
+}
+
+/// A set that is read again when it may have changed. That keeps nobody waiting whose key is known.
 #[derive(Debug)]
 pub(super) struct KeySet {
     source: KeySource,
-    lasts: Duration,
-    known: Mutex<Option<Known>>,
+    times: Times,
+    known: Mutex<Known>,
+    /// Whoever fetches has it.
+    turn: tokio::sync::Mutex<()>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Known {
-    keys: Arc<Vec<Key>>,
-    at: Instant,
+    keys: Option<Arc<Vec<Key>>>,
+    /// When they were read.
+    at: Option<Instant>,
+    /// The file's time then.
     modified: Option<SystemTime>,
+    /// When the last try has ended, and whether it has failed.
+    tried: Option<(Instant, bool)>,
+}
+
+/// What is to be done about the keys of a server.
+enum Next {
+    /// These are good.
+    Take(Arc<Vec<Key>>),
+    /// So are these, but it is time to ask for new ones.
+    TakeAndAsk(Arc<Vec<Key>>),
+    /// They have to be asked for.
+    Ask,
+    /// They were asked for just now, in vain.
+    Fail,
+}
+
+impl Known {
+    fn next(&self, id: Option<&str>, times: Times) -> Next {
+        let since = |time: Instant| time.elapsed();
+        let has_failed = self.tried.is_some_and(|(_, failed)| failed);
+        let rests = |pause: Duration| self.tried.is_some_and(|(at, _)| since(at) < pause);
+        let Some(keys) = self.keys.clone() else {
+            return match rests(times.first_pause) {
+                true => Next::Fail,
+                false => Next::Ask,
+            };
+        };
+        let has = id.is_none() || keys.iter().any(|key| key.id.as_deref() == id);
+        let age = self.at.map_or(Duration::MAX, since);
+        match has {
+            _ if rests(times.pause) && (has_failed || !has) => Next::Take(keys),
+            false => Next::Ask,
+            true if age < times.lasts => Next::Take(keys),
+            // Nobody has asked for long, so that nobody knows whether they still count.
+            true if age >= 2 * times.lasts && !has_failed => Next::Ask,
+            true => Next::TakeAndAsk(keys),
+        }
+    }
 }
 
 impl KeySet {
-    pub(super) fn new(source: KeySource, lasts: Duration) -> Self {
-        Self {
+    pub(super) fn new(source: KeySource, times: Times) -> Arc<Self> {
+        Arc::new(Self {
             source,
-            lasts,
-            known: Mutex::new(None),
-        }
+            times,
+            known: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+        })
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The keys, one of this id among them if there is one.
-    pub(super) async fn get(&self, id: Option<&str>) -> Result<Arc<Vec<Key>>, String> {
-        let mut known = self.known.lock().await;
-        let modified = match &self.source {
-            KeySource::File(path) => modified(path),
-            KeySource::Url(_) => None,
+    pub(super) async fn get(self: &Arc<Self>, id: Option<&str>) -> Result<Arc<Vec<Key>>, String> {
+        let url = match &self.source {
+            KeySource::File(path) => return self.read(path),
+            KeySource::Url(url) => url,
         };
-        if let Some(known) = &*known {
-            let has = id.is_none() || known.keys.iter().any(|key| key.id.as_deref() == id);
-            let age = known.at.elapsed();
-            let is_good = match &self.source {
-                KeySource::File(_) => modified.is_some() && known.modified == modified,
-                KeySource::Url(_) => age < if has { self.lasts } else { PAUSE },
-            };
-            if is_good {
-                return Ok(Arc::clone(&known.keys));
-            }
-        }
-        let read = match &self.source {
-            KeySource::File(path) => std::fs::read(path).map_err(|error| error.to_string()),
-            KeySource::Url(url) => fetch(url).await,
-        };
-        match read.and_then(|bytes| parse(&bytes)) {
-            Ok(keys) => {
-                let keys = Arc::new(keys);
-                *known = Some(Known {
-                    keys: Arc::clone(&keys),
-                    at: Instant::now(),
-                    modified,
-                });
-                Ok(keys)
-            }
-            Err(error) => {
-                tracing::warn!("the keys of {:?}: {error}", self.source);
-                // Those of before go on to count while a web server is away, but it is left alone.
-                match (known.as_mut(), &self.source) {
-                    (Some(known), KeySource::Url(_)) => {
-                        known.at = Instant::now();
-                        Ok(Arc::clone(&known.keys))
-                    }
-                    _ => Err("the keys of its issuer cannot be had".to_owned()),
+        let next = self.known().next(id, self.times);
+        match next {
+            Next::Take(keys) => return Ok(keys),
+            Next::TakeAndAsk(keys) => {
+                if self.turn.try_lock().is_ok() {
+                    drop(self.ask(url));
                 }
+                return Ok(keys);
             }
+            Next::Fail => return Err(away()),
+            Next::Ask => {}
         }
+        // It goes on if whoever waits for it is gone: it is for the others, too.
+        if self.ask(url).await.is_err() {
+            return Err("a thread of the server has crashed".to_owned());
+        }
+        self.known().keys.clone().ok_or_else(away)
     }
+
+    /// Fetches the keys, unless somebody else has done so meanwhile.
+    fn ask(self: &Arc<Self>, url: &str) -> JoinHandle<()> {
+        let (set, url, asked) = (Arc::clone(self), url.to_owned(), Instant::now());
+        tokio::spawn(async move {
+            let _turn = set.turn.lock().await;
+            if set.known().tried.is_some_and(|(at, _)| at >= asked) {
+                return;
+            }
+            let fetched = fetch(&url).await.and_then(|bytes| parse(&bytes));
+            let now = Instant::now();
+            let mut known = set.known();
+            known.tried = Some((now, fetched.is_err()));
+            match fetched {
+                Ok(keys) => {
+                    known.keys = Some(Arc::new(keys));
+                    known.at = Some(now);
+                }
+                // Those of before go on to count while a web server is away.
+                Err(error) => tracing::warn!("the keys of {url}: {error}"),
+            }
+        })
+    }
+
+    fn read(&self, path: &Path) -> Result<Arc<Vec<Key>>, String> {
+        let modified = modified(path);
+        let mut known = self.known();
+        if let Some(keys) = &known.keys
+            && modified.is_some()
+            && known.modified == modified
+        {
+            return Ok(Arc::clone(keys));
+        }
+        let read = std::fs::read(path).map_err(|error| error.to_string());
+        let keys = read.and_then(|bytes| parse(&bytes)).map_err(|error| {
+            tracing::warn!("the keys of {}: {error}", path.display());
+            away()
+        })?;
+        let keys = Arc::new(keys);
+        (known.keys, known.modified) = (Some(Arc::clone(&keys)), modified);
+        Ok(keys)
+    }
+}
+
+fn away() -> String {
+    "the keys of its issuer cannot be had".to_owned()
 }
 
 fn modified(path: &Path) -> Option<SystemTime> {

@@ -4,15 +4,18 @@
 
 mod jwt;
 mod keys;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use oxtree_repo::refs::pattern::fits;
 use serde_json::Value;
 
 use self::jwt::{Claims, Unverified};
-use self::keys::KeySet;
+use self::keys::{KeySet, Times};
 use super::tokens::Sizes;
 use super::{Permission, Visitor};
 
@@ -86,16 +89,24 @@ pub(crate) struct Issuers(Vec<Issuer>);
 #[derive(Debug)]
 struct Issuer {
     config: IssuerConfig,
-    keys: KeySet,
+    keys: Arc<KeySet>,
 }
 
-/// How long the keys of a server are believed.
-const KEYS_LAST: Duration = Duration::from_secs(600);
+/// When the keys of a server are asked for again.
+const TIMES: Times = Times {
+    lasts: Duration::from_secs(600),
+    pause: Duration::from_secs(30),
+    first_pause: Duration::from_secs(5),
+};
 
 impl Issuers {
     pub(crate) fn new(all: Vec<IssuerConfig>) -> Self {
+        Self::with(all, TIMES)
+    }
+
+    fn with(all: Vec<IssuerConfig>, times: Times) -> Self {
         let issuers = all.into_iter().map(|config| Issuer {
-            keys: KeySet::new(config.keys.clone(), KEYS_LAST),
+            keys: KeySet::new(config.keys.clone(), times),
             config,
         });
         Self(issuers.collect())
@@ -126,7 +137,8 @@ impl Issuers {
             .find(|rule| rule.fits(&token.claims))
             .ok_or_else(|| format!("no rule fits {who} of {}", issuer.config.issuer))?;
         Ok(Visitor {
-            name: Some(who.to_owned()),
+            // No other issuer and no token can be called so.
+            name: Some(format!("{}#{who}", issuer.config.issuer)),
             permissions: rule.permissions.iter().copied().collect(),
             repos: rule.repos.clone(),
             refs: rule.refs.clone(),

@@ -16,6 +16,7 @@ use crate::destination::{Destination, Quarantine};
 use crate::protocol::message::{Message, Outcome, Progress, WireCommit, WireRef, WireUpdate};
 use crate::protocol::stream;
 use crate::receive::progress::Listener;
+use crate::receive::sight::Eyes;
 use crate::receive::take_in::{conclude, judge};
 use crate::receive::{admit, record};
 use crate::room::Room;
@@ -153,11 +154,15 @@ impl<D: Destination + 'static> Push<D> {
         let limits = destination.limits()?;
         let key = "max-ids and receive.max-memory";
         crate::limits::check("a list of object ids", ids.len() as u64, limits.ids, key)?;
-        let dry_run = self.record().dry_run;
-        let missing = match dry_run {
+        let (dry_run, brought) = {
+            let record = self.record();
+            (record.dry_run, record.brought_ids())
+        };
+        let mut missing = match dry_run {
             true => destination.missing(ids)?,
             false => self.with(destination, |quarantine| quarantine.missing(ids))?,
         };
+        Eyes::new(destination.policy(), &brought).hide(ids, &mut missing)?;
         let mut record = self.record();
         if dry_run {
             record.objects += missing.iter().filter(|missing| **missing).count() as u64;
@@ -181,7 +186,8 @@ impl<D: Destination + 'static> Push<D> {
         self.with(destination, |quarantine| {
             let _turn = self.turn.wait();
             let (brought, taken) = objects::take(quarantine, from, bounds);
-            self.note(&brought)?;
+            let hides = destination.policy().sight.is_some();
+            self.note(&brought, hides && taken.is_ok())?;
             taken.map(|()| brought.progress)
         })
     }
@@ -227,14 +233,15 @@ impl<D: Destination + 'static> Push<D> {
             }
             let mut from = from.take(most);
             quarantine.put(&record, &mut from, limits.object)?;
-            self.note(&Brought {
+            let brought = Brought {
                 progress: Progress {
                     objects: 1,
                     bytes: most - from.limit(),
                     ..Progress::default()
                 },
                 commits: vec![object],
-            })
+            };
+            self.note(&brought, destination.policy().sight.is_some())
         })
     }
 
@@ -251,8 +258,13 @@ impl<D: Destination + 'static> Push<D> {
         })
     }
 
-    fn note(&self, brought: &Brought) -> Result<()> {
+    /// Notes what has come. `verified`: its commits are what they are said to be, which has to be
+    /// remembered.
+    fn note(&self, brought: &Brought, verified: bool) -> Result<()> {
         let mut record = self.record();
+        if verified {
+            record.add_brought(&brought.commits);
+        }
         record.objects += brought.progress.objects;
         record.bytes += brought.progress.bytes;
         record.add_commits(&brought.commits);
@@ -290,10 +302,15 @@ impl<D: Destination + 'static> Push<D> {
         let Record {
             updates,
             dry_run,
-            commits,
+            mut commits,
+            brought,
             objects,
             ..
         } = self.record().clone();
+        if destination.policy().sight.is_some() {
+            // Of the others, it cannot be told here who has brought them.
+            commits = brought;
+        }
         if dry_run {
             let mut refs = admit::before(destination, &updates, true, &HashMap::new())?;
             if admit::is_refused(&refs) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is kept of a push between its requests, and over restarts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use oxtree_format::{CommitId, ObjectId, ObjectKind};
 use oxtree_repo::Repo;
@@ -49,6 +49,9 @@ pub(super) struct Record {
     /// The commits that were asked for or have come: they are this push's, and no other one's.
     #[serde(default)]
     pub(super) commits: BTreeSet<WireCommit>,
+    /// Those of them that have come, for an owner who may not know of every commit that is there.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) brought: BTreeSet<WireCommit>,
     /// Objects that have come; in a dry run, those that would have to.
     #[serde(default)]
     pub(super) objects: u64,
@@ -75,12 +78,25 @@ impl Record {
 
     /// Notes the commits among these objects; true if one was new.
     pub(super) fn add_commits<'o>(&mut self, ids: impl IntoIterator<Item = &'o ObjectId>) -> bool {
-        let commits = ids.into_iter().filter(|id| id.kind == ObjectKind::Commit);
         let before = self.commits.len();
-        let commits = commits.map(|id| WireCommit(CommitId(id.checksum)));
-        self.commits.extend(commits);
+        self.commits.extend(commits(ids));
         self.commits.len() > before
     }
+
+    /// The commits that have come, as far as that is noted.
+    pub(super) fn brought_ids(&self) -> HashSet<CommitId> {
+        self.brought.iter().map(|commit| commit.0).collect()
+    }
+
+    /// Notes that the commits among these objects, verified, have come.
+    pub(super) fn add_brought<'o>(&mut self, ids: impl IntoIterator<Item = &'o ObjectId>) {
+        self.brought.extend(commits(ids));
+    }
+}
+
+fn commits<'o>(ids: impl IntoIterator<Item = &'o ObjectId>) -> impl Iterator<Item = WireCommit> {
+    let commits = ids.into_iter().filter(|id| id.kind == ObjectKind::Commit);
+    commits.map(|id| WireCommit(CommitId(id.checksum)))
 }
 
 /// A push, for those who ask.
