@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -21,9 +22,10 @@ use crate::access::{Gate, Permission, Visitor};
 use crate::api::fault::{Answer, Fault};
 use crate::api::{self, Visit};
 use crate::fetch::fetch;
+use crate::log::Log;
 use crate::proxies::{Client, Proxies};
 use crate::site::{Site, now};
-use crate::watch::{AccessLog, Counters, Seen, watch};
+use crate::watch::{Counters, Seen, watch};
 use crate::{Config, Result, legacy};
 use oxtree_format::checksum::hex;
 
@@ -36,7 +38,9 @@ pub(crate) struct App {
     pub(crate) counters: Arc<Counters>,
     /// Whether all may be read by everybody, so that caches in between may keep it.
     pub(crate) is_public: bool,
-    log: Option<Arc<AccessLog>>,
+    log: Option<Arc<Log>>,
+    /// Where it is noted down that tokens were made or revoked.
+    pub(crate) audit: Option<Log>,
     ending: AtomicBool,
     /// Streams of objects that are taken in at once.
     streams: Arc<Semaphore>,
@@ -70,7 +74,9 @@ impl App {
         // A name that another one begins with comes later.
         sites.sort_by(|a, b| b.name.cmp(&a.name));
         let anonymous = config.anonymous;
-        let log = config.access_log.as_deref().map(AccessLog::open);
+        let open = |path: Option<&Path>, mode| path.map(|path| Log::open(path, mode)).transpose();
+        let log = open(config.access_log.as_deref(), 0o640)?.map(Arc::new);
+        let audit = open(config.audit_log.as_deref(), 0o600)?;
         Ok(Self {
             sites,
             agent: config.agent,
@@ -82,7 +88,8 @@ impl App {
             ),
             proxies: Proxies(config.trusted_proxies),
             counters: Arc::default(),
-            log: log.transpose()?.map(Arc::new),
+            log,
+            audit,
             ending: AtomicBool::new(false),
             streams: Arc::new(Semaphore::new(STREAMS)),
             squeezed: Room::new(SQUEEZED),
@@ -107,6 +114,13 @@ impl App {
             "too many files are being packed; try again later",
         )
         .await
+    }
+
+    /// Goes on with new logs, where those of before were moved away.
+    pub(crate) fn reopen_logs(&self) {
+        for log in self.log.as_deref().into_iter().chain(&self.audit) {
+            log.reopen();
+        }
     }
 
     pub(crate) fn is_ending(&self) -> bool {

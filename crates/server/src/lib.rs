@@ -18,6 +18,7 @@ mod history;
 mod jobs;
 mod legacy;
 mod listen;
+mod log;
 pub mod multipart;
 mod packed;
 mod proxies;
@@ -72,10 +73,14 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// A file that gets a line for each request.
     pub access_log: Option<PathBuf>,
+    /// A file that gets a line for each token that is made or revoked by the API.
+    pub audit_log: Option<PathBuf>,
     /// Seconds after which a push is forgotten that nobody has done anything with.
     pub push_lifetime: u64,
     /// How long a client may take to say what it wants, or to agree on how to talk.
     pub header_timeout: Duration,
+    /// So long the server goes on when it is told to end, and says that it is not ready.
+    pub shutdown_delay: Duration,
     /// Connections at once.
     pub max_connections: usize,
 }
@@ -133,9 +138,9 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
-    /// The access log cannot be written.
-    #[error("opening the access log {}: {source}", path.display())]
-    AccessLog {
+    /// A log cannot be written.
+    #[error("opening the log {}: {source}", path.display())]
+    Log {
         /// Where it is.
         path: PathBuf,
         /// Why not.

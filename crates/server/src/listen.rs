@@ -18,8 +18,9 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use sd_notify::NotifyState;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -82,7 +83,7 @@ async fn serve(mut config: Config, ready: impl FnOnce(&[Address])) -> Result<()>
         return Err(Error::OpenToAll(one.address));
     }
     let room = Arc::new(Semaphore::new(config.max_connections));
-    let patience = config.header_timeout;
+    let (patience, delay) = (config.header_timeout, config.shutdown_delay);
     let app = Arc::new(App::new(config)?);
     let service = Arc::new(Doors::new(&app));
     let watch = |kind| signal(kind).map_err(system("waiting for signals"));
@@ -98,6 +99,7 @@ async fn serve(mut config: Config, ready: impl FnOnce(&[Address])) -> Result<()>
     let crew = Crew::start().map_err(system("starting threads"))?;
     let graceful = GracefulShutdown::new();
     let mut round = tokio::time::interval(ROUND);
+    let mut end = None;
     loop {
         tokio::select! {
             taken = take(&doors, &room) => match taken {
@@ -130,15 +132,23 @@ async fn serve(mut config: Config, ready: impl FnOnce(&[Address])) -> Result<()>
                 }
             }
             _ = hangup.recv() => {
+                app.reopen_logs();
                 if let Some(certificate) = &certificate {
                     certificate.reload(true);
                 }
             }
-            _ = term.recv() => break,
-            _ = interrupt.recv() => break,
+            _ = told_to_end(&mut term, &mut interrupt) => {
+                tell_system(NotifyState::Stopping);
+                // Whoever is in a hurry says it twice.
+                if delay.is_zero() || app.is_ending() {
+                    break;
+                }
+                app.end();
+                end = Some(Instant::now() + delay);
+            }
+            () = at(end) => break,
         }
     }
-    tell_system(NotifyState::Stopping);
     app.end();
     drop(doors);
     if tokio::time::timeout(FAREWELL, graceful.shutdown())
@@ -148,6 +158,21 @@ async fn serve(mut config: Config, ready: impl FnOnce(&[Address])) -> Result<()>
         tracing::warn!("some requests have not ended in time");
     }
     Ok(())
+}
+
+async fn told_to_end(term: &mut Signal, interrupt: &mut Signal) -> Option<()> {
+    tokio::select! {
+        told = term.recv() => told,
+        told = interrupt.recv() => told,
+    }
+}
+
+/// Waits until it is so late; for ever, if that is nowhen.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// A connection needs a file, and so does what is read or written for it.

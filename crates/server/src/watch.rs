@@ -2,11 +2,7 @@
 //! What those can see who watch the server: an access log, and numbers.
 
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
-use std::io::Write as _;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,9 +15,9 @@ use hyper::body::{Frame, SizeHint};
 use hyper::{Method, Response, StatusCode, Version};
 use serde::Serialize;
 
+use crate::log::Log;
 use crate::proxies::Client;
 use crate::site::now;
-use crate::{Error, Result};
 
 /// Numbers that only grow, but for the connections.
 #[derive(Debug, Default)]
@@ -111,30 +107,6 @@ impl Counters {
     }
 }
 
-/// A file to which a line of JSON is added for each request.
-#[derive(Debug)]
-pub(crate) struct AccessLog(File);
-
-impl AccessLog {
-    pub(crate) fn open(path: &Path) -> Result<Self> {
-        let mut options = OpenOptions::new();
-        let file = options.append(true).create(true).mode(0o640).open(path);
-        file.map(Self).map_err(|source| Error::AccessLog {
-            path: path.to_owned(),
-            source,
-        })
-    }
-
-    fn write(&self, line: &Line<'_>) {
-        let Ok(mut bytes) = serde_json::to_vec(line) else {
-            return;
-        };
-        bytes.push(b'\n');
-        // In one go, so that lines do not mix. A full disk is no reason to stop.
-        let _ = (&self.0).write_all(&bytes);
-    }
-}
-
 /// A request, for the log. What came after a question mark is left out: it may be a secret.
 #[derive(Debug)]
 pub(crate) struct Seen {
@@ -167,7 +139,7 @@ struct Watched {
     status: StatusCode,
     sent: u64,
     counters: Arc<Counters>,
-    log: Option<Arc<AccessLog>>,
+    log: Option<Arc<Log>>,
 }
 
 /// Lets an answer be noted down when it was sent, or was given up.
@@ -176,7 +148,7 @@ pub(crate) fn watch(
     seen: Seen,
     user: Option<String>,
     counters: &Arc<Counters>,
-    log: Option<&Arc<AccessLog>>,
+    log: Option<&Arc<Log>>,
 ) -> Response<Body> {
     let status = response.status();
     if let Some(counter) = counters.answers.get(usize::from(status.as_u16() / 100)) {
@@ -227,7 +199,8 @@ impl Drop for Watched {
         add(&self.counters.sent, self.sent);
         let Some(log) = &self.log else { return };
         let millis = self.seen.began.elapsed().as_millis();
-        log.write(&Line {
+        // A full disk is no reason to stop.
+        let _ = log.add(&Line {
             time: now(),
             remote: self.seen.client.address,
             tls: self.seen.client.tls,

@@ -38,7 +38,8 @@ pub enum Error {
     Protocol(String),
     /// The owner of the receiver allows less.
     #[error(
-        "{what} of {size} is over the receiver's limit of {limit} (receive.{key} in its config)"
+        "{what} of {size} is over the receiver's limit of {limit} (receive.{key} in its config{})",
+        own_limit(key)
     )]
     OverLimit {
         /// What is too large, or too many.
@@ -157,5 +158,13 @@ impl Error {
     /// True if the far side has no command by the name that was tried.
     pub fn is_command_not_found(&self) -> bool {
         matches!(self, Self::Ssh(text) if text.starts_with(crate::ssh::NOT_FOUND))
+    }
+}
+
+/// What else may have set a limit.
+fn own_limit(key: &str) -> &'static str {
+    match crate::limits::can_be_capped(key) {
+        true => ", or what the pusher's token or identity allows",
+        false => "",
     }
 }

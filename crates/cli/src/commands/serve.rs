@@ -39,7 +39,7 @@ file in YAML, of which docs/serve.md has all keys:
   listen_tls: 0.0.0.0:443
   tls_certificate: /etc/oxtree/cert.pem    # read again when it changes, and on SIGHUP
   tls_key: /etc/oxtree/key.pem
-  tokens: /etc/oxtree/tokens.json
+  tokens: /var/lib/oxtree/tokens.json
   repos:
     stable: {path: /srv/stable, receive: {gpg_verify: yes}}
     nightly: {path: /srv/nightly, retention: {app/*: {keep_last: 5}}}
@@ -109,6 +109,17 @@ fn tell(addresses: &[Address], context: &Context<'_>) -> Result<()> {
     context.out.flush()
 }
 
+/// A file that says what is served.
+fn load(path: &Path) -> Result<ServeConf> {
+    let conf = ServeConf::load(path)?;
+    anyhow::ensure!(
+        !conf.repos.is_empty(),
+        "{}: it names no repository to serve; write for example: repos: {{/: {{path: /srv/repo}}}}",
+        path.display()
+    );
+    Ok(conf)
+}
+
 /// What the file says, and the command line.
 fn conf(args: &Args) -> Result<ServeConf> {
     let mut conf = match (&args.path, &args.config) {
@@ -119,10 +130,8 @@ fn conf(args: &Args) -> Result<ServeConf> {
             }],
             ..ServeConf::default()
         },
-        (None, Some(path)) => ServeConf::load(path)?,
-        (None, None) if Path::new(serve_conf::PATH).exists() => {
-            ServeConf::load(Path::new(serve_conf::PATH))?
-        }
+        (None, Some(path)) => load(path)?,
+        (None, None) if Path::new(serve_conf::PATH).exists() => load(Path::new(serve_conf::PATH))?,
         (None, None) => {
             let reason = format!(
                 "REPO must be specified, as there is no {}",
@@ -180,8 +189,10 @@ fn config(conf: ServeConf, context: &Context<'_>) -> Result<Config> {
         issuers: conf.issuers,
         trusted_proxies: conf.trusted_proxies,
         access_log: conf.access_log,
+        audit_log: conf.audit_log,
         push_lifetime: conf.push_lifetime.unwrap_or(LIFETIME).as_secs(),
         header_timeout: conf.header_timeout.unwrap_or(HEADERS),
+        shutdown_delay: conf.shutdown_delay.unwrap_or_default(),
         max_connections: conf.max_connections.unwrap_or(CONNECTIONS),
     })
 }

@@ -109,6 +109,12 @@ struct Create {
     /// Objects that a push may bring
     #[arg(long, value_name = "COUNT", value_parser = size)]
     max_objects: Option<u64>,
+    /// Refs that a push may change
+    #[arg(long, value_name = "COUNT", value_parser = size)]
+    max_refs: Option<u64>,
+    /// Print it with all that is known of it, as a JSON object
+    #[arg(long)]
+    json: bool,
     /// What it is called
     #[arg(value_name = "NAME")]
     name: String,
@@ -164,7 +170,7 @@ fn now() -> u64 {
 fn create(args: &Create, context: &Context<'_>) -> Result<()> {
     let some = |all: &Vec<String>| (!all.is_empty()).then(|| all.clone());
     let now = now();
-    let secret = args.place.file()?.create(Token {
+    let token = Token {
         name: args.name.clone(),
         hash: String::new(),
         created: now,
@@ -177,10 +183,17 @@ fn create(args: &Create, context: &Context<'_>) -> Result<()> {
             max_bytes: args.max_bytes,
             max_unpacked_size: args.max_unpacked_size,
             max_objects: args.max_objects,
-            max_refs: None,
+            max_refs: args.max_refs,
         },
-    })?;
-    context.out.line(&secret)
+    };
+    let secret = args.place.file()?.create(token.clone())?;
+    if !args.json {
+        return context.out.line(&secret);
+    }
+    // As the API answers.
+    let mut report = serde_json::to_value(&token)?;
+    report["token"] = secret.into();
+    context.out.line(&report.to_string())
 }
 
 fn list(args: &List, context: &Context<'_>) -> Result<()> {
@@ -213,6 +226,17 @@ fn line(token: &Token) -> String {
     for (what, patterns) in [("in", &token.repos), ("for", &token.refs)] {
         if let Some(patterns) = patterns {
             line = format!("{line} {what} {}", patterns.join(", "));
+        }
+    }
+    for (what, limit) in [
+        ("object size", token.limits.max_object_size),
+        ("bytes", token.limits.max_bytes),
+        ("unpacked size", token.limits.max_unpacked_size),
+        ("objects", token.limits.max_objects),
+        ("refs", token.limits.max_refs),
+    ] {
+        if let Some(limit) = limit {
+            line = format!("{line}; max {what} {limit}");
         }
     }
     let time = |seconds: u64| {

@@ -39,7 +39,9 @@ pub(crate) struct ServeConf {
     pub(crate) anonymous: Option<Anonymous>,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) access_log: Option<PathBuf>,
+    pub(crate) audit_log: Option<PathBuf>,
     pub(crate) header_timeout: Option<Duration>,
+    pub(crate) shutdown_delay: Option<Duration>,
     pub(crate) max_connections: Option<usize>,
     pub(crate) push_lifetime: Option<Duration>,
     pub(crate) repos: Vec<RepoConf>,
@@ -91,7 +93,9 @@ impl ServeConf {
             anonymous: anonymous(&mut map)?,
             trusted_proxies: networks(&mut map, "trusted_proxies")?,
             access_log: map.text("access_log")?.map(PathBuf::from),
+            audit_log: map.text("audit_log")?.map(PathBuf::from),
             header_timeout: map.time("header_timeout")?,
+            shutdown_delay: map.time("shutdown_delay")?,
             max_connections: map
                 .size("max_connections")?
                 .map(|size| usize::try_from(size).unwrap_or(usize::MAX)),

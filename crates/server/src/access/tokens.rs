@@ -15,7 +15,7 @@ use oxtree_format::Checksum;
 use oxtree_format::checksum::hex;
 use oxtree_transfer::limits::Caps;
 use ring::rand::{SecureRandom, SystemRandom};
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, OFlags};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
@@ -270,10 +270,8 @@ impl TokenFile {
         change: impl FnOnce(&mut Vec<Token>) -> Result<(), TokenError>,
     ) -> Result<(), TokenError> {
         let failed = self.failed();
-        let lock = private()
-            .truncate(false)
-            .open(beside(&self.path, "lock"))
-            .map_err(&failed)?;
+        let owner = self.owner().map_err(&failed)?;
+        let lock = open_lock(&beside(&self.path, "lock"), owner).map_err(&failed)?;
         rustix::fs::flock(&lock, FlockOperation::LockExclusive).map_err(|e| failed(e.into()))?;
         let mut document = match File::open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Document::default(),
@@ -282,25 +280,67 @@ impl TokenFile {
         change(&mut document.tokens)?;
         let new = beside(&self.path, "new");
         let write = || -> io::Result<()> {
-            let mut file = private().truncate(true).open(&new)?;
+            // One that somebody has stopped writing.
+            match std::fs::remove_file(&new) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let mut file = create(&new, owner)?;
             file.write_all(&document.to_bytes()?)?;
             file.sync_all()?;
             std::fs::rename(&new, &self.path)?;
             // What was revoked does not come back when the power fails.
-            let folder = self
-                .path
-                .parent()
-                .filter(|path| !path.as_os_str().is_empty());
-            File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+            File::open(self.folder())?.sync_all()
         };
         write().map_err(&failed)
     }
+
+    fn folder(&self) -> &Path {
+        let folder = self.path.parent();
+        let folder = folder.filter(|path| !path.as_os_str().is_empty());
+        folder.unwrap_or(Path::new("."))
+    }
+
+    /// Whose the file is, or, where there is none yet, its folder: root may change it for a server that is
+    /// somebody else, who has to read it.
+    fn owner(&self) -> io::Result<Owner> {
+        let stat = match std::fs::metadata(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                std::fs::metadata(self.folder())?
+            }
+            stat => stat?,
+        };
+        Ok((stat.uid(), stat.gid()))
+    }
 }
 
-fn private() -> OpenOptions {
+/// A user and a group.
+type Owner = (u32, u32);
+
+/// A new file, which the owner alone can read. If the folder is that of somebody else, they may have put something
+/// there: nothing that is there already is opened, nor does it become theirs.
+fn create(path: &Path, owner: Owner) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.write(true).create(true).mode(0o600);
-    options
+    let file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    // Others than root leave their files to nobody.
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::fchown(&file, Some(owner.0), Some(owner.1))?;
+    }
+    Ok(file)
+}
+
+fn open_lock(path: &Path, owner: Owner) -> io::Result<File> {
+    match create(path, owner) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => OpenOptions::new()
+            .write(true)
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+            .open(path),
+        made => made,
+    }
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

@@ -202,6 +202,11 @@ async fn permit(
 pub(crate) fn refusal(visitor: &Visitor, permission: Permission) -> Fault {
     match &visitor.name {
         None => Fault::new(StatusCode::UNAUTHORIZED, "this needs a token"),
+        // Who has it elsewhere is not told that it is lacking.
+        Some(name) if visitor.can(permission) => {
+            let text = format!("token {name} is not for this repository");
+            Fault::new(StatusCode::FORBIDDEN, text)
+        }
         Some(name) => {
             let lacks = match permission {
                 // Which would do as well.

@@ -41,7 +41,11 @@ pub(super) async fn describe(
     // Who pushes has to know what is there, and who reads may.
     let enough = [Permission::Read, Permission::Promote];
     if !enough.iter().any(|one| visit.visitor.may(*one, &site.name)) {
-        return Err(refusal(&visit.visitor, Permission::Read));
+        let wanted = match visit.visitor.can(Permission::Promote) {
+            true => Permission::Promote,
+            false => Permission::Read,
+        };
+        return Err(refusal(&visit.visitor, wanted));
     }
     blocking(move || {
         let destination = site.destination(&visit.visitor, visit.from)?;

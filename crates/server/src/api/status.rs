@@ -10,6 +10,7 @@ use hyper::StatusCode;
 use hyper::header::CONTENT_TYPE;
 use oxtree_transfer::receive::push::PushState;
 
+use super::blocking;
 use super::fault::{Answer, Fault, json};
 use crate::app::App;
 use crate::watch::put;
@@ -19,15 +20,35 @@ pub(super) async fn healthy() -> Response {
     json(StatusCode::OK, &serde_json::json!({"status": "ok"}))
 }
 
-/// Whether it takes requests: not while it is about to end.
+/// Whether it can do what it is asked: not while it is about to end, or something that it needs is away.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Answer {
-    match app.is_ending() {
-        true => Err(Fault::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the server is about to end",
-        )),
-        false => Ok(healthy().await),
+    let not = |text: String| Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, text));
+    if app.is_ending() {
+        return not("the server is about to end".to_owned());
     }
+    let away = blocking(move || Ok(away(&app))).await?;
+    match away {
+        // Where it is, and what is wrong with it, is in the log.
+        Some(what) => not(format!("{what} cannot be read")),
+        None => Ok(healthy().await),
+    }
+}
+
+/// What the server cannot do without, and cannot read.
+fn away(app: &App) -> Option<String> {
+    for site in &app.sites {
+        if let Err(error) = site.own_destination() {
+            tracing::error!("{}: {error}", site.repo.path().display());
+            return Some(match site.name.as_str() {
+                "" => "the repository".to_owned(),
+                name => format!("the repository {name}"),
+            });
+        }
+    }
+    let tokens = app.gate.tokens.as_ref()?;
+    let error = tokens.all().err()?;
+    tracing::error!("{error}");
+    Some("the file with the tokens".to_owned())
 }
 
 /// The API for programs.

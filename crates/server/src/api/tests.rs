@@ -90,6 +90,8 @@ async fn each_route_in_the_document_answers() {
             issuers: Vec::new(),
             trusted_proxies: Vec::new(),
             access_log: None,
+            audit_log: None,
+            shutdown_delay: std::time::Duration::ZERO,
             push_lifetime: 60,
             header_timeout: std::time::Duration::from_secs(1),
             max_connections: 1,

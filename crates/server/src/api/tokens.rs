@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Tokens, for an administrator.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -11,7 +13,7 @@ use hyper::header::{CACHE_CONTROL, HeaderValue};
 use serde::{Deserialize, Serialize};
 
 use super::fault::{Answer, Fault, json};
-use super::{blocking, read_json};
+use super::{Visit, blocking, read_json};
 use crate::access::Permission;
 use crate::access::tokens::{Sizes, Token, TokenError, TokenFile};
 use crate::app::App;
@@ -40,6 +42,36 @@ struct Made {
     token: String,
     #[serde(flatten)]
     about: Token,
+}
+
+/// What has become of a token, for the audit log.
+#[derive(Serialize)]
+struct Line<'a> {
+    time: u64,
+    identity: Option<&'a str>,
+    client: IpAddr,
+    result: &'static str,
+    token: &'a str,
+    /// What it allows, if it is new.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    about: Option<&'a Token>,
+}
+
+fn note(app: &App, visit: &Visit, result: &'static str, name: &str, about: Option<&Token>) {
+    let identity = visit.visitor.name.as_deref();
+    let client = visit.from;
+    tracing::info!("{result}: {name}, by {identity:?} from {client}");
+    let line = Line {
+        time: now(),
+        identity,
+        client,
+        result,
+        token: name,
+        about,
+    };
+    if let Some(Err(error)) = app.audit.as_ref().map(|log| log.add(&line)) {
+        tracing::error!("writing to the audit log: {error}");
+    }
 }
 
 fn file(app: &App) -> Answer<&TokenFile> {
@@ -72,7 +104,11 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Answer {
     .await
 }
 
-pub(super) async fn create(State(app): State<Arc<App>>, body: Body) -> Answer {
+pub(super) async fn create(
+    State(app): State<Arc<App>>,
+    Extension(visit): Extension<Visit>,
+    body: Body,
+) -> Answer {
     let wish: Wish = read_json(body).await?;
     blocking(move || {
         let now = now();
@@ -88,6 +124,7 @@ pub(super) async fn create(State(app): State<Arc<App>>, body: Body) -> Answer {
         };
         let token = file(&app)?.create(about.clone())?;
         about.hash.clear();
+        note(&app, &visit, "token-created", &about.name, Some(&about));
         let mut response = json(StatusCode::CREATED, &Made { token, about });
         let never = HeaderValue::from_static("no-store");
         response.headers_mut().insert(CACHE_CONTROL, never);
@@ -96,9 +133,14 @@ pub(super) async fn create(State(app): State<Arc<App>>, body: Body) -> Answer {
     .await
 }
 
-pub(super) async fn revoke(State(app): State<Arc<App>>, Path(name): Path<String>) -> Answer {
+pub(super) async fn revoke(
+    State(app): State<Arc<App>>,
+    Extension(visit): Extension<Visit>,
+    Path(name): Path<String>,
+) -> Answer {
     blocking(move || {
         file(&app)?.revoke(&name)?;
+        note(&app, &visit, "token-revoked", &name, None);
         Ok::<Response, Fault>(StatusCode::NO_CONTENT.into_response())
     })
     .await
