@@ -118,6 +118,14 @@ fn what_is_wrong_is_named() {
             "neither https nor a file",
         ),
         (
+            "issuers: [{keys: /k, issuer: i, audience: a, rules: [{permissions: [admin], refs: [a]}]}]\n",
+            "for all repositories and refs",
+        ),
+        (
+            "issuers: [{keys: /k, issuer: 'i#j', audience: a}]\n",
+            "must not have a # in it",
+        ),
+        (
             "issuers: [{keys: /k, issuer: i, audience: a, rules: [{permissions: [fly]}]}]\n",
             "'fly'",
         ),

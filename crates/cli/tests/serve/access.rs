@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Tokens.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::fixture::{Fixture, Push, Served, curl, loose, objects, oxtree, path, wish};
+use crate::fixture::{Answer, Fixture, Push, Served, curl, loose, objects, oxtree, path, wish};
 
 pub(crate) fn create(fixture: &Fixture, name: &str, words: &str) -> String {
     let tokens = fixture.at("tokens.json");
@@ -12,8 +12,12 @@ pub(crate) fn create(fixture: &Fixture, name: &str, words: &str) -> String {
     oxtree().ok(all).trim_end().to_owned()
 }
 
+fn shown(url: &str, token: &str) -> Answer {
+    curl(&["-H", &format!("Authorization: Bearer {token}"), url])
+}
+
 fn get(url: &str, token: &str) -> u16 {
-    curl(&["-H", &format!("Authorization: Bearer {token}"), url]).status
+    shown(url, token).status
 }
 
 #[test]
@@ -38,7 +42,12 @@ fn a_token_allows_what_it_says_and_no_more() {
     assert_eq!(status(None), Some(401));
     assert_eq!(status(Some("oxtree_0")), Some(401));
     assert_eq!(status(Some(&ended)), Some(401));
-    assert_eq!(status(Some(&elsewhere)), Some(403));
+    let refused = open(Some(&elsewhere), "os/main", None).err().unwrap();
+    assert_eq!(refused.status, 403);
+    let text = "token elsewhere is not for this repository";
+    for answer in [refused, shown(&format!("{url}api/v1/repo"), &elsewhere)] {
+        assert!(answer.text().contains(text), "{answer:?}");
+    }
     assert_eq!(status(Some(&reader)), Some(403));
     assert_eq!(status(Some(&promoter)), Some(403));
 
@@ -57,7 +66,12 @@ fn a_token_allows_what_it_says_and_no_more() {
     let bounded = open(Some(&small), "os/main", None).unwrap();
     let missing = bounded.missing(&source);
     assert_eq!(bounded.put(&source, &missing[0]).status, 204);
-    assert_eq!(bounded.put(&source, &missing[1]).status, 413);
+    let refused = bounded.put(&source, &missing[1]);
+    assert_eq!(refused.status, 413);
+    assert!(
+        refused.text().contains("what the pusher's token"),
+        "{refused:?}"
+    );
 
     let push = open(Some(&ci), "os/main", None).unwrap();
     // Nobody else sees it.
@@ -133,6 +147,10 @@ fn an_administrator_has_the_same_by_the_api() {
         curl(&["-H", &bearer(&boss), "--json", wish, &url]).status,
         409
     );
+    // Whoever can make tokens is bound to nothing.
+    let bound = r#"{"name":"some","permissions":["admin"],"refs":["os/*"]}"#;
+    let refused = curl(&["-H", &bearer(&boss), "--json", bound, &url]);
+    assert_eq!(refused.status, 400, "{refused:?}");
     let list = curl(&["-H", &bearer(&boss), &url]).text();
     assert!(list.contains("\"new\"") && !list.contains("hash"), "{list}");
     let config = format!("{}config", server.url());
@@ -257,6 +275,38 @@ fn reading_may_need_a_token_too() {
     );
 }
 
+#[test]
+fn tokens_are_listed_with_all_that_bounds_them() {
+    let fixture = Fixture::new();
+    let file = fixture.at("tokens.json");
+    let more = "--allow push --ref a/* --max-refs 3 --max-bytes 1M --max-object-size 2K --json";
+    let made: Value = serde_json::from_str(&create(&fixture, "small", more)).unwrap();
+    assert!(made["token"].as_str().unwrap().starts_with("oxtree_"));
+    assert_eq!(made["limits"]["max_refs"], 3);
+    assert!(made.get("hash").is_none(), "{made}");
+    let listed = oxtree().ok(["token", "list", "--tokens", path(&file)]);
+    let line = "small: push for a/*; max object size 2048; max bytes 1048576; max refs 3\n";
+    assert_eq!(listed, line);
+    for words in [["--ref", "a/*"], ["--repository", "a"]] {
+        let words = [
+            "token",
+            "create",
+            "--tokens",
+            path(&file),
+            "x",
+            "--allow",
+            "admin",
+        ]
+        .into_iter()
+        .chain(words);
+        let refused = oxtree().fails(words.collect::<Vec<_>>());
+        assert!(
+            refused.contains("for all repositories and refs"),
+            "{refused}"
+        );
+    }
+}
+
 /// Without tokens, a page in somebody's browser must not be able to push to their own machine.
 #[test]
 fn a_browsers_page_may_not_push() {
@@ -287,4 +337,7 @@ fn what_is_not_safe_is_not_begun() {
     std::fs::write(fixture.at("conf"), "repo: {}\n").unwrap();
     let odd = oxtree().fails(["serve", "--config", path(&fixture.at("conf"))]);
     assert!(odd.contains("repo is not a known key"), "{odd}");
+    std::fs::write(fixture.at("conf"), "insecure_http: no\n").unwrap();
+    let empty = oxtree().fails(["serve", "--config", path(&fixture.at("conf"))]);
+    assert!(empty.contains("repos: {/: {path: /srv/repo}}"), "{empty}");
 }

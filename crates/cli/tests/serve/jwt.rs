@@ -2,11 +2,13 @@
 //! JSON Web Tokens, signed by the real openssl.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::fixture::{Fixture, Served, curl, openssl, oxtree, path};
+use crate::fixture::{Fixture, Push, Served, curl, openssl, oxtree, path, until, wish};
 
 fn base64url(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -92,6 +94,74 @@ fn plain(der: &[u8]) -> Vec<u8> {
         rest = &rest[2 + len..];
     }
     plain
+}
+
+/// Answers every request with these keys; returns the URL.
+fn key_server(set: &Value) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/keys", listener.local_addr().unwrap());
+    let set = set.to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            lines
+                .take_while(|line| !line.as_ref().unwrap().is_empty())
+                .for_each(drop);
+            let head = format!("Content-Length: {}\r\nConnection: close", set.len());
+            write!(stream, "HTTP/1.1 200 OK\r\n{head}\r\n\r\n{set}").unwrap();
+        }
+    });
+    url
+}
+
+/// Its keys are on a web server, and its job is called as a token of ours is.
+#[test]
+fn an_issuers_job_is_nobody_else() {
+    let fixture = Fixture::new();
+    let (source, store) = (fixture.repo("source"), fixture.repo("store"));
+    fixture.commit(&source, "app/x", 1);
+    let key = Key::new(&fixture, "key", "EdDSA");
+    let tokens = fixture.at("tokens.json");
+    let words = ["token", "create", "ci", "--allow", "push", "--tokens"];
+    let token = oxtree().ok(words.into_iter().chain([path(&tokens)]).collect::<Vec<_>>());
+    let conf = format!(
+        "listen: 127.0.0.1:0\ntokens: {}\naccess_log: {}\nrepos: {{/: {{path: {}}}}}\nissuers:\n\
+         - {{issuer: https://ci.example, audience: oxtree, keys: '{}', rules: [{{permissions: [push]}}]}}\n",
+        tokens.display(),
+        fixture.at("log").display(),
+        store.path().display(),
+        key_server(&json!({"keys": [key.public("key")]})),
+    );
+    fs::write(fixture.at("conf"), conf).unwrap();
+    let conf = fixture.at("conf");
+    let server = Served::run(&mut oxtree().command(["serve", "--config", path(&conf)]), 1);
+    let end = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+        + 300;
+    let claims = json!({"iss": "https://ci.example", "aud": "oxtree", "sub": "ci", "exp": end});
+    let job = key.sign(&fixture, &json!({"alg": "EdDSA", "kid": "key"}), &claims);
+    let wish = wish(&source, "app/x", None);
+    let ours = Push::open(server.url(), Some(token.trim()), &wish).unwrap();
+    let theirs = Push::open(server.url(), Some(&job), &wish).unwrap();
+    assert_ne!(ours.url, theirs.url);
+    let bearer = format!("Authorization: Bearer {job}");
+    let seen = |url: &str| curl(&["-H", &bearer, url]);
+    assert_eq!(seen(&ours.url).status, 404);
+    assert_eq!(
+        curl(&["-X", "DELETE", "-H", &bearer, &ours.url]).status,
+        404
+    );
+    let all = seen(&format!("{}api/v1/pushes", server.url())).json();
+    assert_eq!(all["pushes"].as_array().map(Vec::len), Some(1), "{all}");
+    assert_eq!(all["pushes"][0]["owner"], "https://ci.example#ci");
+    until("it is in the log", || {
+        fixture
+            .text("log")
+            .contains("\"user\":\"https://ci.example#ci\"")
+    });
 }
 
 #[test]

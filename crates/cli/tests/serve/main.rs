@@ -11,3 +11,4 @@ mod jobs;
 mod jwt;
 mod publish;
 mod rush;
+mod upkeep;

@@ -463,6 +463,42 @@ mod tests {
     }
 
     #[test]
+    fn the_file_stays_with_whom_it_belongs_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokens.json");
+        // Whoever owns the folder has something else hit.
+        let other = dir.path().join("other");
+        std::fs::write(&other, "kept").unwrap();
+        std::os::unix::fs::symlink(&other, beside(&path, "new")).unwrap();
+        std::os::unix::fs::symlink(&other, beside(&path, "lock")).unwrap();
+        let file = TokenFile::new(&path);
+        assert!(file.create(token("a")).is_err());
+        std::fs::remove_file(beside(&path, "lock")).unwrap();
+        let nobody = (65534, 65534);
+        let chown = |path: &Path| {
+            let is_root = rustix::process::geteuid().is_root();
+            let chown = || std::os::unix::fs::chown(path, Some(nobody.0), Some(nobody.1));
+            is_root.then(|| chown().unwrap()).is_some()
+        };
+        let owner = |path: &Path| {
+            let stat = std::fs::symlink_metadata(path).unwrap();
+            (stat.uid(), stat.gid())
+        };
+        // A new one is for whom the folder is: a server that runs as somebody else.
+        let changed = chown(dir.path());
+        file.create(token("a")).unwrap();
+        let expected = owner(dir.path());
+        assert_eq!(changed, expected == nobody);
+        let all = [path.clone(), beside(&path, "lock")];
+        assert!(all.iter().all(|path| owner(path) == expected));
+        std::fs::remove_file(&all[1]).unwrap();
+        file.revoke("a").unwrap();
+        assert!(all.iter().all(|path| owner(path) == expected));
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), "kept");
+        assert_ne!(owner(&other), nobody);
+    }
+
+    #[test]
     fn a_file_that_others_can_read_or_that_is_not_understood_counts_for_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tokens.json");
