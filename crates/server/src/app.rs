@@ -42,6 +42,8 @@ pub(crate) struct App {
     /// Where it is noted down that tokens were made or revoked.
     pub(crate) audit: Option<Log>,
     ending: AtomicBool,
+    /// What was away when somebody last asked whether the server is ready.
+    pub(crate) away: tokio::sync::Mutex<Option<(Instant, Option<String>)>>,
     /// Streams of objects that are taken in at once.
     streams: Arc<Semaphore>,
     /// And of these, those that are unpacked from zstd.
@@ -91,6 +93,7 @@ impl App {
             log,
             audit,
             ending: AtomicBool::new(false),
+            away: tokio::sync::Mutex::default(),
             streams: Arc::new(Semaphore::new(STREAMS)),
             squeezed: Room::new(SQUEEZED),
             packing: Arc::new(Semaphore::new(PACKING)),

@@ -13,6 +13,7 @@ use oxtree_format::file::{PREFIX_LEN, header_len};
 use oxtree_format::refs::RefName;
 use oxtree_format::{CommitId, FileHeader, FileId, ObjectId, ObjectKind};
 use oxtree_repo::memory::Buffer;
+use oxtree_repo::object::metadata::check_metadata;
 use oxtree_repo::sign::Signer;
 use oxtree_repo::{RefUpdate, Repo, SummaryUpdate, Transaction, Unfinished, traverse};
 use rayon::prelude::*;
@@ -295,6 +296,11 @@ impl LocalQuarantine<'_> {
             return Err(oxtree_repo::Error::corrupt(object, "it was cut off").into());
         }
         if object.kind == ObjectKind::CommitMeta {
+            // What is attached to a public commit belongs to those who have published it. Whoever brings
+            // something else is not told that there is something.
+            if self.is_public(&object)? {
+                return Ok(check_metadata(&object, &content)?);
+            }
             let commit = CommitId(object.checksum);
             return Ok(self.transaction.write_detached_metadata(commit, &content)?);
         }

@@ -74,14 +74,16 @@ fn who_does_not_bring_a_hidden_commit_neither_learns_of_it_nor_publishes_it() {
         let told = push.ask("POST", "/missing", &["-H", kind, "--data-binary", &data]);
         assert_eq!((told.status, &told.body[..]), (200, &[1][..]), "{commit}");
         // What is not that commit does not bring it.
-        let odd = ["--data-binary", "odd"];
-        let odd = push.ask("PUT", &format!("/objects/{commit}.commit"), &odd);
-        assert_eq!(odd.status, 422, "{odd:?}");
+        let odd = ["commit", "commitmeta"].map(|kind| {
+            let odd = ["--data-binary", "odd"];
+            let odd = push.ask("PUT", &format!("/objects/{commit}.{kind}"), &odd);
+            assert_eq!(odd.status, 422, "{odd:?}");
+            odd.text()
+        });
         let answer = push.finish();
         assert_eq!(answer.status, 409, "{answer:?}");
-        let text = answer.text().replace(commit, "COMMIT");
         assert_eq!(push.ask("DELETE", "", &[]).status, 204);
-        text
+        [&odd[0], &odd[1], &answer.text()].map(|text| text.replace(commit, "COMMIT"))
     };
     assert_eq!(refused(second), refused(&none));
 

@@ -78,16 +78,13 @@ pub(super) async fn open(
     .await
 }
 
-/// Those who may promote may set refs to what is there, and bring nothing.
+/// Those who may promote may set refs to what is there, and they may know of, and bring nothing.
 fn check_is_there(destination: &LocalDestination, updates: &[WireUpdate]) -> Answer<()> {
     let new = updates.iter().filter_map(|update| update.new.as_ref());
     let ids: Vec<ObjectId> = new.map(|commit| commit.0.object()).collect();
-    let is_hidden = |commit: &WireUpdate| match (&destination.policy().sight, &commit.new) {
-        (Some(sight), Some(new)) => Ok(!sight.sees(new.0)?),
-        _ => Ok(false),
-    };
-    let hidden: oxtree_transfer::Result<Vec<bool>> = updates.iter().map(is_hidden).collect();
-    match destination.missing(&ids)?.contains(&true) || hidden?.contains(&true) {
+    let mut missing = destination.missing(&ids)?;
+    destination.policy().hide(&ids, &mut missing)?;
+    match missing.contains(&true) {
         false => Ok(()),
         true => Err(Fault::new(
             StatusCode::FORBIDDEN,

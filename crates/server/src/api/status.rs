@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -20,14 +21,26 @@ pub(super) async fn healthy() -> Response {
     json(StatusCode::OK, &serde_json::json!({"status": "ok"}))
 }
 
+/// How often the server looks whether all that it needs is there, at the most.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Whether it can do what it is asked: not while it is about to end, or something that it needs is away.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Answer {
     let not = |text: String| Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, text));
     if app.is_ending() {
         return not("the server is about to end".to_owned());
     }
-    let away = blocking(move || Ok(away(&app))).await?;
-    match away {
+    // Anybody may ask, but nobody has the server look more often.
+    let mut known = app.away.lock().await;
+    let away = match known.take() {
+        Some((at, away)) if at.elapsed() < LOOK => known.insert((at, away)),
+        _ => {
+            let app = Arc::clone(&app);
+            let away = blocking(move || Ok(away(&app))).await?;
+            known.insert((Instant::now(), away))
+        }
+    };
+    match &away.1 {
         // Where it is, and what is wrong with it, is in the log.
         Some(what) => not(format!("{what} cannot be read")),
         None => Ok(healthy().await),

@@ -2,9 +2,11 @@
 //! What the owner of a repository asks of pushes, beyond the rules in its config: whose commits are
 //! taken, who may change which ref, what is made of what has come. It holds for every door.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use oxtree_format::ObjectId;
 use oxtree_format::refs::RefName;
 use oxtree_repo::Repo;
 use oxtree_repo::refs::pattern::fits;
@@ -12,7 +14,8 @@ use oxtree_repo::sign::{Signer, Verifier};
 
 use super::audit::Audit;
 use super::hook::Hook;
-use super::sight::Sight;
+use super::sight::{Eyes, Sight};
+use crate::Result;
 use crate::limits::Caps;
 use crate::protocol::message::RefOutcome;
 
@@ -147,6 +150,11 @@ impl fmt::Debug for Derive {
 }
 
 impl Policy {
+    /// Makes those of these objects missing that the pusher, who has brought none, may not know of.
+    pub fn hide(&self, ids: &[ObjectId], missing: &mut [bool]) -> Result<()> {
+        Eyes::new(self, &HashSet::new()).hide(ids, missing)
+    }
+
     /// Whether a push may move a ref back or sideways, if it asks for that or not.
     pub(super) fn forced(&self, asked: bool) -> bool {
         match self.force {

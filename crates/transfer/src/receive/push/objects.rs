@@ -52,7 +52,7 @@ pub(super) fn take<Q: Quarantine>(
         let mut ingest = Ingest::start(scope, quarantine, bounds.limits.object, QUEUE);
         let mut meter = Meter::new();
         let next = || meter.wait(|| frame::read(from));
-        let read = read(quarantine, next, bounds, &mut brought, &mut ingest);
+        let read = read(next, bounds, &mut brought, &mut ingest);
         let bytes = brought.progress.bytes;
         brought.progress = meter.total(ingest.done(), bytes);
         // The first thing that went wrong with an object says more than what came of it.
@@ -63,8 +63,7 @@ pub(super) fn take<Q: Quarantine>(
     (brought, taken)
 }
 
-fn read<Q: Quarantine>(
-    quarantine: &Q,
+fn read(
     mut next: impl FnMut() -> Result<Option<Frame>>,
     bounds: Bounds<'_>,
     brought: &mut Brought,
@@ -78,7 +77,6 @@ fn read<Q: Quarantine>(
     let mut unpacker = Unpacker::default();
     let mut decoder = Decoder::default();
     let (mut begun, mut unpacked) = (0, 0);
-    let mut left_out = false;
     let mut window = None;
     while let Some(frame) = next()? {
         if frame.kind != FrameKind::Data {
@@ -105,16 +103,12 @@ fn read<Q: Quarantine>(
                     if record.object.kind == ObjectKind::Commit {
                         commits.push(record.object);
                     }
-                    left_out = is_settled(quarantine, &record.object)?;
                 }
                 Event::Bytes(bytes) => {
                     unpacked += bytes.len() as u64;
                     limits.check_stream(came, unpacked)?;
                 }
                 Event::End => {}
-            }
-            if left_out {
-                return Ok(());
             }
             ingest.feed(event)
         })?;
@@ -125,10 +119,4 @@ fn read<Q: Quarantine>(
             "the objects end in the middle of one".to_owned(),
         )),
     }
-}
-
-/// Whether an object is what it is for good. What is attached to a public commit belongs to those
-/// who have published it.
-pub(super) fn is_settled<Q: Quarantine>(quarantine: &Q, object: &ObjectId) -> Result<bool> {
-    Ok(object.kind == ObjectKind::CommitMeta && quarantine.is_public(object)?)
 }

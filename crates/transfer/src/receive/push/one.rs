@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use oxtree_format::{Commit, CommitId, FileId, ObjectId};
 
 use super::Intent;
-use super::objects::{self, Before, Bounds, Brought, is_settled};
+use super::objects::{self, Before, Bounds, Brought};
 use super::record::{Book, PushInfo, PushState, Record};
 use super::turn::Turn;
 use crate::destination::{Destination, Quarantine};
@@ -228,9 +228,6 @@ impl<D: Destination + 'static> Push<D> {
         let len = most;
         let record = stream::Record { object, form, len };
         self.with(destination, |quarantine| {
-            if is_settled(quarantine, &object)? {
-                return Ok(());
-            }
             let mut from = from.take(most);
             quarantine.put(&record, &mut from, limits.object)?;
             let brought = Brought {
