@@ -13,6 +13,7 @@ use ring::signature::{
 };
 use serde::Deserialize;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::KeySource;
 
@@ -119,6 +120,9 @@ fn key(jwk: &Jwk) -> Option<Key> {
     (!other).then_some(key)
 }
 
+/// So long those wait whose key is known, but nobody has asked for it for long.
+pub(super) const SOON: Duration = Duration::from_secs(2);
+
 /// When keys are read again.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
@@ -157,8 +161,8 @@ enum Next {
     Take(Arc<Vec<Key>>),
     /// So are these, but it is time to ask for new ones.
     TakeAndAsk(Arc<Vec<Key>>),
-    /// They have to be asked for.
-    Ask,
+    /// They have to be asked for. If there is no answer soon, these are good enough.
+    Ask(Option<Arc<Vec<Key>>>),
     /// They were asked for just now, in vain.
     Fail,
 }
@@ -171,17 +175,17 @@ impl Known {
         let Some(keys) = self.keys.clone() else {
             return match rests(times.first_pause) {
                 true => Next::Fail,
-                false => Next::Ask,
+                false => Next::Ask(None),
             };
         };
         let has = id.is_none() || keys.iter().any(|key| key.id.as_deref() == id);
         let age = self.at.map_or(Duration::MAX, since);
         match has {
             _ if rests(times.pause) && (has_failed || !has) => Next::Take(keys),
-            false => Next::Ask,
+            false => Next::Ask(None),
             true if age < times.lasts => Next::Take(keys),
             // Nobody has asked for long, so that nobody knows whether they still count.
-            true if age >= 2 * times.lasts && !has_failed => Next::Ask,
+            true if age >= 2 * times.lasts && !has_failed => Next::Ask(Some(keys)),
             true => Next::TakeAndAsk(keys),
         }
     }
@@ -217,11 +221,13 @@ impl KeySet {
                 return Ok(keys);
             }
             Next::Fail => return Err(away()),
-            Next::Ask => {}
-        }
-        // It goes on if whoever waits for it is gone: it is for the others, too.
-        if self.ask(url).await.is_err() {
-            return Err("a thread of the server has crashed".to_owned());
+            // It goes on if whoever waits for it is gone: it is for the others, too.
+            Next::Ask(None) => drop(self.ask(url).await),
+            Next::Ask(Some(keys)) => {
+                if timeout(SOON, self.ask(url)).await.is_err() {
+                    return Ok(keys);
+                }
+            }
         }
         self.known().keys.clone().ok_or_else(away)
     }
