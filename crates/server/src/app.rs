@@ -21,7 +21,7 @@ use crate::access::tokens::{TokenFile, random};
 use crate::access::{Gate, Permission, Visitor};
 use crate::api::fault::{Answer, Fault};
 use crate::api::{self, Visit};
-use crate::fetch::fetch;
+use crate::fetch::{decode, fetch};
 use crate::log::Log;
 use crate::proxies::{Client, Proxies};
 use crate::site::{Site, now};
@@ -238,6 +238,9 @@ impl Doors {
         from: IpAddr,
     ) -> Response {
         let path = request.uri().path().to_owned();
+        if decode(&path).is_none() {
+            return Fault::bad_request("the path is not UTF-8").into_response();
+        }
         if is_of_the_server(&path) {
             let site = None;
             request.extensions_mut().insert(Visit {

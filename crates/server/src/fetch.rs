@@ -3,14 +3,13 @@
 
 use std::sync::Arc;
 
-use axum::response::{IntoResponse, Response};
-use hyper::header::{ALLOW, HeaderValue};
-use hyper::{HeaderMap, Method, StatusCode};
+use axum::response::Response;
+use hyper::{HeaderMap, Method};
 use oxtree_format::{CommitId, FileId, ObjectId, ObjectKind};
 
 use crate::access::{Permission, Visitor};
 use crate::api::fault::{Answer, Fault};
-use crate::api::{blocking, refusal};
+use crate::api::{blocking, no_method, refusal};
 use crate::app::App;
 use crate::site::Site;
 use crate::{file, packed};
@@ -25,10 +24,7 @@ pub(crate) async fn fetch(
     (method, headers): (&Method, &HeaderMap),
 ) -> Answer<Response> {
     if !matches!(*method, Method::GET | Method::HEAD) {
-        let mut response = StatusCode::METHOD_NOT_ALLOWED.into_response();
-        let allowed = HeaderValue::from_static("GET, HEAD");
-        response.headers_mut().insert(ALLOW, allowed);
-        return Ok(response);
+        return Ok(no_method("GET, HEAD"));
     }
     let readers = who.map(|one| one.may(Permission::Read, &site.name).then_some(one));
     if readers == [None, None] {
@@ -113,7 +109,7 @@ async fn may_have(site: &Arc<Site>, visitor: &Arc<Visitor>, commit: CommitId) ->
 }
 
 /// A path as it is meant; [`None`] if it is not UTF-8, or no path.
-fn decode(path: &str) -> Option<String> {
+pub(crate) fn decode(path: &str) -> Option<String> {
     if !path.contains('%') {
         return Some(path.to_owned());
     }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The API: its routes, and who may use them.
 
+mod change;
 pub(crate) mod fault;
 pub(crate) mod pushes;
 mod repo;
 mod status;
 mod tokens;
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::{Extension, Router};
-use hyper::header::{CONTENT_TYPE, HeaderName};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 
@@ -32,10 +34,6 @@ mod tests;
 
 /// A way to ask for something.
 pub(crate) struct Route {
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the test of openapi.json reads it")
-    )]
     pub(crate) method: &'static str,
     pub(crate) path: &'static str,
     /// What one has to be allowed; [`None`] for nothing.
@@ -173,13 +171,36 @@ pub(crate) fn of_the_server() -> Vec<Route> {
 /// Puts routes together, each behind its permission.
 pub(crate) fn router(routes: Vec<Route>, app: &Arc<App>) -> Router {
     let mut router = Router::new();
+    let mut methods: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
+    for route in &routes {
+        let allowed = methods.entry(route.path).or_default();
+        allowed.push(route.method.to_uppercase());
+        if route.method == "get" {
+            allowed.push("HEAD".to_owned());
+        }
+    }
     for route in routes {
         let guard = from_fn_with_state(route.permission, permit);
         router = router.route(route.path, route.handler.layer(guard));
     }
+    for (path, allowed) in methods {
+        let allowed = allowed.join(", ");
+        let no_method = move || std::future::ready(no_method(&allowed));
+        router = router.route(path, MethodRouter::new().fallback(no_method));
+    }
     router
         .fallback(|| async { Fault::not_found("there is nothing of that name") })
         .with_state(Arc::clone(app))
+}
+
+/// The answer to a method that there is not, where others are allowed.
+pub(crate) fn no_method(allowed: &str) -> Response {
+    let text = format!("there is no such method here, but {allowed}");
+    let mut response = Fault::new(StatusCode::METHOD_NOT_ALLOWED, text).into_response();
+    if let Ok(allowed) = HeaderValue::from_str(allowed) {
+        response.headers_mut().insert(ALLOW, allowed);
+    }
+    response
 }
 
 /// Lets those pass who are allowed.

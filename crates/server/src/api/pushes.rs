@@ -20,6 +20,7 @@ use oxtree_transfer::protocol::message::{
 use oxtree_transfer::receive::push::{Intent, Opened, Push, PushState};
 use serde::Deserialize;
 
+use super::change::Wish;
 use super::fault::{Answer, Fault, json};
 use super::{Visit, blocking, has_type, is_type, read_bytes, read_json};
 use crate::access::Permission;
@@ -33,13 +34,6 @@ const OBJECTS: &str = "application/vnd.oxtree.objects";
 const BYTES: &str = "application/octet-stream";
 const LINES: &str = "application/x-ndjson";
 
-#[derive(Deserialize)]
-pub(super) struct Wish {
-    updates: Vec<WireUpdate>,
-    #[serde(default)]
-    dry_run: bool,
-}
-
 pub(super) async fn open(
     State(app): State<Arc<App>>,
     Extension(visit): Extension<Visit>,
@@ -49,12 +43,13 @@ pub(super) async fn open(
     let site = Arc::clone(visit.site()?);
     blocking(move || {
         let destination = site.destination(&visit.visitor, visit.from)?;
+        let updates: Vec<WireUpdate> = wish.updates.into_iter().map(WireUpdate::from).collect();
         if !visit.visitor.can(Permission::Push) {
-            check_is_there(&destination, &wish.updates)?;
+            check_is_there(&destination, &updates)?;
         }
         let intent = Intent {
             owner: visit.visitor.name.clone(),
-            updates: wish.updates,
+            updates,
             dry_run: wish.dry_run,
         };
         let id = app.random_id()?;
@@ -126,6 +121,7 @@ pub(crate) fn find(visit: &Visit, id: &str) -> Answer<Arc<Push<LocalDestination>
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Names {
     objects: Vec<String>,
 }
