@@ -11,6 +11,8 @@ use oxtree_testkit::wait_for_end;
 use oxtree_testkit::{Repo, Tool, temp_dir, trees};
 use serde_json::{Value, json};
 
+use crate::openapi;
+
 /// The binary under test.
 pub(crate) const OXTREE: &str = env!("CARGO_BIN_EXE_oxtree");
 
@@ -181,8 +183,14 @@ impl Answer {
     }
 }
 
-/// Asks with curl.
+/// Asks with curl. What is answered has to be what the server's document says.
 pub(crate) fn curl(args: &[&str]) -> Answer {
+    let answer = ask(args);
+    openapi::check(args, &answer);
+    answer
+}
+
+fn ask(args: &[&str]) -> Answer {
     let mut command = Command::new("curl");
     command.args([
         "-s",

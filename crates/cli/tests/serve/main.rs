@@ -9,6 +9,7 @@ mod hidden;
 mod hostile;
 mod jobs;
 mod jwt;
+mod openapi;
 mod publish;
 mod rush;
 mod upkeep;

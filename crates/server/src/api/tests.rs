@@ -47,6 +47,27 @@ fn the_document_has_each_route_and_each_route_is_in_it() {
     assert_eq!(routes, described());
 }
 
+/// Whatever is asked: a token may not count or be refused too often, the method or the path may be wrong, and
+/// the server may be.
+#[test]
+fn the_document_has_what_anything_can_be_answered_with() {
+    let document = document();
+    for (method, path) in described() {
+        let responses = &document["paths"][&path][&method]["responses"];
+        for status in ["400", "401", "405", "429", "500"] {
+            assert!(responses[status].is_object(), "{method} {path}: {status}");
+        }
+    }
+    let responses = document["components"]["responses"].as_object().unwrap();
+    for (name, response) in responses {
+        let schema = &response["content"]["application/json"]["schema"]["$ref"];
+        assert_eq!(schema, "#/components/schemas/Error", "{name}");
+    }
+    for name in ["TooOften", "Busy"] {
+        assert_eq!(responses[name]["headers"]["Retry-After"]["required"], true);
+    }
+}
+
 #[test]
 fn what_the_document_refers_to_is_in_it() {
     fn look(value: &Value, document: &Value) {
@@ -131,5 +152,11 @@ async fn each_route_in_the_document_answers() {
             .unwrap();
         let response = doors.answer(request, HERE).await;
         assert_eq!(response.status().as_u16(), 405, "{path}");
+        let allowed = response.headers()["allow"].to_str().unwrap();
+        let is_allowed = allowed.split(", ").any(|one| one == method.to_uppercase());
+        assert!(is_allowed, "{method} {path}: {allowed}");
+        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await;
+        let body: Value = serde_json::from_slice(&body.unwrap()).unwrap();
+        assert!(body["error"].is_string(), "{path}");
     }
 }
