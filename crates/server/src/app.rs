@@ -25,7 +25,7 @@ use crate::fetch::{decode, fetch};
 use crate::log::Log;
 use crate::proxies::{Client, Proxies};
 use crate::site::{Site, now};
-use crate::watch::{Counters, Seen, watch};
+use crate::watch::{Class, Counters, Seen, watch};
 use crate::{Config, Result, legacy};
 use oxtree_format::checksum::hex;
 
@@ -140,12 +140,13 @@ impl App {
         Ok(hex(&bytes))
     }
 
-    /// Gives up what nobody has used for too long.
-    pub(crate) fn expire(&self) {
+    /// Gives up what nobody has used for too long, and looks whether others have changed refs.
+    pub(crate) fn see_to(&self) {
         for site in &self.sites {
             if let Err(error) = site.pushes.expire(now()) {
                 tracing::warn!("{}: {error}", site.name);
             }
+            site.jobs.look();
         }
     }
 
@@ -248,7 +249,7 @@ impl Doors {
                 visitor,
                 from,
             });
-            return call(&self.server, request).await;
+            return of_class(Class::Server, call(&self.server, request).await);
         }
         let (site, rest) = self.app.find(&path);
         let Some(site) = site else {
@@ -258,8 +259,10 @@ impl Doors {
             let who = [&visitor, self.app.gate.anonymous()];
             let asked = (request.method(), request.headers());
             let fetched = fetch(&self.app, &site, who, rest, asked).await;
-            return fetched.unwrap_or_else(IntoResponse::into_response);
+            let fetched = fetched.unwrap_or_else(IntoResponse::into_response);
+            return of_class(Class::Files, fetched);
         }
+        let class = Class::of_api(rest, request.method());
         let query = request.uri().query();
         let target = query.map_or_else(|| rest.to_owned(), |query| format!("{rest}?{query}"));
         let Ok(target) = Uri::try_from(target) else {
@@ -272,8 +275,14 @@ impl Doors {
             visitor,
             from,
         });
-        call(&self.repositories, request).await
+        of_class(class, call(&self.repositories, request).await)
     }
+}
+
+/// Says for the numbers what kind of request this answers.
+fn of_class(class: Class, mut response: Response) -> Response {
+    response.extensions_mut().insert(class);
+    response
 }
 
 async fn call(router: &Router, request: Request<Body>) -> Response {

@@ -43,7 +43,7 @@ const MAX_HEADERS: usize = 100;
 /// How long requests may go on after the server was told to end.
 const FAREWELL: Duration = Duration::from_secs(30);
 
-/// How often is looked for pushes that have expired, and certificates that have changed.
+/// How often is looked for pushes that have expired, refs that others have changed, and certificates that have.
 const ROUND: Duration = Duration::from_secs(10);
 
 /// Serves until the process is told to end (SIGTERM, SIGINT). `ready` is told where.
@@ -126,7 +126,7 @@ async fn serve(mut config: Config, ready: impl FnOnce(&[Address])) -> Result<()>
             },
             _ = round.tick() => {
                 let app = Arc::clone(&app);
-                tokio::task::spawn_blocking(move || app.expire());
+                tokio::task::spawn_blocking(move || app.see_to());
                 if let Some(certificate) = &certificate {
                     certificate.reload(false);
                 }

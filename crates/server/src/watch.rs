@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -19,9 +19,97 @@ use crate::log::Log;
 use crate::proxies::Client;
 use crate::site::now;
 
+/// What kind of request something was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// It was refused before that was looked at.
+    #[default]
+    Refused,
+    /// A file of a repository.
+    Files,
+    /// The API, but for those below.
+    Api,
+    /// Objects that come in.
+    Objects,
+    /// What publishes a push.
+    Finish,
+    /// Something of the server itself.
+    Server,
+}
+
+impl Class {
+    const ALL: [(Self, &'static str); 6] = [
+        (Self::Refused, "refused"),
+        (Self::Files, "files"),
+        (Self::Api, "api"),
+        (Self::Objects, "objects"),
+        (Self::Finish, "finish"),
+        (Self::Server, "server"),
+    ];
+
+    /// Of a path of the API, below a repository.
+    pub(crate) fn of_api(path: &str, method: &Method) -> Self {
+        match path.strip_prefix("/api/v1/pushes/") {
+            Some(rest) if rest.ends_with("/finish") => Self::Finish,
+            Some(rest) if rest.contains("/objects") => Self::Objects,
+            // It brings all objects, and publishes.
+            None if *method == Method::PUT => Self::Objects,
+            _ => Self::Api,
+        }
+    }
+}
+
+/// Up to where the requests of a histogram are counted, in milliseconds, and as Prometheus has it.
+const BOUNDS: [(u64, &str); 8] = [
+    (5, "0.005"),
+    (25, "0.025"),
+    (100, "0.1"),
+    (500, "0.5"),
+    (2500, "2.5"),
+    (10_000, "10"),
+    (60_000, "60"),
+    (600_000, "600"),
+];
+
+/// How long requests took, from the head to the end of the answer.
+#[derive(Debug, Default)]
+struct Durations {
+    /// Up to each bound, and beyond the last one.
+    counts: [AtomicU64; BOUNDS.len() + 1],
+    micros: AtomicU64,
+}
+
+impl Durations {
+    fn note(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let at = BOUNDS.iter().position(|(most, _)| micros <= most * 1000);
+        add(&self.counts[at.unwrap_or(BOUNDS.len())], 1);
+        add(&self.micros, micros);
+    }
+
+    fn put(&self, text: &mut String, class: &str) {
+        let name = "oxtree_request_duration_seconds";
+        let bounds = BOUNDS.iter().map(|(_, bound)| *bound).chain(["+Inf"]);
+        let mut count = 0;
+        for (bound, counter) in bounds.zip(&self.counts) {
+            count += counter.load(Ordering::Relaxed);
+            let _ = writeln!(
+                text,
+                "{name}_bucket{{class=\"{class}\",le=\"{bound}\"}} {count}"
+            );
+        }
+        let took = Duration::from_micros(self.micros.load(Ordering::Relaxed)).as_secs_f64();
+        let _ = writeln!(
+            text,
+            "{name}_sum{{class=\"{class}\"}} {took}\n{name}_count{{class=\"{class}\"}} {count}"
+        );
+    }
+}
+
 /// Numbers that only grow, but for the connections.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
+    durations: [Durations; Class::ALL.len()],
     /// By the first digit of the status.
     answers: [AtomicU64; 6],
     pub(crate) sent: AtomicU64,
@@ -66,6 +154,14 @@ impl Counters {
             "Requests that were answered.",
             &answers,
         );
+        let _ = writeln!(
+            text,
+            "# HELP oxtree_request_duration_seconds How long requests took, from the head to the end of the answer.\n\
+             # TYPE oxtree_request_duration_seconds histogram"
+        );
+        for ((_, class), durations) in Class::ALL.iter().zip(&self.durations) {
+            durations.put(text, class);
+        }
         for (name, help, counter) in [
             ("sent_bytes_total", "Bytes of bodies sent.", &self.sent),
             (
@@ -137,6 +233,7 @@ struct Watched {
     seen: Seen,
     user: Option<String>,
     status: StatusCode,
+    class: Class,
     sent: u64,
     counters: Arc<Counters>,
     log: Option<Arc<Log>>,
@@ -154,6 +251,7 @@ pub(crate) fn watch(
     if let Some(counter) = counters.answers.get(usize::from(status.as_u16() / 100)) {
         add(counter, 1);
     }
+    let class = response.extensions().get().copied().unwrap_or_default();
     let (counters, log) = (Arc::clone(counters), log.cloned());
     response.map(|body| {
         Body::new(Watched {
@@ -161,6 +259,7 @@ pub(crate) fn watch(
             seen,
             user,
             status,
+            class,
             sent: 0,
             counters,
             log,
@@ -197,8 +296,9 @@ impl hyper::body::Body for Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         add(&self.counters.sent, self.sent);
+        let took = self.seen.began.elapsed();
+        self.counters.durations[self.class as usize].note(took);
         let Some(log) = &self.log else { return };
-        let millis = self.seen.began.elapsed().as_millis();
         // A full disk is no reason to stop.
         let _ = log.add(&Line {
             time: now(),
@@ -210,7 +310,7 @@ impl Drop for Watched {
             protocol: format!("{:?}", self.seen.version),
             status: self.status.as_u16(),
             bytes: self.sent,
-            millis: u64::try_from(millis).unwrap_or(u64::MAX),
+            millis: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         });
     }
 }

@@ -14,7 +14,7 @@ use super::{MAX_REF_FILE, ref_path};
 use crate::{Error, Repo, Result, fs, remotes};
 
 /// Deeper folders of refs are not looked into.
-const MAX_DEPTH: usize = 128;
+pub(super) const MAX_DEPTH: usize = 128;
 
 /// A folder with fewer entries is read by one thread.
 const PARALLEL: usize = 64;

@@ -30,8 +30,10 @@
 mod journal;
 mod list;
 pub mod pattern;
+mod stamp;
 mod write;
 
+pub use self::stamp::RefsStamp;
 use oxtree_format::CommitId;
 use oxtree_format::refs::{Refspec, parse_ref_file};
 use rustix::fs::{AtFlags, FileType};

@@ -83,24 +83,39 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
         help,
         &[("", refused)],
     );
-    let mut open = Vec::new();
+    let [mut open, mut jobs, mut failures] = [const { Vec::new() }; 3];
     for site in &app.sites {
+        let repo = format!("repo=\"{}\"", site.name);
         let count = site.pushes.count();
         let of = |state| count.get(&state).copied().unwrap_or(0) as u64;
-        let labels = format!("{{repo=\"{}\"}}", site.name);
-        open.push((labels, of(PushState::Open) + of(PushState::Finishing)));
+        let all = of(PushState::Open) + of(PushState::Finishing);
+        open.push((format!("{{{repo}}}"), all));
+        let (count, failed) = site.jobs.count();
+        jobs.extend(count.iter().map(|([kind, state], n)| {
+            let labels = format!("{{{repo},kind=\"{kind}\",state=\"{state}\"}}");
+            (labels, *n)
+        }));
+        let failed = failed.iter();
+        failures.extend(failed.map(|(kind, n)| (format!("{{{repo},kind=\"{kind}\"}}"), *n)));
     }
-    let open: Vec<(&str, u64)> = open
-        .iter()
-        .map(|(labels, n)| (labels.as_str(), *n))
-        .collect();
-    put(
-        &mut text,
-        "pushes_open",
-        "gauge",
-        "Pushes that are open.",
-        &open,
-    );
+    for (name, kind, help, values) in [
+        ("pushes_open", "gauge", "Pushes that are open.", &open),
+        (
+            "jobs",
+            "gauge",
+            "Jobs in the background, by what they are at; failed ones are tried again.",
+            &jobs,
+        ),
+        (
+            "jobs_failed_total",
+            "counter",
+            "How often jobs in the background have failed.",
+            &failures,
+        ),
+    ] {
+        let values: Vec<(&str, u64)> = values.iter().map(|(l, n)| (l.as_str(), *n)).collect();
+        put(&mut text, name, kind, help, &values);
+    }
     let kind = [(CONTENT_TYPE, "text/plain; version=0.0.4")];
     (kind, text).into_response()
 }

@@ -24,6 +24,11 @@ pub(super) struct Announced {
 }
 
 impl Announced {
+    /// The names of its refs.
+    pub(super) fn names(&self) -> impl Iterator<Item = String> + '_ {
+        self.refs.iter().map(|change| change.name.to_string())
+    }
+
     /// Whether it was published: all of its refs are changed at once, from what was announced.
     pub(super) fn was_published(&self, repo: &Repo) -> oxtree_repo::Result<bool> {
         for change in &self.refs {

@@ -8,6 +8,7 @@ use oxtree_format::refs::RefName;
 use oxtree_transfer::destination::Destination;
 use oxtree_transfer::receive::chain;
 
+use super::retention::INTERVAL;
 use super::{Jobs, Tried};
 use crate::site::{Site, now};
 
@@ -87,6 +88,7 @@ impl Jobs {
                 job.tried.failed(error.clone(), PAUSES.0, PAUSES.1);
                 self.note("derive", Some(job));
                 queue.failed = Some((asked, error));
+                *queue.failures.entry("derive").or_default() += 1;
             }
         }
         self.progress.notify_all();
@@ -106,9 +108,13 @@ impl Jobs {
         let mut queue = self.lock();
         match pruned {
             Ok(removed) => {
-                queue.retention = None;
                 queue.pruned = now();
-                self.note::<()>("retention", None);
+                let mut job = retention.next(queue.pruned);
+                if std::mem::take(&mut queue.prune_again) {
+                    job.next = queue.pruned + INTERVAL;
+                }
+                self.note("retention", Some(&job));
+                queue.retention = Some(job);
                 if removed {
                     // The summary lists deltas.
                     queue.asked += 1;
@@ -124,6 +130,7 @@ impl Jobs {
                     job.failed(error, 60, 3600);
                     self.note("retention", Some(job));
                 }
+                *queue.failures.entry("retention").or_default() += 1;
             }
         }
     }

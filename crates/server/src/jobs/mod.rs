@@ -5,10 +5,11 @@
 
 pub(crate) mod announced;
 mod derive;
+mod others;
 pub(crate) mod retention;
 pub(crate) mod webhooks;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use self::announced::Announced;
+use self::others::Seen;
 use self::retention::Retention;
 use self::webhooks::{Delivery, Webhook};
 use crate::access::{Permission, Visitor};
@@ -103,7 +105,11 @@ struct Queue {
     retention: Option<Tried>,
     /// When it was carried out last, in seconds since 1970.
     pruned: u64,
+    /// It was asked for again while it went on.
+    prune_again: bool,
     deliveries: Vec<Delivery>,
+    /// How often something has failed, by its kind.
+    failures: BTreeMap<&'static str, u64>,
 }
 
 /// The jobs of one repository.
@@ -118,7 +124,10 @@ pub(crate) struct Jobs {
     progress: Condvar,
     /// Something is to be done.
     work: Notify,
-    calls: Notify,
+    /// Each of the webhooks has to be told something.
+    calls: Vec<Notify>,
+    seen: Mutex<Seen>,
+    looking: Mutex<()>,
 }
 
 /// Something that was asked for, and can be waited for.
@@ -155,20 +164,49 @@ impl Jobs {
         let jobs = Self {
             repo,
             name,
+            calls: webhooks.iter().map(|_| Notify::new()).collect(),
             webhooks,
             retention,
             queue: Mutex::new(queue),
             progress: Condvar::new(),
             work: Notify::new(),
-            calls: Notify::new(),
+            seen: Mutex::default(),
+            looking: Mutex::default(),
         };
+        jobs.tidy();
         if !announced.is_empty() {
             jobs.repo.finish_refs()?;
         }
         for (name, push) in &announced {
             jobs.settle(name, push);
         }
+        jobs.look();
         Ok(jobs)
+    }
+
+    /// Makes what was noted down fit what is asked for now.
+    fn tidy(&self) {
+        let mut queue = self.lock();
+        let is_wanted = |one: &Delivery| self.webhooks.iter().any(|webhook| one.is_for(webhook));
+        let (wanted, others) = std::mem::take(&mut queue.deliveries)
+            .into_iter()
+            .partition(is_wanted);
+        queue.deliveries = wanted;
+        for delivery in others {
+            self.note::<()>(&delivery.id, None);
+        }
+        match &self.retention {
+            None if queue.retention.take().is_some() => self.note::<()>("retention", None),
+            Some(retention) if queue.retention.is_none() => {
+                let job = queue.retention.insert(retention.next(now()));
+                self.note("retention", Some(job));
+            }
+            _ => {}
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -229,7 +267,9 @@ impl Jobs {
     /// Notes what is about to be published.
     fn announce(&self, name: &str, push: &Announced) -> Result<(), String> {
         // What else is done after a push, the next one has done as well.
-        self.write(name, push, !self.webhooks.is_empty())
+        self.write(name, push, !self.webhooks.is_empty())?;
+        self.seen().announced(name, push);
+        Ok(())
     }
 
     /// Finds out whether that was published of which nothing more was heard. The repository is asked.
@@ -238,39 +278,52 @@ impl Jobs {
             Ok(true) => {
                 self.published(name, push);
             }
-            Ok(false) => self.note::<()>(name, None),
+            Ok(false) => {
+                self.note::<()>(name, None);
+                self.seen().settled(name, push, false);
+            }
             // The next server asks again.
-            Err(error) => tracing::error!("{name}: {error}"),
+            Err(error) => {
+                tracing::error!("{name}: {error}");
+                self.seen().settled(name, push, false);
+            }
         }
     }
 
     /// That was published: notes who wants to be told, has what is too old go, and what is computed from the refs
     /// brought up to date.
     fn published(&self, name: &str, push: &Announced) -> Ticket {
-        let changes: Vec<&RefOutcome> = push.refs.iter().collect();
+        self.seen().settled(name, push, true);
         let mut queue = self.lock();
-        for webhook in &self.webhooks {
+        self.tell_of(&mut queue, push);
+        let ticket = self.derive(&mut queue, push.names());
+        // All of it is noted.
+        self.note::<()>(name, None);
+        ticket
+    }
+
+    /// Refs have changed: notes who wants to be told, and has what is too old go.
+    fn tell_of(&self, queue: &mut Queue, push: &Announced) {
+        let changes: Vec<&RefOutcome> = push.refs.iter().collect();
+        for (webhook, calls) in self.webhooks.iter().zip(&self.calls) {
             let delivery = webhook.delivery(&self.name, push.user.as_deref(), &changes);
             let Some(delivery) = delivery else { continue };
             if let Err(error) = self.write(&delivery.id, &delivery, true) {
                 tracing::error!("job {} would be lost now: {error}", delivery.id);
             }
             queue.deliveries.push(delivery);
+            calls.notify_one();
         }
-        if self.retention.is_some() && queue.retention.is_none() {
-            let job = Tried {
-                next: queue.pruned.saturating_add(retention::INTERVAL),
-                ..Tried::default()
-            };
-            self.note("retention", Some(&job));
-            queue.retention = Some(job);
+        let soon = queue.pruned.saturating_add(retention::INTERVAL);
+        if let Some(job) = &mut queue.retention {
+            if job.running {
+                queue.prune_again = true;
+            } else if job.error.is_none() && job.next > soon {
+                job.next = soon;
+                self.note("retention", Some(job));
+                self.work.notify_one();
+            }
         }
-        let refs = push.refs.iter().map(|change| change.name.to_string());
-        let ticket = self.derive(&mut queue, refs);
-        // All of it is noted.
-        self.note::<()>(name, None);
-        self.calls.notify_one();
-        ticket
     }
 
     /// What waits, as far as it is somebody's business: refs that they may see; what has gone wrong, which may
@@ -283,6 +336,28 @@ impl Jobs {
             job.to.take_if(|_| !visitor.can(Permission::Admin));
         }
         all
+    }
+
+    /// How many jobs there are of each kind in each state; and how often one of a kind has failed.
+    pub(crate) fn count(
+        &self,
+    ) -> (
+        BTreeMap<[&'static str; 2], u64>,
+        BTreeMap<&'static str, u64>,
+    ) {
+        let mut count = BTreeMap::new();
+        let mut failures = BTreeMap::new();
+        for kind in ["derive", "retention", "webhook"] {
+            failures.insert(kind, 0);
+            for state in ["waiting", "running", "failed"] {
+                count.insert([kind, state], 0);
+            }
+        }
+        for job in self.all() {
+            *count.entry([job.kind, job.state]).or_default() += 1;
+        }
+        failures.extend(&self.lock().failures);
+        (count, failures)
     }
 
     fn all(&self) -> Vec<JobInfo> {

@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime};
 use oxtree_repo::Repo;
 use oxtree_repo::prune::{Keep, Options, Policy};
 
+use super::Tried;
+
 /// What is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retention {
@@ -29,7 +31,21 @@ pub struct RetentionRule {
 /// Not more often than once in so many seconds.
 pub(super) const INTERVAL: u64 = 3600;
 
+/// Not more seldom, be there a push or not: some of what is kept for a time is too old one day.
+const LONGEST: u64 = 24 * 3600;
+
 impl Retention {
+    /// When it is seen to again, if nothing changes: more often where times are short.
+    pub(super) fn next(&self, now: u64) -> Tried {
+        let ages = self.rules.iter().filter_map(|rule| rule.keep_younger_than);
+        let ages = ages.chain((!self.grace.is_zero()).then_some(self.grace));
+        let pause = ages.min().map_or(LONGEST, |age| age.as_secs() / 24);
+        Tried {
+            next: now.saturating_add(pause.clamp(INTERVAL, LONGEST)),
+            ..Tried::default()
+        }
+    }
+
     /// Lets go what is too old; true if deltas went with it.
     pub(super) fn prune(&self, repo: &Repo) -> oxtree_repo::Result<bool> {
         let plan = repo.plan_prune(&Options {
@@ -92,5 +108,12 @@ mod tests {
         };
         assert_eq!(policy.keep("b/x"), young);
         assert_eq!(policy.keep("c"), young);
+        assert_eq!(retention.next(5).next, 5 + INTERVAL);
+        let grace = Duration::from_secs(48 * 3600);
+        let retention = Retention {
+            rules: vec![rule("*", Some(3), None)],
+            grace,
+        };
+        assert_eq!(retention.next(5).next, 5 + 2 * 3600);
     }
 }

@@ -5,11 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use oxtree_format::checksum::hex;
 use oxtree_repo::refs::pattern::fits;
 use oxtree_transfer::protocol::message::RefOutcome;
 use ring::hmac;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use super::{Jobs, Tried};
 use crate::access::tokens::random;
@@ -41,9 +43,19 @@ impl std::fmt::Debug for Webhook {
 pub(crate) struct Delivery {
     pub(super) id: String,
     pub(super) url: String,
+    /// What its webhook wants to hear of: others may have the same URL, and another secret.
+    #[serde(default)]
+    refs: Option<Vec<String>>,
     body: String,
     #[serde(flatten)]
     pub(super) tried: Tried,
+}
+
+impl Delivery {
+    /// Whether it is this one that is to be told.
+    pub(super) fn is_for(&self, webhook: &Webhook) -> bool {
+        self.url == webhook.url && self.refs == webhook.refs
+    }
 }
 
 /// What they are told.
@@ -94,6 +106,7 @@ impl Webhook {
             body: body.ok()?,
             id,
             url: self.url.clone(),
+            refs: self.refs.clone(),
             tried: Tried::default(),
         })
     }
@@ -124,66 +137,72 @@ impl Webhook {
 }
 
 impl Jobs {
-    /// Tells those who want to be told, as it comes.
+    /// Tells those who want to be told, as it comes. Nobody waits for another one.
     pub(crate) async fn call(site: Arc<Site>) {
         let jobs = &site.jobs;
+        let each = jobs.webhooks.iter().zip(&jobs.calls);
+        join_all(each.map(|(webhook, calls)| jobs.call_one(webhook, calls))).await;
+    }
+
+    async fn call_one(&self, webhook: &Webhook, calls: &Notify) {
         loop {
-            let due: Vec<Delivery> = {
-                let queue = jobs.lock();
-                let due = queue
-                    .deliveries
-                    .iter()
-                    .filter(|job| job.tried.next <= now());
-                due.cloned().collect()
-            };
-            for delivery in due {
-                jobs.deliver(delivery).await;
-            }
-            let next = jobs
-                .lock()
-                .deliveries
-                .iter()
-                .map(|job| job.tried.next)
-                .min();
-            match next {
-                None => jobs.calls.notified().await,
-                Some(next) => {
-                    let pause = Duration::from_secs(next.saturating_sub(now()));
-                    // Something new may come first.
-                    let _ = tokio::time::timeout(pause, jobs.calls.notified()).await;
+            match self.next_for(webhook) {
+                Next::Now(delivery) => {
+                    let told = webhook.tell(&delivery).await;
+                    self.told(&delivery.id, told);
                 }
+                Next::In(pause) => {
+                    // Something new may come first.
+                    let _ = tokio::time::timeout(pause, calls.notified()).await;
+                }
+                Next::Never => calls.notified().await,
             }
         }
     }
 
-    async fn deliver(&self, delivery: Delivery) {
-        let webhook = self.webhooks.iter().find(|one| one.url == delivery.url);
-        let told = match webhook {
-            Some(webhook) => webhook.tell(&delivery).await,
-            // Nobody wants to hear it any more.
-            None => Ok(()),
-        };
+    fn next_for(&self, webhook: &Webhook) -> Next {
         let mut queue = self.lock();
-        let Some(at) = queue
-            .deliveries
-            .iter()
-            .position(|job| job.id == delivery.id)
-        else {
+        let all = queue.deliveries.iter_mut();
+        let own = all.filter(|delivery| delivery.is_for(webhook) && !delivery.tried.running);
+        let Some(next) = own.min_by_key(|delivery| delivery.tried.next) else {
+            return Next::Never;
+        };
+        match next.tried.next.saturating_sub(now()) {
+            0 => {
+                next.tried.running = true;
+                Next::Now(next.clone())
+            }
+            pause => Next::In(Duration::from_secs(pause)),
+        }
+    }
+
+    /// Notes what has come of it.
+    fn told(&self, id: &str, told: Result<(), String>) {
+        let mut queue = self.lock();
+        let Some(at) = queue.deliveries.iter().position(|job| job.id == id) else {
             return;
         };
-        let job = &mut queue.deliveries[at];
         if let Err(error) = told {
+            *queue.failures.entry("webhook").or_default() += 1;
+            let job = &mut queue.deliveries[at];
             tracing::warn!("webhook {}: {error}", job.url);
             job.tried.failed(error, PAUSES.0, PAUSES.1);
             if job.tried.tries < MAX_TRIES {
-                self.note(&delivery.id, Some(job));
+                self.note(id, Some(job));
                 return;
             }
             tracing::error!("webhook {} is given up: {}", job.url, job.body);
         }
         queue.deliveries.remove(at);
-        self.note::<()>(&delivery.id, None);
+        self.note::<()>(id, None);
     }
+}
+
+/// What is to be done for one webhook.
+enum Next {
+    Now(Delivery),
+    In(Duration),
+    Never,
 }
 
 #[cfg(test)]

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Refs that others have changed: who pushes over ssh, or works in the repository itself. It is looked for them
+//! now and then. What was changed while no server ran is not known.
+
+use std::collections::BTreeMap;
+
+use oxtree_format::CommitId;
+use oxtree_format::refs::RefName;
+use oxtree_repo::refs::RefsStamp;
+use oxtree_transfer::protocol::message::{RefOutcome, Status, WireCommit, WireRef};
+
+use super::Jobs;
+use super::announced::Announced;
+
+type Refs = BTreeMap<RefName, CommitId>;
+
+/// A ref that was set by one of our own pushes, and to what.
+type Own = (RefName, Option<CommitId>);
+
+/// What was seen last.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    stamp: Option<RefsStamp>,
+    /// [`None`] until it is known.
+    refs: Option<Refs>,
+    /// Refs that own pushes are about to set, by the names of their notes.
+    open: BTreeMap<String, Vec<RefName>>,
+    /// And those that they have set since.
+    own: Vec<Own>,
+}
+
+impl Seen {
+    /// An own push is about to set its refs.
+    pub(super) fn announced(&mut self, name: &str, push: &Announced) {
+        let refs = push.refs.iter().map(|change| change.name.0.clone());
+        self.open.insert(name.to_owned(), refs.collect());
+    }
+
+    /// It has done it, or never will.
+    pub(super) fn settled(&mut self, name: &str, push: &Announced, published: bool) {
+        self.open.remove(name);
+        if published {
+            let set = |change: &RefOutcome| {
+                let new = change.new.as_ref().map(|commit| commit.0);
+                (change.name.0.clone(), new)
+            };
+            self.own.extend(push.refs.iter().map(set));
+        }
+    }
+
+    /// These are the refs now. Returns what others have changed, and whether all has been judged. `own`: what own pushes had
+    /// set before it was looked.
+    fn judge(&mut self, mut now: Refs, own: &[Own]) -> (Vec<RefOutcome>, bool) {
+        let Some(old) = self.refs.take() else {
+            self.refs = Some(now);
+            return (Vec::new(), true);
+        };
+        let names = now
+            .keys()
+            .chain(old.keys().filter(|name| !now.contains_key(*name)));
+        let differs = |name: &&RefName| now.get(*name) != old.get(*name);
+        let changed: Vec<RefName> = names.filter(differs).cloned().collect();
+        let mut all = true;
+        let mut changes = Vec::new();
+        for name in changed {
+            let (before, after) = (old.get(&name).copied(), now.get(&name).copied());
+            if self.open.values().flatten().any(|open| *open == name) {
+                // It is not known yet whose change it is.
+                all = false;
+                match before {
+                    Some(commit) => now.insert(name, commit),
+                    None => now.remove(&name),
+                };
+                continue;
+            }
+            let mut own = own.iter().chain(&self.own);
+            if own.any(|own| *own == (name.clone(), after)) {
+                continue;
+            }
+            changes.push(RefOutcome {
+                name: WireRef(name),
+                old: before.map(WireCommit),
+                new: after.map(WireCommit),
+                status: match (before, after) {
+                    (None, _) => Status::Created,
+                    (_, None) => Status::Deleted,
+                    _ => Status::Updated,
+                },
+                reason: None,
+            });
+        }
+        self.refs = Some(now);
+        (changes, all)
+    }
+}
+
+impl Jobs {
+    /// Looks whether others have changed refs, and has done what is done after a push.
+    pub(crate) fn look(&self) {
+        // The one before may not have ended.
+        let Ok(_looking) = self.looking.try_lock() else {
+            return;
+        };
+        if let Err(error) = self.try_look() {
+            tracing::warn!("{}: {error}", self.repo.path().display());
+        }
+    }
+
+    fn try_look(&self) -> oxtree_repo::Result<()> {
+        let stamp = self.repo.refs_stamp()?;
+        let own = {
+            let mut seen = self.seen();
+            if seen.stamp.as_ref() == Some(&stamp) {
+                return Ok(());
+            }
+            std::mem::take(&mut seen.own)
+        };
+        let refs = self.repo.local_refs();
+        let mut seen = self.seen();
+        let refs = match refs {
+            Ok(refs) => refs,
+            Err(error) => {
+                seen.own.extend(own);
+                return Err(error);
+            }
+        };
+        let (changes, all) = seen.judge(refs, &own);
+        if !all {
+            seen.own.extend(own);
+        }
+        seen.stamp = (all && stamp.is_settled()).then(|| stamp.clone());
+        drop(seen);
+        if changes.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(
+            "{}: others have changed {} refs",
+            self.repo.path().display(),
+            changes.len()
+        );
+        // Who has pushed by another door may have made the summary, too.
+        let derive = !self.repo.is_summary_after(&stamp)?;
+        let push = Announced {
+            user: None,
+            refs: changes,
+        };
+        let mut queue = self.lock();
+        self.tell_of(&mut queue, &push);
+        if derive {
+            self.derive(&mut queue, push.names());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refs(all: &[(&str, u8)]) -> Refs {
+        let refs = all
+            .iter()
+            .map(|(name, commit)| (name.parse().unwrap(), id(*commit)));
+        refs.collect()
+    }
+
+    fn id(number: u8) -> CommitId {
+        format!("{number:064x}").parse().unwrap()
+    }
+
+    fn push(name: &str, old: Option<u8>, new: u8) -> Announced {
+        let commit = |number| WireCommit(id(number));
+        Announced {
+            user: None,
+            refs: vec![RefOutcome {
+                name: WireRef(name.parse().unwrap()),
+                old: old.map(commit),
+                new: Some(commit(new)),
+                status: Status::Updated,
+                reason: None,
+            }],
+        }
+    }
+
+    #[test]
+    fn only_what_others_have_changed_is_told_and_once() {
+        let mut seen = Seen::default();
+        let names = |(changes, all): (Vec<RefOutcome>, bool)| {
+            let names = changes.iter().map(|c| format!("{} {:?}", c.name, c.status));
+            (names.collect::<Vec<_>>().join(", "), all)
+        };
+        // The first look only shows what there is.
+        assert_eq!(names(seen.judge(refs(&[("a", 1), ("b", 1)]), &[])).0, "");
+        let now = refs(&[("a", 2), ("c", 1)]);
+        let told = names(seen.judge(now.clone(), &[]));
+        assert_eq!(told, ("a Updated, c Created, b Deleted".to_owned(), true));
+        assert_eq!(names(seen.judge(now, &[])).0, "");
+        // Of a push that is about to be published nothing is known yet.
+        let own = push("a", Some(2), 3);
+        seen.announced("x", &own);
+        let now = refs(&[("a", 3), ("c", 2)]);
+        assert_eq!(
+            names(seen.judge(now.clone(), &[])),
+            ("c Updated".to_owned(), false)
+        );
+        seen.settled("x", &own, true);
+        let before = std::mem::take(&mut seen.own);
+        assert_eq!(names(seen.judge(now, &before)), (String::new(), true));
+        // That it was given up does not hide what others do.
+        let own = push("a", Some(3), 4);
+        seen.announced("y", &own);
+        seen.settled("y", &own, false);
+        let now = refs(&[("a", 4), ("c", 2)]);
+        assert_eq!(names(seen.judge(now, &[])).0, "a Updated");
+    }
+}
