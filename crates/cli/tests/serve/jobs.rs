@@ -77,6 +77,14 @@ fn those_who_want_to_be_told_are_told_until_they_have_it() {
     until("the failure is not to be seen", || {
         curl(&[&jobs]).text().contains("\"state\":\"failed\"")
     });
+    let numbers = curl(&[&format!("{}metrics", server.url())]).text();
+    for number in [
+        "oxtree_jobs_failed_total{repo=\"\",kind=\"webhook\"} 1",
+        "oxtree_jobs{repo=\"\",kind=\"webhook\",state=\"failed\"} 1",
+        "oxtree_request_duration_seconds_count{class=\"finish\"} 1",
+    ] {
+        assert!(numbers.contains(number), "{number}: {numbers}");
+    }
     // That is nobody's business who only looks.
     let looked = curl(&["-H", "Origin: https://page.example", &jobs]);
     assert_eq!(
@@ -105,6 +113,108 @@ fn those_who_want_to_be_told_are_told_until_they_have_it() {
     until("the job does not end", || {
         curl(&[&format!("{}api/v1/jobs", server.url())]).json()["jobs"] == Value::Array(Vec::new())
     });
+}
+
+/// One that does not answer keeps none of the others waiting, and each is told with its own secret.
+#[test]
+fn who_does_not_answer_keeps_nobody_waiting() {
+    let fixture = Fixture::new();
+    let (source, store) = (fixture.repo("source"), fixture.repo("store"));
+    fixture.commit(&source, "os/main", 1);
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (hook, heard) = listen(&[]);
+    for secret in ["one", "two"] {
+        std::fs::write(fixture.at(secret), secret).unwrap();
+    }
+    let conf = format!(
+        "listen: 127.0.0.1:0\nrepos:\n  /:\n    path: {}\n    webhooks:\n\
+        \x20   - {{url: 'http://{}/'}}\n\
+        \x20   - {{url: '{hook}', secret_file: {}}}\n\
+        \x20   - {{url: '{hook}', secret_file: {}, refs: [os/*]}}\n",
+        store.path().display(),
+        silent.local_addr().unwrap(),
+        fixture.at("one").display(),
+        fixture.at("two").display(),
+    );
+    std::fs::write(fixture.at("conf"), conf).unwrap();
+    let conf = fixture.at("conf");
+    let server = Served::run(&mut oxtree().command(["serve", "--config", path(&conf)]), 1);
+    let push = Push::open(server.url(), None, &wish(&source, "os/main", None)).unwrap();
+    assert_eq!(push.go(&source).status, 200);
+    let mut secrets = Vec::new();
+    for _ in 0..2 {
+        let (head, body) = heard.recv_timeout(Duration::from_secs(15)).unwrap();
+        std::fs::write(fixture.at("body"), &body).unwrap();
+        for secret in ["one", "two"] {
+            let words = format!("dgst -sha256 -hmac {secret} -r");
+            let sum = openssl(&words, &[path(&fixture.at("body"))]);
+            if head.contains(std::str::from_utf8(&sum[..64]).unwrap()) {
+                secrets.push(secret);
+            }
+        }
+    }
+    secrets.sort_unstable();
+    assert_eq!(secrets, ["one", "two"]);
+    until("the one that hangs is not to be seen", || {
+        let jobs = curl(&[&format!("{}api/v1/jobs", server.url())]).json();
+        let all = jobs["jobs"].as_array().unwrap();
+        all.len() == 1 && all[0]["state"] == "running"
+    });
+}
+
+/// Those who push by another door, or work in the repository itself, do not have to tell the server.
+#[test]
+fn what_others_do_to_refs_is_noticed() {
+    let fixture = Fixture::new();
+    let (source, store) = (fixture.repo("source"), fixture.repo("store"));
+    let (hook, heard) = listen(&[]);
+    let old = fixture.commit(&store, "os/other", 1);
+    fixture.commit(&store, "os/other", 2);
+    let conf = conf(&fixture, &store, &hook, "");
+    let more = "    retention: {os/*: {keep_last: 1}}\n    retention_grace: 0\n";
+    let all = std::fs::read_to_string(&conf).unwrap() + more;
+    std::fs::write(&conf, all).unwrap();
+    let start = || Served::run(&mut oxtree().command(["serve", "--config", path(&conf)]), 1);
+    let jobs = |server: &Served| curl(&[&format!("{}api/v1/jobs", server.url())]).json();
+    let server = start();
+    let retention = jobs(&server)["jobs"][0].clone();
+    assert_eq!(retention["kind"], "retention");
+    assert!(retention["next"].as_u64().unwrap() > 3000, "{retention}");
+    // Its time comes without a push, also while no server runs.
+    assert!(server.stop());
+    let note = store.path().join("state/oxtree-jobs/retention");
+    let text = std::fs::read_to_string(&note).unwrap();
+    assert!(text.contains("\"next\":"), "{text}");
+    std::fs::write(&note, "{\"next\": 1}").unwrap();
+    let server = start();
+    let old = store.object(&old, "commit");
+    until("the old commit stays", || !old.exists());
+    until("it is not to be seen to again", || {
+        jobs(&server)["jobs"][0]["next"].as_u64() > Some(3000)
+    });
+
+    // Ours, and then that of somebody else, who makes no summary.
+    let ours = fixture.commit(&source, "os/main", 3);
+    let push = Push::open(server.url(), None, &wish(&source, "os/main", None)).unwrap();
+    assert_eq!(push.go(&source).status, 200);
+    let theirs = fixture.commit(&store, "os/theirs", 4);
+    for (name, new) in [("os/main", ours), ("os/theirs", theirs.clone())] {
+        let (_, body) = heard.recv_timeout(Duration::from_secs(20)).unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(
+            (&body["user"], &body["refs"].as_array().unwrap().len()),
+            (&Value::Null, &1)
+        );
+        let change = &body["refs"][0];
+        let told = [&change["ref"], &change["new"], &change["status"]];
+        assert_eq!(told, [name, new.as_str(), "created"], "{body}");
+    }
+    until("the summary stays old", || {
+        store.run("summary", ["-v"]).stdout().contains(&theirs)
+    });
+    // Once is enough.
+    assert!(heard.recv_timeout(Duration::from_secs(11)).is_err());
+    store.fsck();
 }
 
 /// What has to be done after a push is not lost with the server, whenever that is killed.

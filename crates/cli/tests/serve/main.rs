@@ -13,3 +13,4 @@ mod openapi;
 mod publish;
 mod rush;
 mod upkeep;
+mod walkthrough;

@@ -34,9 +34,8 @@ impl RefsStamp {
 }
 
 /// When a file was changed in whatever way, which nobody can set.
-#[allow(clippy::unnecessary_cast, reason = "types differ by platform")]
 fn changed(stat: &Stat) -> Duration {
-    let seconds = u64::try_from(stat.st_ctime as i64).unwrap_or(0);
+    let seconds = u64::try_from(stat.st_ctime).unwrap_or(0);
     Duration::new(seconds, u32::try_from(stat.st_ctime_nsec).unwrap_or(0))
 }
 

@@ -56,6 +56,7 @@ impl Jobs {
         };
         job.tried.running = true;
         let refs = std::mem::take(&mut job.refs);
+        let for_others = std::mem::take(&mut job.for_others);
         drop(queue);
         let names: Vec<RefName> = refs.iter().filter_map(|name| name.parse().ok()).collect();
         let mut said = String::new();
@@ -64,6 +65,9 @@ impl Jobs {
             .and_then(|destination| destination.derive(&names, &mut said));
         if !said.is_empty() {
             tracing::info!("{}: {said}", self.repo.path().display());
+        }
+        if for_others && derived.is_ok() {
+            self.derived_for_others();
         }
         let mut queue = self.lock();
         let Some(job) = queue.derive.as_mut() else {
@@ -85,6 +89,7 @@ impl Jobs {
                 let error = chain(&error);
                 tracing::error!("{}: {error}", self.repo.path().display());
                 job.refs.extend(refs);
+                job.for_others |= for_others;
                 job.tried.failed(error.clone(), PAUSES.0, PAUSES.1);
                 self.note("derive", Some(job));
                 queue.failed = Some((asked, error));

@@ -91,6 +91,9 @@ impl Tried {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct DeriveJob {
     refs: BTreeSet<String>,
+    /// It was asked for because others have changed refs.
+    #[serde(skip)]
+    for_others: bool,
     #[serde(flatten)]
     tried: Tried,
 }

@@ -27,6 +27,15 @@ pub(super) struct Seen {
     open: BTreeMap<String, Vec<RefName>>,
     /// And those that they have set since.
     own: Vec<Own>,
+    /// When that was computed last which is computed from the refs of others.
+    derived: Option<RefsStamp>,
+}
+
+/// Whether a ref is itself computed from others.
+fn is_computed(name: &RefName) -> bool {
+    let name = name.as_str();
+    let by_flatpak = ["appstream/", "appstream2/"];
+    name == "ostree-metadata" || by_flatpak.iter().any(|folder| name.starts_with(folder))
 }
 
 impl Seen {
@@ -74,7 +83,7 @@ impl Seen {
                 continue;
             }
             let mut own = own.iter().chain(&self.own);
-            if own.any(|own| *own == (name.clone(), after)) {
+            if is_computed(&name) || own.any(|own| *own == (name.clone(), after)) {
                 continue;
             }
             changes.push(RefOutcome {
@@ -129,6 +138,8 @@ impl Jobs {
             seen.own.extend(own);
         }
         seen.stamp = (all && stamp.is_settled()).then(|| stamp.clone());
+        // A hook may have changed refs: it is not run for that again.
+        let is_derived = seen.derived.as_ref() == Some(&stamp);
         drop(seen);
         if changes.is_empty() {
             return Ok(());
@@ -139,7 +150,7 @@ impl Jobs {
             changes.len()
         );
         // Who has pushed by another door may have made the summary, too.
-        let derive = !self.repo.is_summary_after(&stamp)?;
+        let derive = !is_derived && !self.repo.is_summary_after(&stamp)?;
         let push = Announced {
             user: None,
             refs: changes,
@@ -148,8 +159,17 @@ impl Jobs {
         self.tell_of(&mut queue, &push);
         if derive {
             self.derive(&mut queue, push.names());
+            if let Some(job) = &mut queue.derive {
+                job.for_others = true;
+            }
         }
         Ok(())
+    }
+
+    /// What is computed from the refs of others is up to date.
+    pub(super) fn derived_for_others(&self) {
+        let stamp = self.repo.refs_stamp().ok();
+        self.seen().derived = stamp;
     }
 }
 
