@@ -8,6 +8,7 @@ use oxtree_format::CommitId;
 use oxtree_format::refs::RefName;
 use oxtree_repo::refs::RefsStamp;
 use oxtree_transfer::protocol::message::{RefOutcome, Status, WireCommit, WireRef};
+use oxtree_transfer::receive::policy::is_generated;
 
 use super::Jobs;
 use super::announced::Announced;
@@ -29,13 +30,6 @@ pub(super) struct Seen {
     own: Vec<Own>,
     /// When that was computed last which is computed from the refs of others.
     derived: Option<RefsStamp>,
-}
-
-/// Whether a ref is itself computed from others.
-fn is_computed(name: &RefName) -> bool {
-    let name = name.as_str();
-    let by_flatpak = ["appstream/", "appstream2/"];
-    name == "ostree-metadata" || by_flatpak.iter().any(|folder| name.starts_with(folder))
 }
 
 impl Seen {
@@ -83,7 +77,7 @@ impl Seen {
                 continue;
             }
             let mut own = own.iter().chain(&self.own);
-            if is_computed(&name) || own.any(|own| *own == (name.clone(), after)) {
+            if is_generated(&name) || own.any(|own| *own == (name.clone(), after)) {
                 continue;
             }
             changes.push(RefOutcome {
