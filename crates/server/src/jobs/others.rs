@@ -2,7 +2,7 @@
 //! Refs that others have changed: who pushes over ssh, or works in the repository itself. It is looked for them
 //! now and then. What was changed while no server ran is not known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use oxtree_format::CommitId;
 use oxtree_format::refs::RefName;
@@ -25,9 +25,9 @@ pub(super) struct Seen {
     /// [`None`] until it is known.
     refs: Option<Refs>,
     /// Refs that own pushes are about to set, by the names of their notes.
-    open: BTreeMap<String, Vec<RefName>>,
+    open: BTreeMap<String, BTreeSet<RefName>>,
     /// And those that they have set since.
-    own: Vec<Own>,
+    own: BTreeSet<Own>,
     /// When that was computed last which is computed from the refs of others.
     derived: Option<RefsStamp>,
 }
@@ -51,9 +51,15 @@ impl Seen {
         }
     }
 
+    /// The refs cannot be read: what they were is not known any more.
+    fn forget(&mut self) {
+        (self.stamp, self.refs) = (None, None);
+        self.own.clear();
+    }
+
     /// These are the refs now. Returns what others have changed, and whether all has been judged. `own`: what own pushes had
     /// set before it was looked.
-    fn judge(&mut self, mut now: Refs, own: &[Own]) -> (Vec<RefOutcome>, bool) {
+    fn judge(&mut self, mut now: Refs, own: &BTreeSet<Own>) -> (Vec<RefOutcome>, bool) {
         let Some(old) = self.refs.take() else {
             self.refs = Some(now);
             return (Vec::new(), true);
@@ -67,7 +73,7 @@ impl Seen {
         let mut changes = Vec::new();
         for name in changed {
             let (before, after) = (old.get(&name).copied(), now.get(&name).copied());
-            if self.open.values().flatten().any(|open| *open == name) {
+            if self.open.values().any(|open| open.contains(&name)) {
                 // It is not known yet whose change it is.
                 all = false;
                 match before {
@@ -76,12 +82,12 @@ impl Seen {
                 };
                 continue;
             }
-            let mut own = own.iter().chain(&self.own);
-            if is_generated(&name) || own.any(|own| *own == (name.clone(), after)) {
+            let change = (name, after);
+            if is_generated(&change.0) || own.contains(&change) || self.own.contains(&change) {
                 continue;
             }
             changes.push(RefOutcome {
-                name: WireRef(name),
+                name: WireRef(change.0),
                 old: before.map(WireCommit),
                 new: after.map(WireCommit),
                 status: match (before, after) {
@@ -106,6 +112,8 @@ impl Jobs {
         };
         if let Err(error) = self.try_look() {
             tracing::warn!("{}: {error}", self.repo.path().display());
+            // From the next time on.
+            self.seen().forget();
         }
     }
 
@@ -118,15 +126,8 @@ impl Jobs {
             }
             std::mem::take(&mut seen.own)
         };
-        let refs = self.repo.local_refs();
+        let refs = self.repo.local_refs()?;
         let mut seen = self.seen();
-        let refs = match refs {
-            Ok(refs) => refs,
-            Err(error) => {
-                seen.own.extend(own);
-                return Err(error);
-            }
-        };
         let (changes, all) = seen.judge(refs, &own);
         if !all {
             seen.own.extend(own);
@@ -204,17 +205,20 @@ mod tests {
             (names.collect::<Vec<_>>().join(", "), all)
         };
         // The first look only shows what there is.
-        assert_eq!(names(seen.judge(refs(&[("a", 1), ("b", 1)]), &[])).0, "");
+        assert_eq!(
+            names(seen.judge(refs(&[("a", 1), ("b", 1)]), &BTreeSet::new())).0,
+            ""
+        );
         let now = refs(&[("a", 2), ("c", 1)]);
-        let told = names(seen.judge(now.clone(), &[]));
+        let told = names(seen.judge(now.clone(), &BTreeSet::new()));
         assert_eq!(told, ("a Updated, c Created, b Deleted".to_owned(), true));
-        assert_eq!(names(seen.judge(now, &[])).0, "");
+        assert_eq!(names(seen.judge(now, &BTreeSet::new())).0, "");
         // Of a push that is about to be published nothing is known yet.
         let own = push("a", Some(2), 3);
         seen.announced("x", &own);
         let now = refs(&[("a", 3), ("c", 2)]);
         assert_eq!(
-            names(seen.judge(now.clone(), &[])),
+            names(seen.judge(now.clone(), &BTreeSet::new())),
             ("c Updated".to_owned(), false)
         );
         seen.settled("x", &own, true);
@@ -225,6 +229,6 @@ mod tests {
         seen.announced("y", &own);
         seen.settled("y", &own, false);
         let now = refs(&[("a", 4), ("c", 2)]);
-        assert_eq!(names(seen.judge(now, &[])).0, "a Updated");
+        assert_eq!(names(seen.judge(now, &BTreeSet::new())).0, "a Updated");
     }
 }
