@@ -6,14 +6,14 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use hyper::{Request, StatusCode, Uri};
+use hyper::{Request, Uri};
 use oxtree_transfer::room::Room;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tower::ServiceExt;
 
 use crate::access::issuers::Issuers;
@@ -23,6 +23,7 @@ use crate::api::fault::{Answer, Fault};
 use crate::api::{self, Visit};
 use crate::fetch::{decode, fetch};
 use crate::log::Log;
+use crate::memory::{Memory, Turns};
 use crate::proxies::{Client, Proxies};
 use crate::site::{Site, now};
 use crate::watch::{Class, Counters, Seen, watch};
@@ -45,11 +46,15 @@ pub(crate) struct App {
     /// What was away when somebody last asked whether the server is ready.
     pub(crate) away: tokio::sync::Mutex<Option<(Instant, Option<String>)>>,
     /// Streams of objects that are taken in at once.
-    streams: Arc<Semaphore>,
+    streams: Turns,
     /// And of these, those that are unpacked from zstd.
     pub(crate) squeezed: Room,
+    /// Lists of ids that are looked for at once.
+    lists: Turns,
     /// Files that are packed at once.
-    packing: Arc<Semaphore>,
+    packing: Turns,
+    /// For bodies that are held as a whole.
+    pub(crate) memory: Memory,
 }
 
 /// Streams of objects at once: each needs up to 5 MiB.
@@ -58,11 +63,11 @@ const STREAMS: usize = 24;
 /// Streams in zstd at once: each needs up to 12 MiB more.
 const SQUEEZED: usize = 6;
 
+/// Lists of ids at once: each needs 1.6 MiB.
+const LISTS: usize = 32;
+
 /// Files that are packed at once. Each needs a thread.
 const PACKING: usize = 64;
-
-/// How long a stream waits for its turn.
-const TURN: Duration = Duration::from_secs(60);
 
 impl App {
     pub(crate) fn new(config: Config) -> Result<Self> {
@@ -94,29 +99,36 @@ impl App {
             audit,
             ending: AtomicBool::new(false),
             away: tokio::sync::Mutex::default(),
-            streams: Arc::new(Semaphore::new(STREAMS)),
+            streams: Turns::for_bodies(STREAMS),
             squeezed: Room::new(SQUEEZED),
-            packing: Arc::new(Semaphore::new(PACKING)),
+            lists: Turns::for_bodies(LISTS),
+            packing: Turns::new(PACKING),
+            memory: Memory::new(),
         })
     }
 
     /// Waits until one more stream of objects can be taken in. What it says meanwhile waits in the
     /// network.
     pub(crate) async fn stream_permit(&self) -> Answer<OwnedSemaphorePermit> {
-        turn(
-            &self.streams,
-            "too many pushes are bringing objects; try again later",
-        )
-        .await
+        let reason = "too many pushes are bringing objects; try again later";
+        self.streams.wait(1, reason).await
+    }
+
+    /// Waits until one more list of ids can be looked for.
+    pub(crate) async fn list_permit(&self) -> Answer<OwnedSemaphorePermit> {
+        let reason = "too many lists of objects are on their way; try again later";
+        self.lists.wait(1, reason).await
     }
 
     /// Waits until one more file can be packed.
     pub(crate) async fn packing_permit(&self) -> Answer<OwnedSemaphorePermit> {
-        turn(
-            &self.packing,
-            "too many files are being packed; try again later",
-        )
-        .await
+        let reason = "too many files are being packed; try again later";
+        self.packing.wait(1, reason).await
+    }
+
+    /// Whether there is a proxy at this address that is believed.
+    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
+        self.proxies.believes(address)
     }
 
     /// Goes on with new logs, where those of before were moved away.
@@ -164,17 +176,6 @@ impl App {
             }
         }
         (None, path)
-    }
-}
-
-async fn turn(room: &Arc<Semaphore>, reason: &str) -> Answer<OwnedSemaphorePermit> {
-    let permit = Arc::clone(room).acquire_owned();
-    match tokio::time::timeout(TURN, permit).await {
-        Ok(Ok(permit)) => Ok(permit),
-        _ => Err(Fault {
-            retry_after: Some(10),
-            ..Fault::new(StatusCode::SERVICE_UNAVAILABLE, reason)
-        }),
     }
 }
 

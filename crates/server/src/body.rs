@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use bytes::{Buf, Bytes};
 use http_body_util::BodyExt;
-use hyper::body::{Frame, SizeHint};
+use hyper::body::{Body as _, Frame, SizeHint};
+use oxtree_repo::memory::Buffer;
+use oxtree_transfer::protocol::message::Limits;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 /// Pieces of a body that wait to be read or sent.
 const PIECES: usize = 2;
 
-/// How long a client may be silent in the middle of a body.
+/// How long a client may be silent in the middle of a body, at the most.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// Whoever was waited for so long...
@@ -24,54 +26,105 @@ const WAITED: Duration = Duration::from_secs(30);
 /// ...and has sent fewer bytes than this for each second of it, is too slow: others wait.
 const MIN_RATE: u64 = 256;
 
+/// The same where memory is held for all of the body.
+const MIN_RATE_HELD: u64 = 16 << 10;
+
+/// How long a body may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    silence: Duration,
+    /// Altogether, if there is a bound.
+    all: Option<Duration>,
+    rate: u64,
+}
+
+impl Pace {
+    /// For a body for which memory is held.
+    pub(crate) const HELD: Self = Self {
+        silence: SILENCE,
+        all: None,
+        rate: MIN_RATE_HELD,
+    };
+
+    /// As the owner of a repository wants it (`receive.idle-timeout`, `receive.timeout`).
+    pub(crate) fn of(limits: Limits) -> Self {
+        let time = |seconds| (seconds > 0).then(|| Duration::from_secs(seconds));
+        Self {
+            silence: time(limits.idle).map_or(SILENCE, |idle| idle.min(SILENCE)),
+            all: time(limits.time),
+            rate: MIN_RATE,
+        }
+    }
+}
+
 /// The next piece of a body. Whoever sends it too slowly is cut off.
 #[derive(Debug)]
-struct Patient {
+pub(crate) struct Patient {
     body: Body,
+    pace: Pace,
+    began: Instant,
     waited: Duration,
     came: u64,
 }
 
 impl Patient {
-    fn new(body: Body) -> Self {
+    pub(crate) fn new(body: Body, pace: Pace) -> Self {
         Self {
             body,
+            pace,
+            began: Instant::now(),
             waited: Duration::ZERO,
             came: 0,
         }
     }
 
-    async fn next(&mut self) -> Option<io::Result<Bytes>> {
-        let late = |reason| Some(Err(io::Error::new(io::ErrorKind::TimedOut, reason)));
+    pub(crate) async fn next(&mut self) -> Option<io::Result<Bytes>> {
+        let late = |reason: String| Some(Err(io::Error::new(io::ErrorKind::TimedOut, reason)));
         let since = Instant::now();
-        let frame = tokio::time::timeout(SILENCE, self.body.frame()).await;
+        let Pace { silence, all, rate } = self.pace;
+        let left = all.map(|all| all.saturating_sub(self.began.elapsed()));
+        let patience = left.map_or(silence, |left| left.min(silence));
+        let frame = tokio::time::timeout(patience, self.body.frame()).await;
         self.waited += since.elapsed();
         let piece = match frame {
             Ok(None) => return None,
             Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
             Ok(Some(Err(error))) => return Some(Err(io::Error::other(error))),
-            Err(_) => return late("nothing came for a minute"),
+            Err(_) if patience < silence => return late("it takes too long".to_owned()),
+            Err(_) => return late(format!("nothing came for {} s", silence.as_secs())),
         };
         self.came += piece.len() as u64;
-        match self.waited > WAITED && self.came < self.waited.as_secs() * MIN_RATE {
-            true => late("it comes too slowly"),
+        match self.waited > WAITED && self.came < self.waited.as_secs() * rate {
+            true => late("it comes too slowly".to_owned()),
             false => Some(Ok(piece)),
         }
     }
 }
 
+/// The largest length that a body may have, as far as is said of it.
+pub(crate) fn at_most(body: &Body, limit: usize) -> usize {
+    let said = body.size_hint().upper().unwrap_or(u64::MAX);
+    usize::try_from(said).map_or(limit, |said| said.min(limit))
+}
+
 /// The whole of a small body; too large a one is an error of that kind.
-pub(crate) async fn read_whole(body: Body, limit: usize) -> io::Result<Bytes> {
-    let mut patient = Patient::new(body);
-    let mut all = Vec::new();
+pub(crate) async fn read_whole(body: Body, limit: usize, pace: Pace) -> io::Result<Buffer> {
+    if body.size_hint().lower() > limit as u64 {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    let mut all = Buffer::zeroed(at_most(&body, limit))?;
+    let mut len = 0;
+    let mut patient = Patient::new(body, pace);
     while let Some(piece) = patient.next().await {
         let piece = piece?;
-        if all.len() + piece.len() > limit {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        all.extend_from_slice(&piece);
+        let place = all.get_mut(len..len + piece.len());
+        place
+            .ok_or(io::ErrorKind::FileTooLarge)?
+            .copy_from_slice(&piece);
+        len += piece.len();
     }
-    Ok(all.into())
+    all.truncate(len);
+    Ok(all)
 }
 
 /// The body of a request for a thread that may block.
@@ -79,13 +132,15 @@ pub(crate) async fn read_whole(body: Body, limit: usize) -> io::Result<Bytes> {
 pub(crate) struct BodyReader {
     pieces: Receiver<io::Result<Bytes>>,
     piece: Bytes,
+    /// Nothing more came in time.
+    is_late: bool,
 }
 
 impl BodyReader {
-    pub(crate) fn new(body: Body) -> Self {
+    pub(crate) fn new(body: Body, pace: Pace) -> Self {
         let (to, pieces) = channel(PIECES);
         tokio::spawn(async move {
-            let mut patient = Patient::new(body);
+            let mut patient = Patient::new(body, pace);
             while let Some(piece) = patient.next().await {
                 let is_last = piece.is_err();
                 if to.send(piece).await.is_err() || is_last {
@@ -96,7 +151,13 @@ impl BodyReader {
         Self {
             pieces,
             piece: Bytes::new(),
+            is_late: false,
         }
+    }
+
+    /// Whether nothing more came in time: what was made of it until then is no fault of its own.
+    pub(crate) fn is_late(&self) -> bool {
+        self.is_late
     }
 }
 
@@ -105,13 +166,36 @@ impl Read for BodyReader {
         while self.piece.is_empty() {
             match self.pieces.blocking_recv() {
                 None => return Ok(0),
-                Some(piece) => self.piece = piece?,
+                Some(Ok(piece)) => self.piece = piece,
+                Some(Err(error)) => {
+                    self.is_late = error.kind() == io::ErrorKind::TimedOut;
+                    return Err(error);
+                }
             }
         }
         let len = buffer.len().min(self.piece.len());
         self.piece.copy_to_slice(&mut buffer[..len]);
         Ok(len)
     }
+}
+
+/// Reads into a buffer for which memory is held, until it is full or nothing is left.
+pub(crate) fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let (began, mut len) = (Instant::now(), 0);
+    while len < buffer.len() {
+        match from.read(&mut buffer[len..])? {
+            0 => break,
+            more => len += more,
+        }
+        let time = began.elapsed();
+        if time > WAITED && (len as u64) < time.as_secs() * MIN_RATE_HELD {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "it comes too slowly",
+            ));
+        }
+    }
+    Ok(len)
 }
 
 /// The body of an answer that a thread is still making. With an error it breaks off.

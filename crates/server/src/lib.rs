@@ -10,6 +10,7 @@ mod app;
 mod body;
 mod client;
 mod crew;
+mod crowd;
 mod fetch;
 mod file;
 #[doc(hidden)]
@@ -19,11 +20,14 @@ mod jobs;
 mod legacy;
 mod listen;
 mod log;
+mod memory;
 pub mod multipart;
 mod packed;
 mod proxies;
 mod site;
+mod stall;
 mod streams;
+mod talk;
 mod tls;
 mod watch;
 
@@ -77,12 +81,17 @@ pub struct Config {
     pub audit_log: Option<PathBuf>,
     /// Seconds after which a push is forgotten that nobody has done anything with.
     pub push_lifetime: u64,
-    /// How long a client may take to say what it wants, or to agree on how to talk.
+    /// How long a client may take to say what it wants, or to agree on how to talk, and want nothing.
     pub header_timeout: Duration,
     /// So long the server goes on when it is told to end, and says that it is not ready.
     pub shutdown_delay: Duration,
+    /// How long it may take nothing of what is sent to it.
+    pub send_timeout: Duration,
     /// Connections at once.
     pub max_connections: usize,
+    /// And of those, how many of one client: an address, or a network of IPv6. Those of this machine and of proxies
+    /// that are believed are not counted.
+    pub max_connections_per_client: usize,
 }
 
 /// Shorthand for results of this crate.

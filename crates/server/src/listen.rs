@@ -1,44 +1,28 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Connections: taking them, and letting them end.
+//! The server: taking connections, and letting them end.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use axum::body::Body;
-use hyper::Request;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use sd_notify::NotifyState;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use crate::access::Permission;
 use crate::app::{App, Doors};
 use crate::crew::Crew;
+use crate::crowd::Crowd;
 use crate::jobs::Jobs;
 use crate::proxies::Client;
-use crate::streams::Beside;
+use crate::talk::{Patience, Talk};
 use crate::tls::Certificate;
-use crate::watch::add;
 use crate::{Address, Config, Error, Result};
-
-/// Bytes of a request's head.
-const MAX_HEAD: usize = 64 << 10;
-
-/// Lines of a request's head.
-const MAX_HEADERS: usize = 100;
 
 /// How long requests may go on after the server was told to end.
 const FAREWELL: Duration = Duration::from_secs(30);
@@ -83,13 +67,18 @@ async fn serve(mut config: Config, ready: impl FnOnce(&[Address])) -> Result<()>
         return Err(Error::OpenToAll(one.address));
     }
     let room = Arc::new(Semaphore::new(config.max_connections));
-    let (patience, delay) = (config.header_timeout, config.shutdown_delay);
+    let delay = config.shutdown_delay;
+    let crowd = Crowd::new(config.max_connections_per_client);
+    let bounds = Patience {
+        silence: config.header_timeout,
+        sending: config.send_timeout,
+    };
     let app = Arc::new(App::new(config)?);
     let service = Arc::new(Doors::new(&app));
-    let watch = |kind| signal(kind).map_err(system("waiting for signals"));
-    let mut term = watch(SignalKind::terminate())?;
-    let mut interrupt = watch(SignalKind::interrupt())?;
-    let mut hangup = watch(SignalKind::hangup())?;
+    let on = |kind| signal(kind).map_err(system("waiting for signals"));
+    let mut term = on(SignalKind::terminate())?;
+    let mut interrupt = on(SignalKind::interrupt())?;
+    let mut hangup = on(SignalKind::hangup())?;
     for site in &app.sites {
         tokio::spawn(Jobs::work(Arc::clone(site)));
         tokio::spawn(Jobs::call(Arc::clone(site)));
@@ -97,24 +86,30 @@ async fn serve(mut config: Config, ready: impl FnOnce(&[Address])) -> Result<()>
     ready(&addresses);
     tell_system(NotifyState::Ready);
     let crew = Crew::start().map_err(system("starting threads"))?;
-    let graceful = GracefulShutdown::new();
+    let farewell = watch::Sender::new(());
     let mut round = tokio::time::interval(ROUND);
     let mut end = None;
     loop {
         tokio::select! {
             taken = take(&doors, &room) => match taken {
                 Ok((stream, from, door, permit)) => {
-                    let talk = Talk {
-                        service: Arc::clone(&service),
-                        app: Arc::clone(&app),
-                        client: Client {
-                            address: from.ip().to_canonical(),
-                            tls: door.tls.is_some(),
+                    let address = from.ip().to_canonical();
+                    // A proxy of ours has many clients.
+                    let may_be_many = address.is_loopback() || app.trusts(address);
+                    let one = match may_be_many {
+                        true => None,
+                        false => match crowd.enter(address) {
+                            Some(one) => Some(one),
+                            None => {
+                                tracing::debug!("{address} has too many connections");
+                                continue;
+                            }
                         },
-                        patience,
-                        _permit: permit,
                     };
-                    if let Err(error) = talk.begin(stream, door.tls.clone(), &crew, &graceful) {
+                    let tls = door.tls.clone();
+                    let client = Client { address, tls: tls.is_some() };
+                    let talk = Talk::new(&service, &app, client, bounds, (permit, one));
+                    if let Err(error) = talk.begin(stream, tls, &crew, farewell.subscribe()) {
                         tracing::warn!("taking a connection: {error}");
                     }
                 }
@@ -151,7 +146,8 @@ async fn serve(mut config: Config, ready: impl FnOnce(&[Address])) -> Result<()>
     }
     app.end();
     drop(doors);
-    if tokio::time::timeout(FAREWELL, graceful.shutdown())
+    farewell.send_replace(());
+    if tokio::time::timeout(FAREWELL, farewell.closed())
         .await
         .is_err()
     {
@@ -257,120 +253,4 @@ async fn take<'d>(doors: &'d [Door], room: &Arc<Semaphore>) -> io::Result<Taken<
     })
     .await?;
     Ok((stream, from, door, permit))
-}
-
-/// A connection on which it is clear how one talks.
-enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-/// Whether a client begins as one of HTTP/2 does, without having asked whether it may.
-async fn is_http2(stream: &TcpStream) -> io::Result<bool> {
-    const BEGINNING: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-    let mut first = [0; BEGINNING.len()];
-    loop {
-        let len = stream.peek(&mut first).await?;
-        if len == first.len() || first[..len] != BEGINNING[..len] || len == 0 {
-            return Ok(first == *BEGINNING);
-        }
-        // What was seen is still there, so that nobody would say that more has come.
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// A connection.
-struct Talk {
-    service: Arc<Doors>,
-    app: Arc<App>,
-    /// Who talks.
-    client: Client,
-    /// How long it may take to say what it wants.
-    patience: Duration,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Drop for Talk {
-    fn drop(&mut self) {
-        let open = &self.app.counters.connections;
-        open.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
-    }
-}
-
-impl Talk {
-    fn begin(
-        self,
-        stream: TcpStream,
-        tls: Option<TlsAcceptor>,
-        crew: &Crew,
-        graceful: &GracefulShutdown,
-    ) -> io::Result<()> {
-        add(&self.app.counters.connections, 1);
-        // Answers are small, and the next request waits for them.
-        let _ = stream.set_nodelay(true);
-        let watcher = graceful.watcher();
-        crew.see_to(stream, |stream| self.agree(stream, tls, watcher))
-    }
-
-    /// Finds out how one talks, and does it.
-    async fn agree(self, stream: TcpStream, tls: Option<TlsAcceptor>, watcher: Watcher) {
-        let agreed = tokio::time::timeout(self.patience, async {
-            Ok::<_, io::Error>(match tls {
-                None => (is_http2(&stream).await?, Stream::Plain(stream)),
-                Some(tls) => {
-                    let stream = tls.accept(stream).await?;
-                    let protocol = stream.get_ref().1.alpn_protocol();
-                    (protocol == Some(b"h2"), Stream::Tls(Box::new(stream)))
-                }
-            })
-        });
-        match agreed.await {
-            Ok(Ok((http2, Stream::Plain(stream)))) => self.go_on(stream, http2, watcher).await,
-            Ok(Ok((http2, Stream::Tls(stream)))) => self.go_on(stream, http2, watcher).await,
-            Ok(Err(error)) => tracing::debug!("{}: {error}", self.client.address),
-            Err(_) => {
-                tracing::debug!("{}: says nothing, or not how to talk", self.client.address);
-            }
-        }
-    }
-
-    async fn go_on(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-        http2: bool,
-        watcher: Watcher,
-    ) {
-        let client = self.client;
-        let service = Arc::clone(&self.service);
-        let answer = service_fn(move |request: Request<Incoming>| {
-            let service = Arc::clone(&service);
-            async move { Ok::<_, Infallible>(service.answer(request.map(Body::new), client).await) }
-        });
-        let beside = Beside::default();
-        let builder = Builder::new(beside.clone());
-        let mut builder = match http2 {
-            true => builder.http2_only(),
-            false => builder.http1_only(),
-        };
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.patience)
-            .max_headers(MAX_HEADERS)
-            .max_buf_size(MAX_HEAD);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(1000)
-            .max_header_list_size(64 << 10)
-            .initial_stream_window_size(1 << 20)
-            .initial_connection_window_size(4 << 20)
-            .keep_alive_interval(Some(Duration::from_secs(60)))
-            .keep_alive_timeout(Duration::from_secs(30));
-        let connection = builder.serve_connection(TokioIo::new(stream), answer);
-        let connection = watcher.watch(connection.into_owned());
-        if let Err(error) = beside.go_on(connection).await {
-            tracing::debug!("{}: {error}", client.address);
-        }
-    }
 }

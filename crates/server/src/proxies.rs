@@ -52,7 +52,7 @@ impl Proxies {
         self.first(&hops, peer)
     }
 
-    fn believes(&self, address: IpAddr) -> bool {
+    pub(crate) fn believes(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
 

@@ -604,3 +604,40 @@ fn what_was_left_is_taken_up_or_makes_room() {
     assert!(open(&mut world).is_some());
     world.end();
 }
+
+/// How pushes have ended is remembered for a while, but not of all of them.
+#[test]
+fn those_that_have_ended_make_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut world, ..) = World::with_a_push(dir.path());
+    let destination = world.destination();
+    let mut finish = |owner: &str, number: u64| {
+        let intent = Intent {
+            owner: Some(owner.to_owned()),
+            updates: vec![WireUpdate {
+                name: WireRef("os/none".parse().unwrap()),
+                old: None,
+                new: Some(WireCommit(world.clients[0].versions[0].commit)),
+                force: false,
+                timestamp: 1,
+                fast_forward: true,
+            }],
+            dry_run: true,
+        };
+        world.now += 1;
+        let id = format!("{owner}-{number}");
+        let opened = world.pushes.open(id, &destination, intent, world.now);
+        let Ok(Opened::Open(push)) = opened else {
+            panic!("{opened:?}");
+        };
+        push.finish(&destination, &mut |_| {}).unwrap();
+    };
+    finish("other", 0);
+    (0..210).for_each(|number| finish("one", number));
+    let there = |owner: &str, number| {
+        let id = format!("{owner}-{number}");
+        world.pushes.get(&id, 0).is_some()
+    };
+    assert!(there("other", 0) && there("one", 209) && there("one", 10));
+    assert!(!there("one", 0) && !there("one", 9));
+}

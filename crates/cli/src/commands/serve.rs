@@ -85,8 +85,14 @@ const LIFETIME: Duration = Duration::from_secs(3600);
 /// So long may a client take to say what it wants.
 const HEADERS: Duration = Duration::from_secs(30);
 
+/// So long may it take nothing of what is sent to it.
+const SEND: Duration = Duration::from_secs(60);
+
 /// Connections at once.
 const CONNECTIONS: usize = 20_000;
+
+/// And of one client, at least, if it is not said how many: more than there are behind most addresses.
+const PER_CLIENT: usize = 1000;
 
 pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     serve(conf(args)?, context)
@@ -178,6 +184,8 @@ fn config(conf: ServeConf, context: &Context<'_>) -> Result<Config> {
         .into_iter()
         .map(|repo| site(repo, context))
         .collect();
+    let max_connections = conf.max_connections.unwrap_or(CONNECTIONS);
+    let per_client = (max_connections / 4).max(PER_CLIENT);
     Ok(Config {
         listen: conf.listen,
         tls: conf.tls,
@@ -193,7 +201,9 @@ fn config(conf: ServeConf, context: &Context<'_>) -> Result<Config> {
         push_lifetime: conf.push_lifetime.unwrap_or(LIFETIME).as_secs(),
         header_timeout: conf.header_timeout.unwrap_or(HEADERS),
         shutdown_delay: conf.shutdown_delay.unwrap_or_default(),
-        max_connections: conf.max_connections.unwrap_or(CONNECTIONS),
+        send_timeout: conf.send_timeout.unwrap_or(SEND),
+        max_connections,
+        max_connections_per_client: conf.max_connections_per_client.unwrap_or(per_client),
     })
 }
 

@@ -42,7 +42,9 @@ pub(crate) struct ServeConf {
     pub(crate) audit_log: Option<PathBuf>,
     pub(crate) header_timeout: Option<Duration>,
     pub(crate) shutdown_delay: Option<Duration>,
+    pub(crate) send_timeout: Option<Duration>,
     pub(crate) max_connections: Option<usize>,
+    pub(crate) max_connections_per_client: Option<usize>,
     pub(crate) push_lifetime: Option<Duration>,
     pub(crate) repos: Vec<RepoConf>,
 }
@@ -96,15 +98,20 @@ impl ServeConf {
             audit_log: map.text("audit_log")?.map(PathBuf::from),
             header_timeout: map.time("header_timeout")?,
             shutdown_delay: map.time("shutdown_delay")?,
-            max_connections: map
-                .size("max_connections")?
-                .map(|size| usize::try_from(size).unwrap_or(usize::MAX)),
+            send_timeout: map.time("send_timeout")?,
+            max_connections: number(&mut map, "max_connections")?,
+            max_connections_per_client: number(&mut map, "max_connections_per_client")?,
             push_lifetime: map.time("push_lifetime")?,
             repos: repos(&mut map)?,
         };
         map.end()?;
         Ok(conf)
     }
+}
+
+fn number(map: &mut Map, key: &str) -> Result<Option<usize>> {
+    let number = map.size(key)?;
+    Ok(number.map(|number| usize::try_from(number).unwrap_or(usize::MAX)))
 }
 
 fn addresses(map: &mut Map, key: &str, tls: bool) -> Result<Vec<Address>> {

@@ -18,7 +18,9 @@ fn every_key_is_read() {
          anonymous: [os/*, app/*]\n\
          access_log: /log\n\
          trusted_proxies: [10.0.0.0/8, '::1']\n\
+         send_timeout: 90s\n\
          max_connections: 2K\n\
+         max_connections_per_client: 64\n\
          header_timeout: 5s\n\
          push_lifetime: 2d\n\
          issuers:\n\
@@ -55,7 +57,9 @@ fn every_key_is_read() {
         .map(ToString::to_string)
         .collect();
     assert_eq!(shown, ["10.0.0.0/8", "::1/128"]);
+    assert_eq!(conf.send_timeout, Some(Duration::from_secs(90)));
     assert_eq!(conf.max_connections, Some(2048));
+    assert_eq!(conf.max_connections_per_client, Some(64));
     assert_eq!(conf.header_timeout, Some(Duration::from_secs(5)));
     assert_eq!(conf.push_lifetime, Some(Duration::from_secs(2 * 86400)));
     let [issuer] = &conf.issuers[..] else {

@@ -3,6 +3,7 @@
 
 mod access;
 mod behind;
+mod bounds;
 mod files;
 mod fixture;
 mod hidden;

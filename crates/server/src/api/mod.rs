@@ -21,12 +21,15 @@ use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::{Extension, Router};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{HeaderMap, StatusCode};
+use oxtree_repo::memory::Buffer;
 use serde::de::DeserializeOwned;
 
 use self::fault::{Answer, Fault};
 use crate::access::{Permission, Visitor};
 use crate::app::App;
+use crate::body::{Pace, at_most};
 use crate::legacy;
+use crate::memory::Held;
 use crate::site::Site;
 
 #[cfg(test)]
@@ -255,25 +258,49 @@ pub(crate) async fn blocking<T: Send + 'static>(
 /// The largest list in JSON that is read.
 const MAX_JSON: usize = 16 << 20;
 
-/// The body of a request in JSON.
-pub(crate) async fn read_json<T: DeserializeOwned>(body: Body) -> Answer<T> {
-    let bytes = read_bytes(body, MAX_JSON).await?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| Fault::bad_request(format!("the body is not what it should be: {error}")))
+/// So many times as much memory as the text, at the most, is needed for what it says.
+pub(crate) const JSON_TIMES: usize = 6;
+
+/// Of texts up to this length it takes no time to read what they say.
+const SHORT: usize = 64 << 10;
+
+/// The body of a request in JSON. The memory for that is held as long as the second.
+pub(crate) async fn read_json<T>(app: &App, body: Body) -> Answer<(T, Held)>
+where
+    T: DeserializeOwned + Send + 'static,
+{
+    let held = app.memory.hold(at_most(&body, MAX_JSON), JSON_TIMES);
+    let held = held.await?;
+    let text = read_bytes(body, MAX_JSON).await?;
+    let is_short = text.len() <= SHORT;
+    let parse = move || {
+        serde_json::from_slice(&text).map_err(|error| {
+            Fault::bad_request(format!("the body is not what it should be: {error}"))
+        })
+    };
+    let parsed = match is_short {
+        true => parse()?,
+        false => blocking(parse).await?,
+    };
+    Ok((parsed, held))
 }
 
 /// The body of a request, which may not be larger than `limit`.
-pub(crate) async fn read_bytes(body: Body, limit: usize) -> Answer<bytes::Bytes> {
-    crate::body::read_whole(body, limit)
-        .await
-        .map_err(|error| match error.kind() {
-            ErrorKind::FileTooLarge => Fault::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                format!("the body is larger than {limit} bytes"),
-            ),
-            ErrorKind::TimedOut => Fault::new(StatusCode::REQUEST_TIMEOUT, error.to_string()),
-            _ => Fault::bad_request("the body was cut off"),
-        })
+pub(crate) async fn read_bytes(body: Body, limit: usize) -> Answer<Buffer> {
+    let read = crate::body::read_whole(body, limit, Pace::HELD).await;
+    read.map_err(|error| unread(&error, limit))
+}
+
+/// Why a body was not read.
+pub(crate) fn unread(error: &std::io::Error, limit: usize) -> Fault {
+    match error.kind() {
+        ErrorKind::FileTooLarge => Fault::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the body is larger than {limit} bytes"),
+        ),
+        ErrorKind::TimedOut => Fault::new(StatusCode::REQUEST_TIMEOUT, error.to_string()),
+        _ => Fault::bad_request("the body was cut off"),
+    }
 }
 
 /// Whether a header is of this media type.

@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use hyper::body::Body as _;
 use hyper::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
 use hyper::{HeaderMap, StatusCode};
 use oxtree_format::{ObjectId, ObjectKind};
@@ -17,15 +18,17 @@ use oxtree_transfer::protocol::ID_LEN;
 use oxtree_transfer::protocol::message::{
     Message, Outcome, WireUpdate, parse_ids, travels, write_bitmap,
 };
+use oxtree_transfer::receive::chain;
 use oxtree_transfer::receive::push::{Intent, Opened, Push, PushState};
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use super::change::Wish;
 use super::fault::{Answer, Fault, json};
-use super::{Visit, blocking, has_type, is_type, read_bytes, read_json};
+use super::{Visit, blocking, has_type, is_type, read_json, unread};
 use crate::access::Permission;
 use crate::app::App;
-use crate::body::{BodyReader, Made};
+use crate::body::{BodyReader, Made, Pace, Patient, at_most};
 use crate::site::now;
 use crate::watch::add;
 
@@ -39,9 +42,10 @@ pub(super) async fn open(
     Extension(visit): Extension<Visit>,
     body: Body,
 ) -> Answer {
-    let wish: Wish = read_json(body).await?;
+    let (wish, held): (Wish, _) = read_json(&app, body).await?;
     let site = Arc::clone(visit.site()?);
     blocking(move || {
+        let _held = held;
         let destination = site.destination(&visit.visitor, visit.from)?;
         let updates: Vec<WireUpdate> = wish.updates.into_iter().map(WireUpdate::from).collect();
         if !visit.visitor.can(Permission::Push) {
@@ -120,13 +124,42 @@ pub(crate) fn find(visit: &Visit, id: &str) -> Answer<Arc<Push<LocalDestination>
     push.ok_or_else(|| Fault::not_found("there is no such push: it may have expired"))
 }
 
+/// An object's name as somebody has asked for it.
+struct Name {
+    object: ObjectId,
+    /// As an archive has it.
+    is_archived: bool,
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        let object = parse_name(&text).map_err(|fault| D::Error::custom(fault.text))?;
+        let is_archived = text.ends_with(".filez");
+        Ok(Self {
+            object,
+            is_archived,
+        })
+    }
+}
+
+impl Name {
+    fn text(&self) -> String {
+        match self.is_archived {
+            true => self.object.archive_name(),
+            false => self.object.to_string(),
+        }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Names {
-    objects: Vec<String>,
+    objects: Vec<Name>,
 }
 
 pub(super) async fn missing(
+    State(app): State<Arc<App>>,
     Extension(visit): Extension<Visit>,
     Path(id): Path<String>,
     headers: HeaderMap,
@@ -135,30 +168,71 @@ pub(super) async fn missing(
     let push = find(&visit, &id)?;
     let site = Arc::clone(visit.site()?);
     let destination = blocking(move || Ok(site.destination(&visit.visitor, visit.from)?)).await?;
-    if !has_type(&headers, BYTES) {
-        let names: Names = read_json(body).await?;
-        return blocking(move || {
-            let ids: Answer<Vec<ObjectId>> =
-                names.objects.iter().map(|name| parse_name(name)).collect();
-            let missing = push.missing(&destination, &ids?)?;
-            let names = names.objects.iter().zip(missing);
-            let names: Vec<&String> = names
-                .filter_map(|(name, missing)| missing.then_some(name))
-                .collect();
-            Ok(json(StatusCode::OK, &serde_json::json!({"missing": names})))
-        })
-        .await;
+    if has_type(&headers, BYTES) {
+        return missing_ids(&app, push, destination, body).await;
     }
-    let most = destination.limits()?.ids.saturating_mul(ID_LEN as u64);
-    let bytes = read_bytes(body, usize::try_from(most).unwrap_or(usize::MAX)).await?;
+    let (names, held): (Names, _) = read_json(&app, body).await?;
     blocking(move || {
-        let missing = push.missing(&destination, &parse_ids(&bytes)?)?;
-        let mut response = Response::new(Body::from(write_bitmap(missing)));
-        let kind = HeaderValue::from_static(BYTES);
-        response.headers_mut().insert(CONTENT_TYPE, kind);
-        Ok(response)
+        let _held = held;
+        let names = names.objects;
+        let ids: Vec<ObjectId> = names.iter().map(|name| name.object).collect();
+        let missing = push.missing(&destination, &ids)?;
+        let names = names.iter().zip(missing);
+        let names = names.filter(|(_, missing)| *missing);
+        let names: Vec<String> = names.map(|(name, _)| name.text()).collect();
+        Ok(json(StatusCode::OK, &serde_json::json!({"missing": names})))
     })
     .await
+}
+
+/// Bytes of ids that are looked for at once: a number that a whole number of bytes of the bitmap is about.
+const IDS: usize = ID_LEN * (16 << 10);
+
+/// The same for ids in a row, of which there may be millions: they are looked for while they come.
+async fn missing_ids(
+    app: &App,
+    push: Arc<Push<LocalDestination>>,
+    destination: LocalDestination,
+    body: Body,
+) -> Answer {
+    let limits = destination.limits()?;
+    let most = usize::try_from(limits.ids).unwrap_or(usize::MAX);
+    let most = most.saturating_mul(ID_LEN);
+    let too_large = || unread(&std::io::ErrorKind::FileTooLarge.into(), most);
+    if body.size_hint().lower() > most as u64 {
+        return Err(too_large());
+    }
+    let at_once = at_most(&body, most).min(IDS);
+    let _permit = app.list_permit().await?;
+    let destination = Arc::new(destination);
+    let look = async |ids: Vec<u8>| {
+        let (push, destination) = (Arc::clone(&push), Arc::clone(&destination));
+        let look = move || Ok(push.missing(&destination, &parse_ids(&ids)?)?);
+        blocking(look).await.map(write_bitmap)
+    };
+    let mut patient = Patient::new(body, Pace::of(limits));
+    let (mut came, mut bitmap) = (0, Vec::new());
+    let mut ids = Vec::with_capacity(at_once);
+    while let Some(piece) = patient.next().await {
+        let mut piece = piece.map_err(|error| unread(&error, most))?;
+        came += piece.len();
+        if came > most {
+            return Err(too_large());
+        }
+        while ids.len() + piece.len() >= IDS {
+            ids.extend_from_slice(&piece.split_to(IDS - ids.len()));
+            let whole = std::mem::replace(&mut ids, Vec::with_capacity(IDS));
+            bitmap.extend(look(whole).await?);
+        }
+        ids.extend_from_slice(&piece);
+    }
+    if !ids.is_empty() {
+        bitmap.extend(look(ids).await?);
+    }
+    let mut response = Response::new(Body::from(bitmap));
+    let kind = HeaderValue::from_static(BYTES);
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    Ok(response)
 }
 
 /// An object by the name that it has in an archive, or as protocols call it.
@@ -190,9 +264,10 @@ pub(super) async fn take(
     let push = find(&visit, &id)?;
     let site = Arc::clone(visit.site()?);
     let permit = app.stream_permit().await?;
-    let mut from = std::io::BufReader::with_capacity(64 << 10, BodyReader::new(body));
     blocking(move || {
         let destination = site.destination(&visit.visitor, visit.from)?;
+        let body = BodyReader::new(body, Pace::of(destination.limits()?));
+        let mut from = std::io::BufReader::with_capacity(64 << 10, body);
         let progress = push.take(&destination, &mut from, &app.squeezed)?;
         drop(permit);
         push.touch(now());
@@ -220,10 +295,16 @@ pub(super) async fn put(
     })?;
     let push = find(&visit, &id)?;
     let site = Arc::clone(visit.site()?);
-    let mut from = BodyReader::new(body);
+    let permit = app.stream_permit().await?;
     blocking(move || {
         let destination = site.destination(&visit.visitor, visit.from)?;
-        push.put(&destination, object, len, &mut from)?;
+        let mut from = BodyReader::new(body, Pace::of(destination.limits()?));
+        let put = push.put(&destination, object, len, &mut from);
+        put.map_err(|error| match from.is_late() {
+            true => Fault::new(StatusCode::REQUEST_TIMEOUT, chain(&error)),
+            false => error.into(),
+        })?;
+        drop(permit);
         push.touch(now());
         add(&app.counters.objects, 1);
         add(&app.counters.object_bytes, len);

@@ -115,7 +115,9 @@ async fn each_route_in_the_document_answers() {
             shutdown_delay: std::time::Duration::ZERO,
             push_lifetime: 60,
             header_timeout: std::time::Duration::from_secs(1),
+            send_timeout: std::time::Duration::from_secs(1),
             max_connections: 1,
+            max_connections_per_client: 1,
         })
         .unwrap(),
     );

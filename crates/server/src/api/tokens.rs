@@ -109,7 +109,7 @@ pub(super) async fn create(
     Extension(visit): Extension<Visit>,
     body: Body,
 ) -> Answer {
-    let wish: Wish = read_json(body).await?;
+    let (wish, _held): (Wish, _) = read_json(&app, body).await?;
     blocking(move || {
         let now = now();
         let mut about = Token {

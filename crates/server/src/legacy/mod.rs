@@ -18,10 +18,12 @@ use axum::response::{IntoResponse, Response};
 use hyper::header::CONTENT_TYPE;
 use hyper::{HeaderMap, StatusCode};
 use oxtree_format::ObjectId;
+use oxtree_transfer::destination::Destination;
 use oxtree_transfer::local::LocalDestination;
 use oxtree_transfer::protocol::message::{RefOutcome, Status, WireCommit, WireRef, WireUpdate};
 use oxtree_transfer::receive::push::{Intent, Opened, Push, PushState};
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 pub(crate) use self::lists::Lists;
 use self::upload::Upload;
@@ -31,7 +33,7 @@ use crate::api::fault::{Answer, Fault, json};
 use crate::api::pushes::{find, parse_name};
 use crate::api::{Visit, blocking};
 use crate::app::App;
-use crate::body::BodyReader;
+use crate::body::{BodyReader, Pace};
 use crate::multipart::{self, Multipart};
 use crate::site::now;
 
@@ -78,7 +80,17 @@ pub(crate) async fn info(
 struct Pair {
     #[serde(default)]
     server: String,
-    client: String,
+    client: WireCommit,
+}
+
+/// The name of an object that a client has.
+struct Name(ObjectId);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let parsed = parse(&String::deserialize(from)?).map(Self);
+        parsed.map_err(|fault| D::Error::custom(fault.text))
+    }
 }
 
 #[derive(Deserialize)]
@@ -86,7 +98,7 @@ struct Pair {
 struct Wish {
     refs: HashMap<String, Pair>,
     #[serde(default)]
-    objects: Option<Vec<String>>,
+    objects: Option<Vec<Name>>,
 }
 
 /// `POST /api/v1/queue`
@@ -98,14 +110,14 @@ pub(crate) async fn queue(
     body: Body,
 ) -> Result<Response, Response> {
     let answer = async {
-        let wish: Wish = read_json(&headers, body).await?;
+        let (wish, held): (Wish, _) = read_json(&app, &headers, body).await?;
         let updates = wish.refs.iter().map(|(name, pair)| update(name, pair));
         let updates: Vec<WireUpdate> = updates.collect::<Answer<_>>()?;
         let names = wish.objects.unwrap_or_default();
-        let objects = names.iter().map(|name| parse(name));
-        let objects: Vec<ObjectId> = objects.collect::<Answer<_>>()?;
+        let objects: Vec<ObjectId> = names.into_iter().map(|Name(object)| object).collect();
         let site = Arc::clone(visit.site()?);
         blocking(move || {
+            let _held = held;
             let destination = site.destination(&visit.visitor, visit.from)?;
             let intent = Intent {
                 owner: visit.visitor.name.clone(),
@@ -136,7 +148,7 @@ fn update(name: &str, pair: &Pair) -> Answer<WireUpdate> {
             "" => None,
             old => Some(commit(old)?),
         },
-        new: Some(commit(&pair.client)?),
+        new: Some(pair.client.clone()),
         force: false,
         timestamp: 0,
         // It has looked, and says nothing of it. What counts is the commit itself.
@@ -225,6 +237,7 @@ pub(crate) async fn delete(
 
 /// `PUT /api/v1/queue/{id}`
 pub(crate) async fn upload(
+    State(app): State<Arc<App>>,
     Extension(visit): Extension<Visit>,
     Extension(lists): Extension<Arc<Lists>>,
     Path(id): Path<String>,
@@ -240,12 +253,14 @@ pub(crate) async fn upload(
             let text = "request Content-Type isn't multipart/form-data";
             Fault::internal(text)
         })?;
-        let body = BodyReader::new(body);
         let site = Arc::clone(visit.site()?);
+        let permit = app.stream_permit().await?;
         blocking(move || {
             let destination = site.destination(&visit.visitor, visit.from)?;
+            let body = BodyReader::new(body, Pace::of(destination.limits()?));
             let parts = &mut Multipart::new(body, &boundary);
-            Upload::new(&push, &destination)?.take(parts)?;
+            Upload::new(&push, &destination, &app.memory)?.take(parts)?;
+            drop(permit);
             push.touch(now());
             let outcome = push.finish(&destination, &mut |_| {})?;
             lists.forget(&id);

@@ -7,6 +7,7 @@ use std::io::{self, Read};
 use hyper::StatusCode;
 use oxtree_format::checksum::Hashing;
 use oxtree_format::{FileId, ObjectId, ObjectKind};
+use oxtree_repo::memory::Buffer;
 use oxtree_transfer::destination::Destination;
 use oxtree_transfer::local::LocalDestination;
 use oxtree_transfer::protocol::frame::{self, FrameKind, MAX_FRAME};
@@ -17,13 +18,15 @@ use oxtree_transfer::room::Room;
 
 use super::parse;
 use crate::api::fault::{Answer, Fault};
+use crate::body::fill;
+use crate::memory::Memory;
 use crate::multipart::Multipart;
 
 /// Objects up to this size are put together.
 const SMALL: usize = 1 << 20;
 
 /// So many bytes of them are taken in at once.
-const BATCH: usize = 8 << 20;
+const BATCH: usize = 2 << 20;
 
 /// The longest field that is no file, in bytes.
 const MAX_FIELD: u64 = 1 << 10;
@@ -33,6 +36,7 @@ pub(super) struct Upload<'a> {
     push: &'a Push<LocalDestination>,
     destination: &'a LocalDestination,
     limits: Limits,
+    memory: &'a Memory,
     /// Small objects, as a stream of frames.
     batch: Vec<u8>,
     /// The SHA-256 of the file that came last, by its name. Its field follows it.
@@ -43,11 +47,13 @@ impl<'a> Upload<'a> {
     pub(super) fn new(
         push: &'a Push<LocalDestination>,
         destination: &'a LocalDestination,
+        memory: &'a Memory,
     ) -> Answer<Self> {
         Ok(Self {
             push,
             destination,
             limits: destination.limits()?,
+            memory,
             batch: Vec::new(),
             checksums: HashMap::new(),
         })
@@ -68,27 +74,28 @@ impl<'a> Upload<'a> {
     fn file(&mut self, name: &str, from: &mut impl Read) -> Answer<()> {
         let object = parse(name).map_err(|fault| unprocessable(fault.text))?;
         let mut from = Hashing::new(from);
-        let most = match object.kind.is_metadata() {
-            true => usize::try_from(self.limits.metadata()).unwrap_or(usize::MAX),
-            false => SMALL,
-        };
         let mut content = Vec::new();
-        let limit = most as u64 + 1;
+        let limit = SMALL as u64 + 1;
         (&mut from)
             .take(limit)
             .read_to_end(&mut content)
             .map_err(broken)?;
-        match content.len() <= most {
-            true => self.add(object, &content)?,
-            false if object.kind.is_metadata() => {
-                let text = format!("{name} has more than {most} bytes");
-                return Err(Fault::new(StatusCode::PAYLOAD_TOO_LARGE, text));
+        match content.len() <= SMALL {
+            true if object.kind.is_metadata() => {
+                self.check(name, content.len())?;
+                self.add(object, &content)?;
             }
+            true => self.add(object, &content)?,
             false => {
                 self.flush()?;
                 let mut rest = content.chain(&mut from);
-                let file = FileId(object.checksum);
-                self.push.put_file(self.destination, file, &mut rest)?;
+                match object.kind.is_metadata() {
+                    true => self.metadata(name, object, &mut rest)?,
+                    false => {
+                        let file = FileId(object.checksum);
+                        self.push.put_file(self.destination, file, &mut rest)?;
+                    }
+                }
                 // What comes after the object's own end.
                 io::copy(&mut from, &mut io::sink()).map_err(broken)?;
             }
@@ -97,6 +104,31 @@ impl<'a> Upload<'a> {
         let checksum = from.finish().to_hex();
         self.checksums.insert(name.to_owned(), checksum);
         Ok(())
+    }
+
+    /// A metadata object that is not small. It is known at its end only how large it is.
+    fn metadata(&self, name: &str, object: ObjectId, from: &mut impl Read) -> Answer<()> {
+        let most = usize::try_from(self.limits.metadata()).unwrap_or(usize::MAX);
+        let _held = self.memory.hold_blocking(most, 1)?;
+        let mut content = Buffer::zeroed(most.saturating_add(1)).map_err(broken)?;
+        let len = fill(from, &mut content).map_err(broken)?;
+        self.check(name, len)?;
+        let content = &mut &content[..len];
+        self.push
+            .put(self.destination, object, len as u64, content)?;
+        Ok(())
+    }
+
+    /// Checks the size of a metadata object.
+    fn check(&self, name: &str, len: usize) -> Answer<()> {
+        let most = self.limits.metadata();
+        match len as u64 <= most {
+            true => Ok(()),
+            false => {
+                let text = format!("{name} has more than {most} bytes");
+                Err(Fault::new(StatusCode::PAYLOAD_TOO_LARGE, text))
+            }
+        }
     }
 
     fn add(&mut self, object: ObjectId, content: &[u8]) -> Answer<()> {

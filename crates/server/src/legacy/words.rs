@@ -3,16 +3,22 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, StatusCode};
+use oxtree_repo::memory::Buffer;
 use serde::de::DeserializeOwned;
 
 use crate::api::fault::{Answer, Fault};
-use crate::api::{has_type, read_bytes};
+use crate::api::{JSON_TIMES, has_type, read_bytes};
+use crate::app::App;
+use crate::body::at_most;
+use crate::memory::Held;
 
 /// The largest list, in bytes.
 const MAX_JSON: usize = 10 << 20;
+
+/// So much may be where nothing is to be.
+const MAX_NOTHING: usize = 1 << 10;
 
 /// An answer in the words of the original: plain text.
 pub(super) fn plain(fault: Fault) -> Response {
@@ -36,21 +42,32 @@ pub(crate) fn unauthorized(path: &str, answer: Response) -> Response {
     }
 }
 
-/// A body of one JSON object.
-pub(super) async fn read_json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Answer<T> {
-    let bytes = read(headers, body).await?;
+/// A body of one JSON object. The memory for what is in it is held as long as the second.
+pub(super) async fn read_json<T: DeserializeOwned>(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+) -> Answer<(T, Held)> {
+    let held = app.memory.hold(at_most(&body, MAX_JSON), JSON_TIMES);
+    let held = held.await?;
+    let bytes = read(headers, body, MAX_JSON).await?;
     if bytes.trim_ascii().is_empty() {
         return Err(Fault::bad_request("Request body must not be empty"));
     }
     let parsed = serde_json::from_slice(&bytes);
-    parsed.map_err(|error| {
+    let parsed = parsed.map_err(|error| {
         Fault::bad_request(format!("Request body is not as it should be: {error}"))
-    })
+    })?;
+    Ok((parsed, held))
 }
 
 /// No body.
 pub(super) async fn nothing(headers: &HeaderMap, body: Body) -> Answer<()> {
-    match read(headers, body).await?.trim_ascii().is_empty() {
+    match read(headers, body, MAX_NOTHING)
+        .await?
+        .trim_ascii()
+        .is_empty()
+    {
         true => Ok(()),
         false => Err(Fault::bad_request(
             "Request body must only contain a single JSON object",
@@ -58,7 +75,7 @@ pub(super) async fn nothing(headers: &HeaderMap, body: Body) -> Answer<()> {
     }
 }
 
-async fn read(headers: &HeaderMap, body: Body) -> Answer<Bytes> {
+async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Answer<Buffer> {
     let empty = headers.get(CONTENT_TYPE).is_none_or(HeaderValue::is_empty);
     if !empty && !has_type(headers, "application/json") {
         return Err(Fault::new(
@@ -66,5 +83,5 @@ async fn read(headers: &HeaderMap, body: Body) -> Answer<Bytes> {
             "Content-Type header is not application/json",
         ));
     }
-    read_bytes(body, MAX_JSON).await
+    read_bytes(body, limit).await
 }

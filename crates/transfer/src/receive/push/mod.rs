@@ -6,6 +6,7 @@
 //! What is known of a push is in a [`Book`], so that it goes on where it was after a restart. Its
 //! objects are in a quarantine, which the next one takes over if this one is cut off.
 
+mod ledger;
 mod objects;
 mod one;
 mod record;
@@ -14,20 +15,25 @@ mod turn;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use self::ledger::{Ledger, Need, Place};
 pub use self::one::Push;
 use self::record::Record;
 pub use self::record::{Book, PushInfo, PushState};
 use super::{admit, record};
+use crate::Result;
 use crate::destination::Destination;
 use crate::protocol::message::{Outcome, WireUpdate};
 use crate::receive::session::check_updates;
-use crate::{Error, Result};
 
 /// Pushes that may be open at once, in one repository.
 const MAX_OPEN: usize = 1000;
 
 /// And by one of those who open them: nobody is to be able to keep all others out.
 const MAX_OWN: usize = 200;
+
+/// Pushes that have ended, of which it is still known how: in one repository, and of one owner.
+const MAX_ENDED: usize = 1000;
+const MAX_OWN_ENDED: usize = 200;
 
 /// A push that nobody has used for so many seconds may be that of a client that was cut off.
 const CUT_OFF: u64 = 5;
@@ -56,6 +62,7 @@ pub enum Opened<D: Destination + 'static> {
 pub struct Pushes<D: Destination + 'static> {
     book: Arc<dyn Book>,
     lifetime: u64,
+    ledger: Arc<Ledger>,
     all: Mutex<BTreeMap<String, Arc<Push<D>>>>,
 }
 
@@ -71,10 +78,13 @@ impl<D: Destination + 'static> Pushes<D> {
     /// Those of the book. Each is forgotten `lifetime` seconds after the last request for it.
     pub fn load(book: Arc<dyn Book>, lifetime: u64) -> Result<Self> {
         let mut all = BTreeMap::new();
+        let ledger = Arc::new(Ledger::default());
         for (id, bytes) in book.load()? {
             match Record::parse(&bytes) {
                 Ok(record) => {
-                    let push = Push::new(id.clone(), Arc::clone(&book), record);
+                    let owner = record.owner.clone();
+                    let place = Place::taken(Arc::clone(&ledger), owner, bytes.len());
+                    let push = Push::new(id.clone(), Arc::clone(&book), record, place);
                     all.insert(id, Arc::new(push));
                 }
                 Err(error) => {
@@ -86,6 +96,7 @@ impl<D: Destination + 'static> Pushes<D> {
         Ok(Self {
             book,
             lifetime,
+            ledger,
             all: Mutex::new(all),
         })
     }
@@ -113,15 +124,18 @@ impl<D: Destination + 'static> Pushes<D> {
         if let Some(push) = self.take_up(&intent, now)? {
             return Ok(Opened::Open(push));
         }
-        self.make_room(intent.owner.as_ref(), now)?;
         let record = Record {
             owner: intent.owner,
             updates: intent.updates,
             dry_run: intent.dry_run,
+            opened: now,
             used: now,
             ..Record::default()
         };
-        let push = Arc::new(Push::new(id.clone(), Arc::clone(&self.book), record));
+        self.make_room(&record, now)?;
+        let place = Place::taken(Arc::clone(&self.ledger), record.owner.clone(), 0);
+        let book = Arc::clone(&self.book);
+        let push = Arc::new(Push::new(id.clone(), book, record, place));
         push.save()?;
         self.lock().insert(id, Arc::clone(&push));
         Ok(Opened::Open(push))
@@ -141,7 +155,7 @@ impl<D: Destination + 'static> Pushes<D> {
             .filter(left)
             .partition(|push| push.is_for(intent));
         if let Some(found) = same.into_iter().max_by_key(|push| push.objects()) {
-            found.touch(now);
+            found.take_up(now);
             return Ok(Some(found));
         }
         for push in others {
@@ -152,31 +166,45 @@ impl<D: Destination + 'static> Pushes<D> {
         Ok(None)
     }
 
-    /// Makes room for one more push of this owner's: that goes which was left alone for the longest
-    /// time, if there is one. Its objects stay in quarantine.
-    fn make_room(&self, owner: Option<&String>, now: u64) -> Result<()> {
-        let all: Vec<_> = self.lock().values().cloned().collect();
-        let open: Vec<_> = all
-            .iter()
-            .filter(|push| push.state() != PushState::Ended)
-            .collect();
-        let own = open
-            .iter()
-            .filter(|push| push.owner().as_ref() == owner)
-            .copied();
-        let (least, mine) = match own.clone().count() >= MAX_OWN {
-            true => (own.min_by_key(|push| push.used()), true),
-            false => (open.iter().copied().min_by_key(|push| push.used()), false),
-        };
-        if !mine && open.len() < MAX_OPEN {
-            return Ok(());
-        }
-        let left = least.filter(|push| push.is_left(now, CUT_OFF));
-        match left {
-            Some(push) if push.give_up().is_ok() => self.forget(push.id()),
-            _ => Err(Error::Busy(
-                "too many pushes are open here already".to_owned(),
-            )),
+    /// Makes room for one more push: those go that have ended longest ago, and then that which was left alone
+    /// for the longest time, if there is one. Its objects stay in quarantine.
+    fn make_room(&self, record: &Record, now: u64) -> Result<()> {
+        let owner = record.owner.as_ref();
+        let size = record.to_bytes()?.len();
+        ledger::check(size)?;
+        let mut all: Vec<_> = self.lock().values().cloned().collect();
+        all.sort_by_cached_key(|push| push.used());
+        let (mut ended, mut open): (Vec<_>, Vec<_>) = all
+            .into_iter()
+            .partition(|push| push.state() == PushState::Ended);
+        let is_own = |push: &Arc<Push<D>>| push.owner().as_ref() == owner;
+        let own = |all: &[Arc<Push<D>>]| all.iter().filter(|push| is_own(push)).count();
+        loop {
+            let (own_ended, own_open) = (own(&ended), own(&open));
+            let need = self.ledger.need(owner, size);
+            let mine = own_ended >= MAX_OWN_ENDED || own_open >= MAX_OWN || need == Need::Own;
+            let enough = ended.len() < MAX_ENDED && open.len() < MAX_OPEN && need == Need::Fits;
+            if !mine && enough {
+                return Ok(());
+            }
+            let may_go = |push: &Arc<Push<D>>| !mine || is_own(push);
+            let too_many_open = own_open >= MAX_OWN || (!mine && open.len() >= MAX_OPEN);
+            let oldest = match too_many_open {
+                true => None,
+                false => ended.iter().position(may_go),
+            };
+            let goes = match oldest {
+                Some(at) => ended.remove(at),
+                None => {
+                    let at = open.iter().position(may_go).ok_or_else(ledger::busy)?;
+                    let push = open.remove(at);
+                    if !push.is_left(now, CUT_OFF) || push.give_up().is_err() {
+                        return Err(ledger::busy());
+                    }
+                    push
+                }
+            };
+            self.forget(goes.id())?;
         }
     }
 

@@ -9,11 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use oxtree_format::{Commit, CommitId, FileId, ObjectId};
 
 use super::Intent;
+use super::ledger::Place;
 use super::objects::{self, Before, Bounds, Brought};
 use super::record::{Book, PushInfo, PushState, Record};
 use super::turn::Turn;
 use crate::destination::{Destination, Quarantine};
-use crate::protocol::message::{Message, Outcome, Progress, WireCommit, WireRef, WireUpdate};
+use crate::protocol::message::{
+    Limits, Message, Outcome, Progress, WireCommit, WireRef, WireUpdate,
+};
 use crate::protocol::stream;
 use crate::receive::progress::Listener;
 use crate::receive::sight::Eyes;
@@ -35,6 +38,8 @@ pub struct Push<D: Destination + 'static> {
     id: String,
     book: Arc<dyn Book>,
     record: Mutex<Record>,
+    /// What the record takes up.
+    place: Mutex<Place>,
     /// Requests share it, and whoever ends the push has it alone.
     stage: RwLock<Stage<D::Quarantine<'static>>>,
     finishing: AtomicBool,
@@ -60,7 +65,7 @@ impl Listener for Ears<'_> {
 }
 
 impl<D: Destination + 'static> Push<D> {
-    pub(super) fn new(id: String, book: Arc<dyn Book>, record: Record) -> Self {
+    pub(super) fn new(id: String, book: Arc<dyn Book>, record: Record, place: Place) -> Self {
         let stage = match record.outcome {
             None => Stage::Open(None),
             Some(_) => Stage::Ended,
@@ -69,6 +74,7 @@ impl<D: Destination + 'static> Push<D> {
             id,
             book,
             record: Mutex::new(record),
+            place: Mutex::new(place),
             stage: RwLock::new(stage),
             finishing: AtomicBool::new(false),
             turn: Turn::default(),
@@ -103,7 +109,24 @@ impl<D: Destination + 'static> Push<D> {
     }
 
     fn write(&self, record: &Record) -> Result<()> {
-        self.book.write(&self.id, &record.to_bytes()?)
+        let bytes = record.to_bytes()?;
+        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        place.resize(bytes.len())?;
+        self.book.write(&self.id, &bytes)
+    }
+
+    /// Writes the record with these commits added, if there is room for them.
+    fn write_with<'o>(
+        &self,
+        record: &mut Record,
+        ids: impl IntoIterator<Item = &'o ObjectId>,
+    ) -> Result<()> {
+        let added = record.add_commits(ids);
+        let written = self.write(record);
+        if written.is_err() {
+            record.take_back(&added);
+        }
+        written
     }
 
     /// Notes that it was used.
@@ -115,12 +138,11 @@ impl<D: Destination + 'static> Push<D> {
     pub(super) fn info(&self, now: u64, lifetime: u64) -> PushInfo {
         let state = self.state();
         let record = self.record();
-        let updates = record.updates.iter();
         PushInfo {
             id: self.id.clone(),
             state,
             owner: record.owner.clone(),
-            refs: updates.map(|update| update.name.clone()).collect(),
+            refs: record.refs(),
             dry_run: record.dry_run,
             objects: record.objects,
             bytes: record.bytes,
@@ -168,8 +190,8 @@ impl<D: Destination + 'static> Push<D> {
             record.objects += missing.iter().filter(|missing| **missing).count() as u64;
         }
         // Those that are here already are its own, too: another push may have left them.
-        if record.add_commits(ids) {
-            self.write(&record)?;
+        if record.lacks_commits(ids) {
+            self.write_with(&mut record, ids)?;
         }
         Ok(missing)
     }
@@ -178,9 +200,10 @@ impl<D: Destination + 'static> Push<D> {
     /// of this stream. What came before an error is there all the same. A stream in zstd, which needs
     /// more memory, waits until there is room for one more.
     pub fn take(&self, destination: &D, from: &mut impl Read, squeezed: &Room) -> Result<Progress> {
+        let limits = destination.limits()?;
         let bounds = Bounds {
-            limits: destination.limits()?,
-            before: self.before()?,
+            limits,
+            before: self.before(limits)?,
             squeezed,
         };
         self.with(destination, |quarantine| {
@@ -200,15 +223,16 @@ impl<D: Destination + 'static> Push<D> {
         len: u64,
         from: &mut dyn Read,
     ) -> Result<()> {
-        let came = self.before()?.bytes.saturating_add(len);
-        destination.limits()?.check_stream(came, len)?;
+        let limits = destination.limits()?;
+        let came = self.before(limits)?.bytes.saturating_add(len);
+        limits.check_stream(came, len)?;
         self.put_up_to(destination, object, len, from)
     }
 
     /// The same for a file of which nobody has said how large it is stored.
     pub fn put_file(&self, destination: &D, file: FileId, from: &mut dyn Read) -> Result<()> {
-        let limit = destination.limits()?.bytes;
-        let left = limit.saturating_sub(self.before()?.bytes);
+        let limits = destination.limits()?;
+        let left = limits.bytes.saturating_sub(self.before(limits)?.bytes);
         self.put_up_to(destination, file.object(), left, from)
     }
 
@@ -220,7 +244,7 @@ impl<D: Destination + 'static> Push<D> {
         from: &mut dyn Read,
     ) -> Result<()> {
         let limits = destination.limits()?;
-        limits.check_objects(self.before()?.objects.saturating_add(1))?;
+        limits.check_objects(self.before(limits)?.objects.saturating_add(1))?;
         let form = match object.kind.is_metadata() {
             true => stream::Form::Metadata,
             false => stream::Form::Filez,
@@ -243,8 +267,13 @@ impl<D: Destination + 'static> Push<D> {
     }
 
     /// What has come so far, if more may come.
-    fn before(&self) -> Result<Before> {
+    fn before(&self, limits: Limits) -> Result<Before> {
         let record = self.record();
+        let time = limits.time;
+        if time > 0 && record.used.saturating_sub(record.opened) > time {
+            let reason = format!("it has taken longer than {time} s (receive.timeout)");
+            return Err(Error::State(reason));
+        }
         if record.dry_run {
             let reason = "it is a dry run, for which no objects are taken";
             return Err(Error::State(reason.to_owned()));
@@ -264,8 +293,7 @@ impl<D: Destination + 'static> Push<D> {
         }
         record.objects += brought.progress.objects;
         record.bytes += brought.progress.bytes;
-        record.add_commits(&brought.commits);
-        self.write(&record)
+        self.write_with(&mut record, &brought.commits)
     }
 
     /// Admits what has come, and publishes it. Waits for streams that are still coming in. Once the
@@ -282,7 +310,7 @@ impl<D: Destination + 'static> Push<D> {
         let outcome = outcome?;
         *stage = Stage::Ended;
         let mut record = self.record();
-        record.outcome = Some(outcome.clone());
+        record.end(outcome.clone());
         // What is published is published; at worst it is forgotten how that went.
         if let Err(error) = self.write(&record) {
             tracing::warn!("push {}: {error}", self.id);
@@ -356,6 +384,13 @@ impl<D: Destination + 'static> Push<D> {
             }
         }
         Ok(())
+    }
+
+    /// Somebody goes on with it that was cut off.
+    pub(super) fn take_up(&self, now: u64) {
+        let mut record = self.record();
+        record.opened = now;
+        record.used = record.used.max(now);
     }
 
     /// When somebody last did something with it, in seconds since 1970.

@@ -58,7 +58,10 @@ pub(super) struct Record {
     /// Bytes that have come.
     #[serde(default)]
     pub(super) bytes: u64,
-    /// When somebody last did something with it, in seconds since 1970.
+    /// When it was opened, or taken up again, in seconds since 1970.
+    #[serde(default)]
+    pub(super) opened: u64,
+    /// When somebody last did something with it.
     pub(super) used: u64,
     /// How it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -67,20 +70,18 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn parse(bytes: &[u8]) -> Result<Self> {
-        serde_json::from_slice(bytes)
-            .map_err(|error| Error::Protocol(format!("the record of a push: {error}")))
+        let mut record: Self = serde_json::from_slice(bytes)
+            .map_err(|error| Error::Protocol(format!("the record of a push: {error}")))?;
+        if record.opened == 0 {
+            // It was written before that was noted.
+            record.opened = record.used;
+        }
+        Ok(record)
     }
 
     pub(super) fn to_bytes(&self) -> Result<Vec<u8>> {
         serde_json::to_vec(self)
             .map_err(|error| Error::Protocol(format!("the record of a push: {error}")))
-    }
-
-    /// Notes the commits among these objects; true if one was new.
-    pub(super) fn add_commits<'o>(&mut self, ids: impl IntoIterator<Item = &'o ObjectId>) -> bool {
-        let before = self.commits.len();
-        self.commits.extend(commits(ids));
-        self.commits.len() > before
     }
 
     /// The commits that have come, as far as that is noted.
@@ -91,6 +92,42 @@ impl Record {
     /// Notes that the commits among these objects, verified, have come.
     pub(super) fn add_brought<'o>(&mut self, ids: impl IntoIterator<Item = &'o ObjectId>) {
         self.brought.extend(commits(ids));
+    }
+
+    /// Whether it does not know all commits among these objects.
+    pub(super) fn lacks_commits(&self, ids: &[ObjectId]) -> bool {
+        commits(ids).any(|commit| !self.commits.contains(&commit))
+    }
+
+    /// Notes the commits among these objects. Returns those that are new.
+    pub(super) fn add_commits<'o>(
+        &mut self,
+        ids: impl IntoIterator<Item = &'o ObjectId>,
+    ) -> BTreeSet<WireCommit> {
+        let added = commits(ids).filter(|commit| self.commits.insert(commit.clone()));
+        added.collect()
+    }
+
+    /// Forgets commits that were added, for which there is no room.
+    pub(super) fn take_back(&mut self, added: &BTreeSet<WireCommit>) {
+        self.commits.retain(|commit| !added.contains(commit));
+        self.brought.retain(|commit| !added.contains(commit));
+    }
+
+    /// The refs that it is to change, or has.
+    pub(super) fn refs(&self) -> Vec<WireRef> {
+        match &self.outcome {
+            None => self.updates.iter().map(|it| it.name.clone()).collect(),
+            Some(outcome) => outcome.refs.iter().map(|it| it.name.clone()).collect(),
+        }
+    }
+
+    /// How it has ended. What it was for need not be kept any more.
+    pub(super) fn end(&mut self, outcome: Outcome) {
+        self.updates = Vec::new();
+        self.commits = BTreeSet::new();
+        self.brought = BTreeSet::new();
+        self.outcome = Some(outcome);
     }
 }
 
