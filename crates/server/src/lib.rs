@@ -14,6 +14,7 @@ mod fetch;
 mod file;
 #[doc(hidden)]
 pub mod fuzz;
+mod gathered;
 mod history;
 mod jobs;
 mod legacy;

@@ -26,6 +26,7 @@ use tokio_rustls::server::TlsStream;
 use crate::access::Permission;
 use crate::app::{App, Doors};
 use crate::crew::Crew;
+use crate::gathered::Gathered;
 use crate::jobs::Jobs;
 use crate::proxies::Client;
 use crate::streams::Beside;
@@ -342,10 +343,13 @@ impl Talk {
             .initial_connection_window_size(4 << 20)
             .keep_alive_interval(Some(Duration::from_secs(60)))
             .keep_alive_timeout(Duration::from_secs(30));
-        let connection = builder.serve_connection(TokioIo::new(stream), answer);
+        let stream = Gathered::new(stream, http2);
+        let connection = builder.serve_connection(TokioIo::new(stream.clone()), answer);
         let connection = watcher.watch(connection.into_owned());
-        if let Err(error) = beside.go_on(connection).await {
-            tracing::debug!("{}: {error}", client.address);
+        match beside.go_on(connection, stream).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!("{}: {error}", client.address),
+            Err(error) => tracing::debug!("{}: {error}", client.address),
         }
     }
 }
