@@ -15,6 +15,7 @@ mod fetch;
 mod file;
 #[doc(hidden)]
 pub mod fuzz;
+mod gathered;
 mod history;
 mod jobs;
 mod legacy;
