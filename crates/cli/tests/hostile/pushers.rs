@@ -7,25 +7,42 @@ use serde_json::{Value, json};
 use crate::conversation::{
     COMMIT, DIRMETA, DIRTREE, FILEZ, METADATA, MIB, Object, PLAIN, Talk, control,
 };
+use crate::doors::told_over_http;
+use crate::floods::zstd;
 use crate::objects::{Header, commit, commit_of, deflated, dirmeta, dirtree, file, with_root};
-use crate::victim::{Victim, say};
+use crate::victim::{Victim, says};
 
-/// What a pusher says, and words of the error that it gets.
+/// What a pusher says, and words of the error that it gets; where these are others over HTTP, they follow after a
+/// line.
 type Case = (&'static str, Talk, &'static str);
 
-/// Each of these is refused, with these words, and nothing comes of it.
+/// What is answered to those who push what is wrong.
+const STATUSES: [u16; 5] = [400, 404, 409, 413, 422];
+
+/// Each of these is refused at each door, with these words, and nothing comes of it.
 fn all_refused(cases: Vec<Case>) {
     let victim = Victim::new();
     let mut wrong = Vec::new();
+    for (name, talk, words) in &cases {
+        let told = told_over_http(&victim, &[], "", talk);
+        if !told.is(words) || !STATUSES.contains(&told.status) {
+            wrong.push(format!("{name}, over HTTP: no {words:?} in {told:?}"));
+        }
+    }
+    wrong.extend(wrong_over_ssh(&victim, cases));
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Those that are not refused over ssh, or with other words.
+fn wrong_over_ssh(victim: &Victim, cases: Vec<Case>) -> Vec<String> {
+    let mut wrong = Vec::new();
     for (name, talk, words) in cases {
-        let repo = victim.repo(&[]);
-        let answer = victim.hears(&repo, |to| say(to, &talk.0));
-        let told = answer.told();
-        if !told.contains(words) {
+        let told = victim.hears(&victim.repo(&[]), talk.parts).told();
+        if !says(&told, words) {
             wrong.push(format!("{name}: no {words:?} in {told:?}"));
         }
     }
-    assert!(wrong.is_empty(), "{wrong:#?}");
+    wrong
 }
 
 /// A push of one file in a commit, where the file is sent in this way.
@@ -171,7 +188,11 @@ fn objects_that_are_cut_off_or_too_long() {
             "header longer than the object",
         ),
         ("an empty plain", with(&plain, &empty), "Corrupted object"),
-        ("less than its record says", cut_in_the_stream, "missing"),
+        (
+            "less than its record says",
+            cut_in_the_stream,
+            "missing|in the middle of one",
+        ),
         (
             "a long commit",
             {
@@ -309,7 +330,11 @@ fn refs_with_names_that_lead_elsewhere() {
     let pushes = names.iter().map(|name| {
         let talk = Talk::hello().update(&json!(name), &Value::Null, &commit);
         let talk = objects.iter().fold(talk.offer(&objects), Talk::send);
-        ("a ref's name", talk.sent(3), "invalid control message")
+        (
+            "a ref's name",
+            talk.sent(3),
+            "invalid control message|Invalid ref name|too long",
+        )
     });
     all_refused(pushes.collect());
 }
@@ -357,19 +382,20 @@ fn updates_that_cannot_be() {
         (
             "no checksum",
             update("evil", Value::Null, json!("abc")),
-            "invalid control message",
+            "invalid control message|Invalid checksum",
         ),
         (
             "an upper-case one",
             update("evil", Value::Null, json!(new.to_uppercase())),
-            "message",
+            "message|Invalid checksum",
         ),
         (
             "a ref twice",
-            Talk::wants(&objects[2].name).say(&json!({
-                "type": "update", "updates": [], "dry_run": false, "more": false,
+            Talk::hello().say(&json!({
+                "type": "update", "dry_run": false, "more": false,
+                "updates": [{"ref": "a", "old": null, "new": null}, {"ref": "a", "old": null, "new": new}],
             })),
-            "unexpected",
+            "twice",
         ),
     ]);
 }
@@ -385,20 +411,14 @@ fn pushers_that_do_not_keep_to_the_rules() {
     let twice = [&objects[..], &objects[..1]].concat();
     all_refused(vec![
         (
-            "another program",
-            Talk(b"GET / HTTP/1.1\r\n".to_vec()),
-            "no push of oxtree",
-        ),
-        (
             "ids before all",
             Talk::hello().frame(b'I', &ids),
-            "unexpected",
+            "unexpected|no such push",
         ),
-        ("data before all", Talk::hello().data(b"x"), "unexpected"),
         (
-            "data before the answer",
-            wants().frame(b'I', &ids).data(b"x"),
-            "unexpected",
+            "data before all",
+            Talk::hello().data(b"x"),
+            "unexpected|no such push",
         ),
         ("a bitmap", offered().frame(b'B', &[255]), "unexpected"),
         (
@@ -409,12 +429,12 @@ fn pushers_that_do_not_keep_to_the_rules() {
         (
             "an unknown message",
             offered().say(&json!({"type": "dance"})),
-            "dance",
+            "dance|unexpected Control frame",
         ),
         (
             "no message",
             offered().frame(b'C', b"\xff{"),
-            "invalid control message",
+            "invalid control message|unexpected Control frame",
         ),
         (
             "a message of a receiver",
@@ -423,8 +443,8 @@ fn pushers_that_do_not_keep_to_the_rules() {
         ),
         (
             "hello twice",
-            Talk::hello().raw(&Talk::hello().0[12..]),
-            "unexpected",
+            Talk::hello().raw(&Talk::hello().bytes()[12..]),
+            "unexpected|no such push",
         ),
         (
             "half an id",
@@ -435,6 +455,68 @@ fn pushers_that_do_not_keep_to_the_rules() {
             "ids of no kind",
             wants().frame(b'I', &[0; 33]),
             "invalid object id",
+        ),
+        (
+            "an object too few",
+            offered().send(&objects[0]).sent(3),
+            "missing|No such metadata object",
+        ),
+        ("unknown packing", offered().frame(b'D', b"\x09x"), "packed"),
+        ("nothing packed", offered().frame(b'D', b""), "data frame"),
+        (
+            "no deflate",
+            offered().frame(b'D', b"\x01\xff\xff\xff"),
+            "data frame",
+        ),
+        (
+            "a bomb",
+            offered().frame(b'D', &[&[1], &deflated(&vec![0; 64 * MIB])[..]].concat()),
+            "frame",
+        ),
+        (
+            "a bomb in zstd",
+            offered().and(zstd(512, true, true)),
+            "data frame",
+        ),
+        (
+            "a window of terabytes",
+            offered().frame(b'D', b"\x02\x28\xb5\x2f\xfd\0\xf8\x02\0\x10\0"),
+            "data frame",
+        ),
+        (
+            "no zstd",
+            offered().frame(b'D', b"\x02\xff\xff\xff"),
+            "data frame",
+        ),
+        (
+            "the largest frame",
+            offered().raw(b"D\xff\xff\xff\xff"),
+            "a frame of 4294967295",
+        ),
+        (
+            "a frame too large",
+            offered().raw(&[b'D', 0, 0x10, 0, 1]),
+            "a frame of 1048577",
+        ),
+    ]);
+    // Requests have no turns to keep to, and may bring what is there already.
+    let cases = vec![
+        (
+            "another program",
+            Talk::greeting(b"GET / HTTP/1.1\r\n"),
+            "no push of oxtree",
+        ),
+        (
+            "refs twice",
+            wants().say(&json!({
+                "type": "update", "updates": [], "dry_run": false, "more": false,
+            })),
+            "unexpected",
+        ),
+        (
+            "data before the answer",
+            wants().frame(b'I', &ids).data(b"x"),
+            "unexpected",
         ),
         (
             "too few ids",
@@ -452,37 +534,10 @@ fn pushers_that_do_not_keep_to_the_rules() {
             sent(offered()).send(&file(b"x")).sent(4),
             "not asked for",
         ),
-        (
-            "an object too few",
-            offered().send(&objects[0]).sent(3),
-            "missing",
-        ),
         ("a wrong count", sent(offered()).sent(4), "missing"),
-        ("unknown packing", offered().frame(b'D', b"\x09x"), "packed"),
-        ("nothing packed", offered().frame(b'D', b""), "data frame"),
-        (
-            "no deflate",
-            offered().frame(b'D', b"\x01\xff\xff\xff"),
-            "data frame",
-        ),
-        (
-            "a bomb",
-            offered().frame(b'D', &[&[1], &deflated(&vec![0; 64 * MIB])[..]].concat()),
-            "frame",
-        ),
-        (
-            "the largest frame",
-            offered().raw(b"D\xff\xff\xff\xff"),
-            "a frame of 4294967295",
-        ),
-        (
-            "a frame too large",
-            offered().raw(&[b'D', 0, 0x10, 0, 1]),
-            "a frame of 1048577",
-        ),
         (
             "an old version",
-            Talk(b"OXTREE-PUSH\n".to_vec()).say(&json!({
+            Talk::greeting(b"OXTREE-PUSH\n").say(&json!({
                 "type": "pusher", "version": 0, "agent": "old", "capabilities": [],
             })),
             "version 0",
@@ -492,5 +547,7 @@ fn pushers_that_do_not_keep_to_the_rules() {
             Talk::hello().say(&json!({"type": "bye"})).data(b"x"),
             "",
         ),
-    ]);
+    ];
+    let wrong = wrong_over_ssh(&Victim::new(), cases);
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -3,21 +3,15 @@
 
 use std::time::{Duration, Instant};
 
-use crate::conversation::Talk;
+use crate::conversation::{Part, Talk};
 use crate::floods::refused;
 use crate::objects::{commit_of, file};
-use crate::victim::{Victim, still_says};
+use crate::victim::Victim;
 
-/// Says the beginning of a push, and then nothing, or one byte a moment of what comes next.
-fn stalls(victim: &Victim, config: &[(&str, &str)], says: &[u8], drips: &[u8], words: &str) {
+/// Says the beginning of a push, and then nothing.
+fn stalls(victim: &Victim, config: &[(&str, &str)], says: Talk, words: &str) {
     let begun = Instant::now();
-    refused(victim, config, words, |to| {
-        let mut going = still_says(to, says);
-        for byte in drips.chunks(1) {
-            going = going && still_says(to, byte);
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    });
+    refused(victim, config, words, says.parts);
     let took = begun.elapsed();
     assert!(took > Duration::from_millis(900), "given up after {took:?}");
     assert!(took < Duration::from_secs(20), "waited for {took:?}");
@@ -33,8 +27,8 @@ fn peers_that_fall_silent() {
     let half_an_object = offered.clone().data(&objects[1].record(1000));
     let half_a_frame = offered.clone().raw(&[b'D', 0, 0, 100, 0, 0, 0]);
     for talk in [
-        Talk(Vec::new()),
-        Talk(b"OXTREE".to_vec()),
+        Talk::default(),
+        Talk::greeting(b"OXTREE"),
         Talk::hello(),
         Talk::wants(&objects[3].name),
         offered,
@@ -42,7 +36,7 @@ fn peers_that_fall_silent() {
         half_an_object,
         half_a_frame,
     ] {
-        stalls(&victim, &config, &talk.0, &[], "receive.idle-timeout");
+        stalls(&victim, &config, talk, "receive.idle-timeout");
     }
 }
 
@@ -51,12 +45,11 @@ fn a_peer_that_takes_its_time() {
     let victim = Victim::new();
     let config = [("receive.timeout", "1s")];
     let objects = commit_of(&[]);
-    let talk = Talk::wants(&objects[2].name).offer(&objects).0;
-    stalls(
-        &victim,
-        &config,
-        &talk[..20],
-        &talk[20..100],
-        "receive.timeout",
-    );
+    let talk = Talk::wants(&objects[2].name).offer(&objects).bytes();
+    // One byte a moment.
+    let drips = talk[20..100].chunks(1);
+    let slowly = drips.fold(Talk::default().raw(&talk[..20]), |talk, byte| {
+        talk.raw(byte).and(Part::Pause(Duration::from_millis(50)))
+    });
+    stalls(&victim, &config, slowly, "receive.timeout");
 }
