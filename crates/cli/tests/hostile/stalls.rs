@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::asked::Answer;
 use crate::conversation::{Part, Talk};
 use crate::floods::refused;
 use crate::objects::{commit_of, file};
@@ -17,6 +18,31 @@ fn stalls(victim: &Victim, config: &[(&str, &str)], says: Talk, words: &str) {
     assert!(took < Duration::from_secs(20), "waited for {took:?}");
 }
 
+/// The same in requests that never end, all at once.
+fn stall_over_http(victim: &Victim, config: &[(&str, &str)], all: &[Talk]) {
+    let site = victim.site();
+    site.configure(config, "");
+    let begun = Instant::now();
+    site.survives(|| {
+        std::thread::scope(|scope| {
+            let say = |talk: &Talk| site.says(talk.clone().and(Part::Silence).parts);
+            let talks: Vec<_> = all
+                .iter()
+                .map(|talk| scope.spawn(move || say(talk)))
+                .collect();
+            let told = talks
+                .into_iter()
+                .map(|talk| talk.join().expect("an answer"));
+            let told: Vec<Answer> = told.collect();
+            assert!(told.iter().all(|told| told.status == 408), "{told:?}");
+            told.into_iter().next().expect("one of them")
+        })
+    });
+    let took = begun.elapsed();
+    assert!(took > Duration::from_millis(900), "given up after {took:?}");
+    assert!(took < Duration::from_secs(80), "waited for {took:?}");
+}
+
 #[test]
 fn peers_that_fall_silent() {
     let victim = Victim::new();
@@ -26,16 +52,16 @@ fn peers_that_fall_silent() {
     let sending = offered.clone().send(&objects[0]);
     let half_an_object = offered.clone().data(&objects[1].record(1000));
     let half_a_frame = offered.clone().raw(&[b'D', 0, 0, 100, 0, 0, 0]);
-    for talk in [
-        Talk::default(),
-        Talk::greeting(b"OXTREE"),
-        Talk::hello(),
+    let pushes = [
         Talk::wants(&objects[3].name),
         offered,
         sending,
         half_an_object,
         half_a_frame,
-    ] {
+    ];
+    stall_over_http(&victim, &config, &pushes);
+    let nothing_yet = [Talk::default(), Talk::greeting(b"OXTREE"), Talk::hello()];
+    for talk in nothing_yet.into_iter().chain(pushes) {
         stalls(&victim, &config, talk, "receive.idle-timeout");
     }
 }
@@ -45,11 +71,13 @@ fn a_peer_that_takes_its_time() {
     let victim = Victim::new();
     let config = [("receive.timeout", "1s")];
     let objects = commit_of(&[]);
-    let talk = Talk::wants(&objects[2].name).offer(&objects).bytes();
+    let offered = Talk::wants(&objects[2].name).offer(&objects);
+    let sending = offered.clone().send(&objects[0]).bytes();
     // One byte a moment.
-    let drips = talk[20..100].chunks(1);
-    let slowly = drips.fold(Talk::default().raw(&talk[..20]), |talk, byte| {
+    let drips = sending[offered.bytes().len()..][..50].chunks(1);
+    let slowly = drips.fold(offered, |talk, byte| {
         talk.raw(byte).and(Part::Pause(Duration::from_millis(50)))
     });
+    stall_over_http(&victim, &config, std::slice::from_ref(&slowly));
     stalls(&victim, &config, slowly, "receive.timeout");
 }
