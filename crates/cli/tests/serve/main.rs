@@ -12,5 +12,6 @@ mod jwt;
 mod openapi;
 mod publish;
 mod rush;
+mod systemd;
 mod upkeep;
 mod walkthrough;
