@@ -167,3 +167,31 @@ fn an_object_as_long_as_a_number_can_be() {
         }
     }
 }
+
+/// What comes in many requests counts as what comes in one.
+#[test]
+fn more_than_may_come_in_many_requests() {
+    let victim = Victim::new();
+    let files: Vec<Object> = (0..4_u8).map(|n| file(&[n; 100_000])).collect();
+    let names = ["a", "b", "c", "d"];
+    let files: Vec<(&str, &Object)> = names.into_iter().zip(&files).collect();
+    let objects = commit_of(&files);
+    let bytes = objects
+        .iter()
+        .map(|object| object.bytes.len())
+        .sum::<usize>()
+        - 1;
+    for (key, most) in [
+        ("receive.max-objects", 6),
+        ("receive.max-bytes", bytes),
+        ("receive.max-unpacked-size", 399_999),
+    ] {
+        let site = victim.site();
+        site.configure(&[(key, &most.to_string())], "");
+        for told in site.hears_objects(&objects) {
+            assert!(told.is(key) && told.status == 413, "{key}: {told:?}");
+        }
+    }
+    victim.site().configure(&[("receive.max-objects", "7")], "");
+    assert_eq!(victim.site().says(Talk::push(&objects).parts).status, 200);
+}

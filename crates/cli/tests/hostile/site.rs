@@ -130,9 +130,9 @@ impl Site {
     }
 
     /// The same push, an object a request, and that as a client of ostree-upload makes it.
-    pub(crate) fn hears_objects(&self, objects: &[Object]) {
+    pub(crate) fn hears_objects(&self, objects: &[Object]) -> [Answer; 2] {
         let commit = objects.last().expect("a commit").name.to_string();
-        self.survives(|| {
+        let one_by_one = self.survives(|| {
             let mut push = Pushing::new(self);
             let updates = json!([{"ref": "evil", "old": null, "new": commit}]);
             push.say(&Part::Message(
@@ -146,7 +146,10 @@ impl Site {
             }
             push.end()
         });
-        self.survives(|| self.upload("evil", None, &commit, objects));
+        [
+            one_by_one,
+            self.survives(|| self.upload("evil", None, &commit, objects)),
+        ]
     }
 
     /// Does what the client of ostree-upload does: one request for all objects, which are called so.
