@@ -10,6 +10,7 @@ mod messages;
 mod objects;
 mod pushers;
 mod receivers;
+mod rules;
 mod served;
 mod site;
 mod stalls;

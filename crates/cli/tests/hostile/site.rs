@@ -329,7 +329,8 @@ impl<'s> Pushing<'s> {
     }
 
     fn hear(&mut self, answer: Answer) {
-        if answer.status >= 400 && self.error.is_none() {
+        let is_well = (200..300).contains(&answer.status);
+        if !is_well && self.error.is_none() {
             self.error = Some(answer);
         }
     }
