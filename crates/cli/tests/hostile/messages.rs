@@ -189,7 +189,7 @@ fn uploads_that_are_wrong() {
         });
     }
     for name in NAMES_OF_NO_REF {
-        refused("makes no sense", 400, &|| {
+        refused("makes no sense|Invalid ref name", 400, &|| {
             site.upload(name, None, &commit, &objects)
         });
     }
@@ -197,8 +197,14 @@ fn uploads_that_are_wrong() {
         ("main", None, &commit[..], "main", 409),
         ("main", Some(&commit[..]), &commit, "main", 409),
         ("main/x", None, &commit, "conflict with main", 409),
-        ("evil", None, "abc", "makes no sense", 400),
-        ("evil", Some("../x"), &commit, "makes no sense", 400),
+        ("evil", None, "abc", "makes no sense|Invalid checksum", 400),
+        (
+            "evil",
+            Some("../x"),
+            &commit,
+            "makes no sense|Invalid checksum",
+            400,
+        ),
         // A commit of another history.
         ("main", Some(&main), &commit, "main", 409),
         // At what is not there, or is something else.

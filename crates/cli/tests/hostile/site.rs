@@ -121,12 +121,17 @@ impl Site {
 
     /// The same; nobody looks what has come of it. Returns the last answer, if all is well.
     pub(crate) fn says(&self, parts: impl IntoIterator<Item = Part>) -> Answer {
+        self.begins(parts).end()
+    }
+
+    /// The same, but for the end of the last request.
+    pub(crate) fn begins(&self, parts: impl IntoIterator<Item = Part>) -> Pushing<'_> {
         let mut push = Pushing::new(self);
         let mut parts = parts.into_iter();
         while let Some(part) = push.going().then(|| parts.next()).flatten() {
             push.say(&part);
         }
-        push.end()
+        push
     }
 
     /// The same push, an object a request, and that as a client of ostree-upload makes it.
@@ -251,7 +256,7 @@ impl Drop for Site {
 }
 
 /// A push, a request at a time.
-struct Pushing<'s> {
+pub(crate) struct Pushing<'s> {
     site: &'s Site,
     /// Its path, once it is open.
     path: String,
@@ -336,7 +341,7 @@ impl<'s> Pushing<'s> {
     }
 
     /// Finishes it, whatever has happened. Returns the first answer that is an error, or else the last.
-    fn end(mut self) -> Answer {
+    pub(crate) fn end(mut self) -> Answer {
         self.end_request();
         let mut last = None;
         if self.is_open {
