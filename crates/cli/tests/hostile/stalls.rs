@@ -51,15 +51,14 @@ fn peers_that_fall_silent() {
     let sending = offered.clone().send(&objects[0]);
     let half_an_object = offered.clone().data(&objects[1].record(1000));
     let half_a_frame = offered.clone().raw(&[b'D', 0, 0, 100, 0, 0, 0]);
-    let pushes = [
-        Talk::wants(&objects[3].name),
-        offered,
-        sending,
-        half_an_object,
-        half_a_frame,
-    ];
+    let pushes = [offered, sending, half_an_object, half_a_frame];
     stall_over_http(&victim, &config, &pushes);
-    let nothing_yet = [Talk::default(), Talk::greeting(b"OXTREE"), Talk::hello()];
+    let nothing_yet = [
+        Talk::default(),
+        Talk::greeting(b"OXTREE"),
+        Talk::hello(),
+        Talk::wants(&objects[3].name),
+    ];
     for talk in nothing_yet.into_iter().chain(pushes) {
         stalls(&victim, &config, talk, "receive.idle-timeout");
     }
