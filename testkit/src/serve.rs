@@ -22,10 +22,16 @@ pub struct Serve {
 impl Serve {
     /// Starts a program; `log` gets what it writes to standard error, after what is there already.
     pub fn start(program: impl AsRef<Path>, args: &[&str], log: impl AsRef<Path>) -> Self {
+        let mut command = Command::new(program.as_ref());
+        command.args(args);
+        Self::run(command, log)
+    }
+
+    /// The same with a command that has all it needs.
+    pub fn run(mut command: Command, log: impl AsRef<Path>) -> Self {
         let log = log.as_ref().to_owned();
         let errors = File::options().create(true).append(true).open(&log);
-        let mut child = Command::new(program.as_ref())
-            .args(args)
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(errors.expect("create a log"))

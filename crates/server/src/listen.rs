@@ -195,22 +195,24 @@ fn tell_system(state: NotifyState<'_>) {
 async fn open(config: &Config, certificate: Option<&Arc<Certificate>>) -> Result<Vec<Door>> {
     let acceptor = certificate.map(Certificate::acceptor).transpose()?;
     let mut doors = Vec::new();
+    // `FileDescriptorName=` of the units of systemd.
+    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let mut names = names.split(':');
     let mut given = listenfd::ListenFd::from_env();
     for at in 0..given.len() {
-        let taken = given
-            .take_tcp_listener(at)
-            .map_err(system("taking systemd's sockets"))?;
+        let name = names.next().unwrap_or_default();
+        let of_systemd = system("taking systemd's sockets");
+        let taken = given.take_tcp_listener(at).map_err(&of_systemd)?;
         let Some(listener) = taken else { continue };
-        listener
-            .set_nonblocking(true)
-            .and_then(|()| TcpListener::from_std(listener))
-            .map(|listener| {
-                doors.push(Door {
-                    listener,
-                    tls: acceptor.clone(),
-                });
-            })
-            .map_err(system("taking systemd's sockets"))?;
+        listener.set_nonblocking(true).map_err(&of_systemd)?;
+        let address = listener.local_addr().map_err(&of_systemd)?;
+        let tls = match (name, &acceptor) {
+            ("plain", _) => None,
+            ("tls", None) => return Err(Error::NoCertificate(address)),
+            (_, acceptor) => acceptor.clone(),
+        };
+        let listener = TcpListener::from_std(listener).map_err(&of_systemd)?;
+        doors.push(Door { listener, tls });
     }
     if !doors.is_empty() {
         return Ok(doors);

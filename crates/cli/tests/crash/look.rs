@@ -38,6 +38,15 @@ impl Look {
             refs: refs(repo),
         }
     }
+
+    /// The same if nothing had been received that is not public.
+    pub(crate) fn without_staged(&self) -> Self {
+        Self {
+            public: self.public.clone(),
+            refs: self.refs.clone(),
+            ..Self::default()
+        }
+    }
 }
 
 /// Whether an object of an archive is what its name says (or, packed, can be unpacked).

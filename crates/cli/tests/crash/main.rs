@@ -4,7 +4,6 @@
 
 mod commit;
 mod doors;
-mod http;
 mod look;
 mod pull_local;
 mod push;

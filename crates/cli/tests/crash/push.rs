@@ -6,13 +6,10 @@ use std::fs::File;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use oxtree_testkit::{Dice, Output, Repo, Sshd, descendants, is_running, kill, wait_for_end};
+use oxtree_testkit::{Dice, Output, Repo, Sshd, descendants, is_running, kill};
 
 use crate::look::{Look, objects, quarantines};
-use crate::rig::{Link, Place, Rig, Version};
-
-/// How long a process may take to end once it should.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::rig::{Link, PATIENCE, Place, Rig, Version};
 
 /// Who is killed.
 #[derive(Clone, Copy, Debug)]
@@ -96,13 +93,14 @@ impl<'r> Killing<'r> {
         self.wait_for(when, begun, &mut pusher);
         let done = self.strike(victim, &mut pusher);
         let status = pusher.wait().expect("the end of the push");
-        if let Some(receiver) = self.rig.receiver(self.dest) {
-            wait_for_end(receiver, PATIENCE);
-        }
+        self.rig.wait_until_quiet(self.dest);
         let said = std::fs::read_to_string(said).expect("what the pusher has said");
         let about = format!("{victim:?} {when:?} {pace}: {status}, {said}");
         assert!(!said.contains("panicked"), "{about}");
         assert!(done || status.success(), "{about}");
+        // A server that was started again goes on where it was.
+        let goes_on = self.rig.is_served() && matches!(victim, Victim::Receiver);
+        assert!(!goes_on || status.success(), "{about}");
         let look = self.rig.check(self.dest, &self.before, self.version);
         *phases.entry(self.phase(&look)).or_default() += usize::from(done);
         done
@@ -145,6 +143,13 @@ impl<'r> Killing<'r> {
         }
         let receiver = self.rig.receiver(self.dest);
         match victim {
+            Victim::Receiver | Victim::Both if self.rig.is_served() => {
+                if let Victim::Both = victim {
+                    kill(pusher.id());
+                }
+                self.rig.stop_server();
+                self.rig.serve(self.dest);
+            }
             Victim::Pusher => kill(pusher.id()),
             // One that has not begun yet cannot be killed either.
             Victim::Receiver => {
@@ -219,6 +224,9 @@ fn kill_pushes(rig: &Rig, victims: &[Victim], kills: usize) -> Phases {
                 killed += usize::from(killing.kill(dice.pick(victims), how, &mut phases));
                 again = dice.percent(30);
             }
+            if dice.percent(50) {
+                rig.stop_server();
+            }
             rig.push_rest(version, &dest, &Look::at(dest.path()));
         }
     }
@@ -261,6 +269,20 @@ fn of_several_refs_all_change_or_none() {
         Victim::Connection,
     ];
     assert_spread(&kill_pushes(&rig, &victims, 40), 3);
+}
+
+#[test]
+fn over_http() {
+    let rig = Rig::new(Place::in_memory(), Link::Http, &["main"]);
+    let victims = [Victim::Pusher, Victim::Receiver, Victim::Both];
+    assert_spread(&kill_pushes(&rig, &victims, 40), 3);
+}
+
+#[test]
+fn of_several_refs_over_http_on_a_disk() {
+    let rig = Rig::new(Place::on_disk(), Link::Http, &["a", "main", "os/test"]);
+    let victims = [Victim::Pusher, Victim::Receiver, Victim::Both];
+    assert_spread(&kill_pushes(&rig, &victims, 16), 3);
 }
 
 #[test]

@@ -8,15 +8,21 @@ use std::time::{Duration, Instant};
 use oxtree_testkit::{Dice, kill, wait_for_end};
 
 use crate::look::{Look, names, quarantines};
-use crate::rig::{Link, Place, Rig};
-
-/// How long to wait for what has to come.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::rig::{Link, PATIENCE, Place, Rig};
 
 #[test]
 fn what_is_still_whole_after_a_restart_is_not_sent_again() {
+    restart(Link::Near);
+}
+
+#[test]
+fn what_a_server_finds_whole_after_a_restart_is_not_sent_again() {
+    restart(Link::Http);
+}
+
+fn restart(link: Link) {
     let mut dice = Dice::new();
-    let rig = Rig::new(Place::on_disk(), Link::Near, &["main"]);
+    let rig = Rig::new(Place::on_disk(), link, &["main"]);
     let (dest, version) = (rig.destination(), &rig.versions[0]);
     let begun = Instant::now();
     let mut pusher = rig
@@ -32,6 +38,7 @@ fn what_is_still_whole_after_a_restart_is_not_sent_again() {
     let receiver = rig.receiver(&dest).expect("a receiver");
     kill(receiver);
     pusher.wait().expect("the end of the push");
+    rig.stop_server();
     wait_for_end(receiver, PATIENCE);
 
     // Another time that the machine has started is another name.

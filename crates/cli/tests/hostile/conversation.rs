@@ -2,6 +2,8 @@
 //! The bytes of the protocol, as `docs/protocol.md` has them. Nothing here is checked: it is for
 //! saying what is wrong.
 
+use std::time::Duration;
+
 use oxtree_format::Checksum;
 use serde_json::{Value, json};
 
@@ -10,6 +12,7 @@ pub(crate) const FILE: u8 = 1;
 pub(crate) const DIRTREE: u8 = 2;
 pub(crate) const DIRMETA: u8 = 3;
 pub(crate) const COMMIT: u8 = 4;
+pub(crate) const COMMIT_META: u8 = 6;
 
 /// The forms of objects.
 pub(crate) const METADATA: u8 = 0;
@@ -51,6 +54,14 @@ impl Object {
         }
     }
 
+    /// Whether it is one of an archive, in the form that it has there.
+    pub(crate) fn is_of_archive(&self) -> bool {
+        match self.kind {
+            FILE => self.form == FILEZ,
+            kind => (DIRTREE..=COMMIT).contains(&kind) && self.form == METADATA,
+        }
+    }
+
     pub(crate) fn id(&self) -> Vec<u8> {
         [&[self.kind][..], self.name.as_bytes()].concat()
     }
@@ -62,17 +73,56 @@ impl Object {
     }
 }
 
-/// What a pusher says, from its first byte.
+/// One thing that a pusher says, at whatever door.
 #[derive(Clone, Debug)]
-pub(crate) struct Talk(pub(crate) Vec<u8>);
+pub(crate) enum Part {
+    /// A control message.
+    Message(Value),
+    /// A frame of another kind.
+    Frame(u8, Vec<u8>),
+    /// Bytes among the frames.
+    Raw(Vec<u8>),
+    /// The line in front of all.
+    Greeting(Vec<u8>),
+    /// Nothing for so long.
+    Pause(Duration),
+    /// Nothing more, though there should be.
+    Silence,
+}
+
+impl Part {
+    /// The bytes of it.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Message(message) => control(message),
+            Self::Frame(kind, payload) => frame(*kind, payload),
+            Self::Raw(bytes) | Self::Greeting(bytes) => bytes.clone(),
+            Self::Pause(_) | Self::Silence => Vec::new(),
+        }
+    }
+}
+
+/// What a pusher says, from its first byte. Each door hears it in its own way: over ssh all of it follows
+/// one another, over HTTP it is put into requests.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Talk {
+    pub(crate) parts: Vec<Part>,
+    /// What it pushes, where that is all that is wrong.
+    pub(crate) objects: Vec<Object>,
+}
 
 impl Talk {
+    /// These bytes and nothing else.
+    pub(crate) fn greeting(bytes: &[u8]) -> Self {
+        Self::default().and(Part::Greeting(bytes.to_vec()))
+    }
+
     /// It says who it is.
     pub(crate) fn hello() -> Self {
         let pusher = json!({
             "type": "pusher", "version": 1, "agent": "somebody", "capabilities": [],
         });
-        Self(b"OXTREE-PUSH\n".to_vec()).say(&pusher)
+        Self::greeting(b"OXTREE-PUSH\n").say(&pusher)
     }
 
     /// It wants a new ref `evil` to be at `commit`.
@@ -80,9 +130,13 @@ impl Talk {
         Self::hello().update(&json!("evil"), &Value::Null, &json!(commit.to_string()))
     }
 
-    pub(crate) fn say(mut self, message: &Value) -> Self {
-        self.0.extend(control(message));
+    pub(crate) fn and(mut self, part: Part) -> Self {
+        self.parts.push(part);
         self
+    }
+
+    pub(crate) fn say(self, message: &Value) -> Self {
+        self.and(Part::Message(message.clone()))
     }
 
     pub(crate) fn update(self, name: &Value, old: &Value, new: &Value) -> Self {
@@ -94,14 +148,12 @@ impl Talk {
         }))
     }
 
-    pub(crate) fn frame(mut self, kind: u8, payload: &[u8]) -> Self {
-        self.0.extend(frame(kind, payload));
-        self
+    pub(crate) fn frame(self, kind: u8, payload: &[u8]) -> Self {
+        self.and(Part::Frame(kind, payload.to_vec()))
     }
 
-    pub(crate) fn raw(mut self, bytes: &[u8]) -> Self {
-        self.0.extend_from_slice(bytes);
-        self
+    pub(crate) fn raw(self, bytes: &[u8]) -> Self {
+        self.and(Part::Raw(bytes.to_vec()))
     }
 
     /// Offers the objects, and says that this is all.
@@ -133,6 +185,13 @@ impl Talk {
     pub(crate) fn push(objects: &[Object]) -> Self {
         let commit = objects.last().expect("a commit").name;
         let talk = Self::wants(&commit).offer(objects);
-        objects.iter().fold(talk, Self::send).sent(objects.len())
+        let mut talk = objects.iter().fold(talk, Self::send).sent(objects.len());
+        talk.objects = objects.to_vec();
+        talk
+    }
+
+    /// All of it.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.parts.iter().flat_map(Part::bytes).collect()
     }
 }

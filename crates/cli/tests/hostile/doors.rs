@@ -8,11 +8,13 @@ use std::io::Write;
 use oxtree_format::Checksum;
 use oxtree_gvariant::{Entry, OwnedVariant, to_bytes};
 use oxtree_testkit::Repo;
+use serde_json::json;
 
-use crate::conversation::{MIB, Object, Talk};
+use crate::asked;
+use crate::conversation::{COMMIT, COMMIT_META, MIB, Object, Talk};
 use crate::objects::{Header, bytes, commit_of, file, gvariant};
 use crate::victim::{Run, Victim, path_of, say, scratch};
-use crate::web::{Answer, Web, path, repository, summary};
+use crate::web::{Answer, Web, name_of, path, repository, summary};
 
 /// Pushes these objects, of which the last is the commit, through each door. Nothing may come of it.
 /// Returns what is said at our own.
@@ -23,11 +25,39 @@ pub(crate) fn refused_at_each(victim: &Victim, objects: &[Object]) -> String {
 
 /// The same through the doors where all is taken that is sent.
 pub(crate) fn refused_when_sent(victim: &Victim, objects: &[Object]) -> String {
-    let talk = Talk::push(objects);
     told_in_messages(victim, &[], "", &messages(objects), "");
-    victim
-        .hears(&victim.repo(&[]), |to| say(to, &talk.0))
-        .told()
+    let talk = Talk::push(objects);
+    let told = victim.hears(&victim.repo(&[]), talk.parts.clone()).told();
+    over_http(victim, &[], "", &talk, "");
+    told
+}
+
+/// A push over HTTP is refused with these words.
+pub(crate) fn over_http(
+    victim: &Victim,
+    config: &[(&str, &str)],
+    conf: &str,
+    talk: &Talk,
+    words: &str,
+) {
+    let told = told_over_http(victim, config, conf, talk);
+    assert!(told.is(words), "no {words:?} in {told:?}");
+}
+
+/// The same push over HTTP, by each way that there is. Returns why it was refused.
+pub(crate) fn told_over_http(
+    victim: &Victim,
+    config: &[(&str, &str)],
+    conf: &str,
+    talk: &Talk,
+) -> asked::Answer {
+    let site = victim.site();
+    site.configure(config, conf);
+    let told = site.hears(talk.parts.clone());
+    if !talk.objects.is_empty() && talk.objects.iter().all(Object::is_of_archive) {
+        site.hears_objects(&talk.objects);
+    }
+    told
 }
 
 /// A receiver that is led to a repository of these files fails with these words.
@@ -102,8 +132,8 @@ pub(crate) fn put(name: &str, size: u64) -> Vec<u8> {
 }
 
 pub(crate) fn send(object: &Object) -> Vec<u8> {
-    let name = path(object).replace("objects/", "").replace('/', "");
-    [put(&name, object.bytes.len() as u64), object.bytes.clone()].concat()
+    let head = put(&name_of(object), object.bytes.len() as u64);
+    [head, object.bytes.clone()].concat()
 }
 
 pub(crate) const NONE: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -143,6 +173,10 @@ fn what_is_right_is_taken() {
     assert_eq!(run.code, Some(0), "{run:?}");
     assert_eq!(repo.rev_parse("evil"), objects[3].name.to_string());
     repo.fsck();
+    let done = victim.site().says(Talk::push(&objects).parts);
+    assert_eq!(done.status, 200, "{done:?}");
+    let evil = victim.site().repo.rev_parse("evil");
+    assert_eq!(evil, objects[3].name.to_string());
 }
 
 /// 200 MB in 200 KB, as in the users' list of attacks.
@@ -167,6 +201,7 @@ fn files_that_unpack_to_much_more_than_they_are() {
         files.insert(path(bomb), Answer::Unannounced(bomb.bytes.clone()));
         fetched(&victim, config, "", files, words);
         told_in_messages(&victim, config, "", &messages(&objects), words);
+        over_http(&victim, config, "", &Talk::push(&objects), words);
     }
 }
 
@@ -179,6 +214,7 @@ fn what_is_not_the_pushers_to_say() {
     let push = |conf: &str, words: &str| {
         fetched(&victim, &[], conf, repository(&objects), words);
         told_in_messages(&victim, &[], conf, &messages(&objects), words);
+        over_http(&victim, &[], conf, &Talk::push(&objects), words);
     };
     push("gpg_verify: yes\n", "o signatures found");
     let key = "ad1aCSfyYdcqpa9U4t0yZ6QSHuJmF0iM5sKlvt5WqPY=";
@@ -190,8 +226,14 @@ fn what_is_not_the_pushers_to_say() {
     );
     push(&verify, "No signatures found");
     push("receive_hook: /bin/false\n", "hook refuses the push");
-    push("identities: {ci: {refs: [app/*]}}\n", "--identity NAME");
-    push("root: /nowhere\n", "not found");
+    // Neither is said of those who come over HTTP.
+    for (conf, words) in [
+        ("identities: {ci: {refs: [app/*]}}\n", "--identity NAME"),
+        ("root: /nowhere\n", "not found"),
+    ] {
+        fetched(&victim, &[], conf, repository(&objects), words);
+        told_in_messages(&victim, &[], conf, &messages(&objects), words);
+    }
     // In twenty years nobody could push any more.
     let meta = objects[1].clone();
     let value = format!(
@@ -200,7 +242,7 @@ fn what_is_not_the_pushers_to_say() {
         bytes(&objects[2].name),
         bytes(&meta.name)
     );
-    let late = Object::metadata(crate::conversation::COMMIT, gvariant(&value));
+    let late = Object::metadata(COMMIT, gvariant(&value));
     let late = [&objects[..3], &[late]].concat();
     fetched(
         &victim,
@@ -214,6 +256,13 @@ fn what_is_not_the_pushers_to_say() {
         &[],
         "",
         &messages(&late),
+        "ahead of the clock here",
+    );
+    over_http(
+        &victim,
+        &[],
+        "",
+        &Talk::push(&late),
         "ahead of the clock here",
     );
     // `-f` is a wish.
@@ -241,6 +290,10 @@ fn what_is_not_the_pushers_to_say() {
         )
     });
     assert!(run.stderr.contains("does not allow --force"), "{run:?}");
+    let main = json!(victim.site().repo.rev_parse("main"));
+    let talk = Talk::hello().update(&json!("main"), &main, &json!(commit.to_string()));
+    let talk = objects.iter().fold(talk, Talk::send);
+    over_http(&victim, &[], "allow_force: no\n", &talk, "force");
 }
 
 /// A pusher could make a commit of somebody else's lose its signatures, or have others.
@@ -286,5 +339,28 @@ fn signatures_that_are_there_stay() {
         (Some(0), main.clone()),
         "{run:?}"
     );
+    assert_eq!(std::fs::read(&there).expect("read"), original);
+    let site = victim.site();
+    let there = site.repo.object(&main, "commitmeta");
+    std::fs::write(&there, &original).expect("write");
+    let commit = Object {
+        name: id,
+        ..Object::metadata(COMMIT, commit)
+    };
+    let meta = Object {
+        name: id,
+        ..Object::metadata(COMMIT_META, other)
+    };
+    let objects = [meta, commit];
+    let done = site.says(Talk::push(&objects).parts);
+    let uploaded = site.upload("more", None, &main, &objects);
+    assert_eq!(
+        (done.status, uploaded.status),
+        (200, 200),
+        "{done:?} {uploaded:?}"
+    );
+    for name in ["evil", "more"] {
+        assert_eq!(site.repo.rev_parse(name), main);
+    }
     assert_eq!(std::fs::read(&there).expect("read"), original);
 }

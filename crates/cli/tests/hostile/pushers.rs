@@ -1,31 +1,44 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Pushers that lie about objects and refs, or that do not keep to the protocol.
+//! Pushers that lie about objects.
 
 use oxtree_format::Checksum;
-use serde_json::{Value, json};
 
-use crate::conversation::{
-    COMMIT, DIRMETA, DIRTREE, FILEZ, METADATA, MIB, Object, PLAIN, Talk, control,
-};
-use crate::objects::{Header, commit, commit_of, deflated, dirmeta, dirtree, file, with_root};
-use crate::victim::{Victim, say};
+use crate::conversation::{COMMIT, DIRMETA, DIRTREE, FILEZ, METADATA, Object, PLAIN, Talk};
+use crate::doors::told_over_http;
+use crate::objects::{Header, commit, commit_of, dirmeta, dirtree, file, with_root};
+use crate::victim::{Victim, says};
 
-/// What a pusher says, and words of the error that it gets.
-type Case = (&'static str, Talk, &'static str);
+/// What a pusher says, and words of the error that it gets; where these are others over HTTP, they follow after a
+/// line.
+pub(crate) type Case = (&'static str, Talk, &'static str);
 
-/// Each of these is refused, with these words, and nothing comes of it.
-fn all_refused(cases: Vec<Case>) {
+/// What is answered to those who push what is wrong.
+const STATUSES: [u16; 5] = [400, 404, 409, 413, 422];
+
+/// Each of these is refused at each door, with these words, and nothing comes of it.
+pub(crate) fn all_refused(cases: Vec<Case>) {
     let victim = Victim::new();
     let mut wrong = Vec::new();
+    for (name, talk, words) in &cases {
+        let told = told_over_http(&victim, &[], "", talk);
+        if !told.is(words) || !STATUSES.contains(&told.status) {
+            wrong.push(format!("{name}, over HTTP: no {words:?} in {told:?}"));
+        }
+    }
+    wrong.extend(wrong_over_ssh(&victim, cases));
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Those that are not refused over ssh, or with other words.
+pub(crate) fn wrong_over_ssh(victim: &Victim, cases: Vec<Case>) -> Vec<String> {
+    let mut wrong = Vec::new();
     for (name, talk, words) in cases {
-        let repo = victim.repo(&[]);
-        let answer = victim.hears(&repo, |to| say(to, &talk.0));
-        let told = answer.told();
-        if !told.contains(words) {
+        let told = victim.hears(&victim.repo(&[]), talk.parts).told();
+        if !says(&told, words) {
             wrong.push(format!("{name}: no {words:?} in {told:?}"));
         }
     }
-    assert!(wrong.is_empty(), "{wrong:#?}");
+    wrong
 }
 
 /// A push of one file in a commit, where the file is sent in this way.
@@ -40,7 +53,7 @@ fn as_kind(object: Object, kind: u8) -> Talk {
     Talk::push(&[claimed, commit])
 }
 
-fn checksum(text: &str) -> Checksum {
+pub(crate) fn checksum(text: &str) -> Checksum {
     Checksum::of(text.as_bytes())
 }
 
@@ -171,7 +184,11 @@ fn objects_that_are_cut_off_or_too_long() {
             "header longer than the object",
         ),
         ("an empty plain", with(&plain, &empty), "Corrupted object"),
-        ("less than its record says", cut_in_the_stream, "missing"),
+        (
+            "less than its record says",
+            cut_in_the_stream,
+            "missing|in the middle of one",
+        ),
         (
             "a long commit",
             {
@@ -274,223 +291,6 @@ fn headers_that_lie() {
             "a directory that is a file",
             Talk::push(&with_root(Vec::new(), dirmeta(0o100_644))),
             "invalid mode",
-        ),
-    ]);
-}
-
-#[test]
-fn refs_with_names_that_lead_elsewhere() {
-    let objects = commit_of(&[]);
-    let commit = json!(objects[2].name.to_string());
-    let long = "x".repeat(300);
-    let names = [
-        "../../evil",
-        "..",
-        "a/../../evil",
-        "a/..",
-        "/etc/evil",
-        "/",
-        "",
-        ".",
-        "./a",
-        "a//b",
-        "a/",
-        ".hidden",
-        "new\nline",
-        "nul\0byte",
-        "bell\u{7}",
-        "escape\u{1b}[31m",
-        "-option",
-        "a b",
-        "origin:main",
-        "a/.b",
-        &long,
-    ];
-    let pushes = names.iter().map(|name| {
-        let talk = Talk::hello().update(&json!(name), &Value::Null, &commit);
-        let talk = objects.iter().fold(talk.offer(&objects), Talk::send);
-        ("a ref's name", talk.sent(3), "invalid control message")
-    });
-    all_refused(pushes.collect());
-}
-
-#[test]
-fn updates_that_cannot_be() {
-    let objects = commit_of(&[]);
-    let known = checksum("nobody has this");
-    let new = objects[2].name.to_string();
-    let update = |name: &str, old: Value, new: Value| {
-        let talk = Talk::hello().update(&json!(name), &old, &new);
-        objects
-            .iter()
-            .fold(talk.offer(&objects), Talk::send)
-            .sent(3)
-    };
-    let never_sent = Talk::wants(&known).offer(&objects);
-    let tree = Talk::wants(&objects[1].name).offer(&objects[..2]);
-    all_refused(vec![
-        (
-            "a commit that was never sent",
-            objects.iter().fold(never_sent, Talk::send).sent(3),
-            "No such metadata object",
-        ),
-        (
-            "a ref at a tree",
-            objects[..2].iter().fold(tree, Talk::send).sent(2),
-            "No such metadata object",
-        ),
-        (
-            "an old commit",
-            update("main", json!(known.to_string()), json!(new)),
-            "changed meanwhile",
-        ),
-        (
-            "a ref that is there",
-            update("main", Value::Null, json!(new)),
-            "changed meanwhile",
-        ),
-        (
-            "a folder that is a ref",
-            update("main/x", Value::Null, json!(new)),
-            "conflict with main",
-        ),
-        (
-            "no checksum",
-            update("evil", Value::Null, json!("abc")),
-            "invalid control message",
-        ),
-        (
-            "an upper-case one",
-            update("evil", Value::Null, json!(new.to_uppercase())),
-            "message",
-        ),
-        (
-            "a ref twice",
-            Talk::wants(&objects[2].name).say(&json!({
-                "type": "update", "updates": [], "dry_run": false, "more": false,
-            })),
-            "unexpected",
-        ),
-    ]);
-}
-
-#[test]
-fn pushers_that_do_not_keep_to_the_rules() {
-    let objects = commit_of(&[]);
-    let offered = || Talk::wants(&objects[2].name).offer(&objects);
-    let sent = |talk: Talk| objects.iter().fold(talk, Talk::send);
-    let ids: Vec<u8> = objects.iter().flat_map(Object::id).collect();
-    let offer_of = |count: usize| control(&json!({"type": "offered", "count": count}));
-    let wants = || Talk::wants(&objects[2].name);
-    let twice = [&objects[..], &objects[..1]].concat();
-    all_refused(vec![
-        (
-            "another program",
-            Talk(b"GET / HTTP/1.1\r\n".to_vec()),
-            "no push of oxtree",
-        ),
-        (
-            "ids before all",
-            Talk::hello().frame(b'I', &ids),
-            "unexpected",
-        ),
-        ("data before all", Talk::hello().data(b"x"), "unexpected"),
-        (
-            "data before the answer",
-            wants().frame(b'I', &ids).data(b"x"),
-            "unexpected",
-        ),
-        ("a bitmap", offered().frame(b'B', &[255]), "unexpected"),
-        (
-            "an unknown frame",
-            offered().frame(b'Z', b"x"),
-            "unknown kind of frame",
-        ),
-        (
-            "an unknown message",
-            offered().say(&json!({"type": "dance"})),
-            "dance",
-        ),
-        (
-            "no message",
-            offered().frame(b'C', b"\xff{"),
-            "invalid control message",
-        ),
-        (
-            "a message of a receiver",
-            offered().say(&json!({"type": "outcome", "refs": [], "more": false})),
-            "unexpected",
-        ),
-        (
-            "hello twice",
-            Talk::hello().raw(&Talk::hello().0[12..]),
-            "unexpected",
-        ),
-        (
-            "half an id",
-            wants().frame(b'I', &ids[1..]),
-            "no list of ids",
-        ),
-        (
-            "ids of no kind",
-            wants().frame(b'I', &[0; 33]),
-            "invalid object id",
-        ),
-        (
-            "too few ids",
-            wants().frame(b'I', &ids).raw(&offer_of(4)),
-            "count of ids",
-        ),
-        ("an id twice", wants().offer(&twice), "offered twice"),
-        (
-            "an object twice",
-            sent(offered()).send(&objects[0]).sent(4),
-            "not asked for",
-        ),
-        (
-            "an object too many",
-            sent(offered()).send(&file(b"x")).sent(4),
-            "not asked for",
-        ),
-        (
-            "an object too few",
-            offered().send(&objects[0]).sent(3),
-            "missing",
-        ),
-        ("a wrong count", sent(offered()).sent(4), "missing"),
-        ("unknown packing", offered().frame(b'D', b"\x09x"), "packed"),
-        ("nothing packed", offered().frame(b'D', b""), "data frame"),
-        (
-            "no deflate",
-            offered().frame(b'D', b"\x01\xff\xff\xff"),
-            "data frame",
-        ),
-        (
-            "a bomb",
-            offered().frame(b'D', &[&[1], &deflated(&vec![0; 64 * MIB])[..]].concat()),
-            "frame",
-        ),
-        (
-            "the largest frame",
-            offered().raw(b"D\xff\xff\xff\xff"),
-            "a frame of 4294967295",
-        ),
-        (
-            "a frame too large",
-            offered().raw(&[b'D', 0, 0x10, 0, 1]),
-            "a frame of 1048577",
-        ),
-        (
-            "an old version",
-            Talk(b"OXTREE-PUSH\n".to_vec()).say(&json!({
-                "type": "pusher", "version": 0, "agent": "old", "capabilities": [],
-            })),
-            "version 0",
-        ),
-        (
-            "words after the end",
-            Talk::hello().say(&json!({"type": "bye"})).data(b"x"),
-            "",
         ),
     ]);
 }

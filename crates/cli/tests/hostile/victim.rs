@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The real `oxtree receive`, and what must not come of it.
 
+use std::cell::OnceCell;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -9,6 +10,9 @@ use std::time::{Duration, Instant};
 
 use oxtree_testkit::{Meter, Output, Repo, Snapshot, Tool, descendants, kill, temp_dir, trees};
 use serde_json::Value;
+
+use crate::conversation::Part;
+use crate::site::Site;
 
 /// The binary under test.
 pub(crate) const OXTREE: &str = env!("CARGO_BIN_EXE_oxtree");
@@ -21,11 +25,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A repository that others want to push to, in a directory that they want to get out of.
 pub(crate) struct Victim {
+    /// It ends before its repository does.
+    site: OnceCell<Site>,
     dir: tempfile::TempDir,
     template: Repo,
     meter: Meter,
-    /// What the receiver may take.
-    pub(crate) memory: u64,
 }
 
 /// What a receiver has said to the pusher.
@@ -45,6 +49,11 @@ impl Answer {
     }
 }
 
+/// Whether a text says one of these words, between which there are lines.
+pub(crate) fn says(text: &str, words: &str) -> bool {
+    words.split('|').any(|words| text.contains(words))
+}
+
 impl Victim {
     pub(crate) fn new() -> Self {
         let dir = temp_dir();
@@ -61,13 +70,27 @@ impl Victim {
             dir,
             template,
             meter,
-            memory: MEMORY,
+            site: OnceCell::new(),
         }
     }
 
     /// A new copy of the repository, alone with one other file in a directory.
     pub(crate) fn repo(&self, config: &[(&str, &str)]) -> Repo {
-        let parent = self.dir.path().join("parent");
+        let repo = self.copy("parent");
+        for (key, value) in config {
+            repo.ok("config", ["set", key, value]);
+        }
+        repo
+    }
+
+    /// A server of such a copy.
+    pub(crate) fn site(&self) -> &Site {
+        self.site.get_or_init(|| Site::new(self))
+    }
+
+    /// A copy of the repository, and the other file, in a directory of this name.
+    pub(crate) fn copy(&self, parent: &str) -> Repo {
+        let parent = self.dir.path().join(parent);
         if parent.exists() {
             fs::remove_dir_all(&parent).expect("delete what was there");
         }
@@ -76,11 +99,7 @@ impl Victim {
         let repo = parent.join("repo");
         let from = self.template.path();
         Output::of(Command::new("cp").arg("-a").args([from, &repo])).expect_ok();
-        let repo = Tool::ostree().repo(repo);
-        for (key, value) in config {
-            repo.ok("config", ["set", key, value]);
-        }
-        repo
+        Tool::ostree().repo(repo)
     }
 
     /// Where the real binary is, and how much memory it takes.
@@ -88,11 +107,26 @@ impl Victim {
         &self.meter
     }
 
-    /// Lets `talk` talk to a receiver, waits for its end, and checks that nothing has come of it.
+    /// Says all this to a receiver, waits for its end, and checks that nothing has come of it.
     /// The connection stays open: a receiver has to end by itself.
-    pub(crate) fn hears(&self, repo: &Repo, talk: impl FnOnce(&mut dyn Write) + Send) -> Answer {
+    pub(crate) fn hears(
+        &self,
+        repo: &Repo,
+        parts: impl IntoIterator<Item = Part, IntoIter: Send>,
+    ) -> Answer {
         let words = ["receive".to_owned(), path_of(repo)];
-        let run = self.survives(repo, || self.run("oxtree", &words, None, talk));
+        let mut parts = parts.into_iter();
+        let run = self.survives(repo, || {
+            self.run("oxtree", &words, None, |to| {
+                let mut going = true;
+                while let Some(part) = going.then(|| parts.next()).flatten() {
+                    if let Part::Pause(time) = part {
+                        std::thread::sleep(time);
+                    }
+                    going = still_says(to, &part.bytes());
+                }
+            })
+        });
         let (errors, outcomes) = messages(&run.said);
         let answer = Answer { errors, outcomes };
         let published = |outcome: &Value| {
@@ -112,7 +146,7 @@ impl Victim {
         before.assert_unchanged(&public(repo));
         let peak = self.meter.peaks().pop().expect("a run");
         assert!(
-            peak < self.memory,
+            peak < MEMORY,
             "the receiver has taken {peak} bytes: {run:?}"
         );
         let panicked = run.stderr.contains("panicked");
@@ -149,7 +183,7 @@ pub(crate) fn path_of(repo: &Repo) -> String {
 }
 
 /// All that anybody can see of a repository, and all that is around it.
-fn public(repo: &Repo) -> Snapshot {
+pub(crate) fn public(repo: &Repo) -> Snapshot {
     let parent = repo.path().parent().expect("a parent");
     Snapshot::of(parent).without("repo/tmp")
 }

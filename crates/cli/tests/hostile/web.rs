@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use oxtree_format::Checksum;
 
-use crate::conversation::{COMMIT, DIRMETA, DIRTREE, Object};
+use crate::conversation::{COMMIT, COMMIT_META, DIRMETA, DIRTREE, Object};
 use crate::objects::{bytes, gvariant};
 
 /// What is sent for a file.
@@ -105,14 +105,20 @@ fn answer(
 
 /// Where an object is below a repository.
 pub(crate) fn path(object: &Object) -> String {
-    let name = object.name.to_string();
+    let name = name_of(object);
+    format!("objects/{}/{}", &name[..2], &name[2..])
+}
+
+/// What an object of an archive is called.
+pub(crate) fn name_of(object: &Object) -> String {
     let suffix = match object.kind {
         DIRTREE => "dirtree",
         DIRMETA => "dirmeta",
         COMMIT => "commit",
+        COMMIT_META => "commitmeta",
         _ => "filez",
     };
-    format!("objects/{}/{}.{suffix}", &name[..2], &name[2..])
+    format!("{}.{suffix}", object.name)
 }
 
 /// The summary of a repository with these refs.

@@ -13,5 +13,6 @@ mod jwt;
 mod openapi;
 mod publish;
 mod rush;
+mod systemd;
 mod upkeep;
 mod walkthrough;
