@@ -15,7 +15,6 @@ mod fetch;
 mod file;
 #[doc(hidden)]
 pub mod fuzz;
-mod gathered;
 mod history;
 mod jobs;
 mod legacy;

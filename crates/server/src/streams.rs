@@ -4,7 +4,6 @@
 //! In tasks of their own they would run in other threads, and each small answer would wake the thread that
 //! has the connection. Nothing of them blocks a thread, so that none has to wait for another.
 
-use std::io;
 use std::mem::take;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,9 +11,6 @@ use std::task::{Context, Poll};
 
 use futures_util::stream::{FuturesUnordered, Stream};
 use hyper::rt::Executor;
-use tokio::io::{AsyncRead, AsyncWrite};
-
-use crate::gathered::Gathered;
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -33,12 +29,8 @@ impl Beside {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sees to a connection by `stream` and to all that it has put here, until the connection has ended.
-    pub(crate) async fn go_on<T>(
-        self,
-        connection: impl Future<Output = T>,
-        stream: Gathered<impl AsyncRead + AsyncWrite + Unpin>,
-    ) -> io::Result<T> {
+    /// Sees to a connection and to all that it has put here, until the connection has ended.
+    pub(crate) async fn go_on<T>(self, connection: impl Future<Output = T>) -> T {
         let mut connection = pin!(connection);
         let mut tasks = FuturesUnordered::new();
         std::future::poll_fn(move |context| {
@@ -50,10 +42,7 @@ impl Beside {
                 // They may have put something here, too.
                 goes_on = !self.new_tasks().is_empty();
             }
-            match stream.go_out(context) {
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                _ => ended.map(Ok),
-            }
+            ended
         })
         .await
     }

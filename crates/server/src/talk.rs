@@ -22,7 +22,6 @@ use tokio_rustls::server::TlsStream;
 use crate::app::{App, Doors};
 use crate::crew::Crew;
 use crate::crowd::One;
-use crate::gathered::Gathered;
 use crate::proxies::Client;
 use crate::stall::{Pulse, Taken};
 use crate::streams::Beside;
@@ -166,8 +165,7 @@ impl Talk {
         });
         let beside = Beside::default();
         let builder = self.builder(beside.clone(), http2);
-        let stream = Gathered::new(stream, http2);
-        let connection = builder.serve_connection(TokioIo::new(stream.clone()), answer);
+        let connection = builder.serve_connection(TokioIo::new(stream), answer);
         let goes_on = async {
             let mut connection = pin!(connection);
             let Patience { silence, sending } = self.patience;
@@ -194,10 +192,8 @@ impl Talk {
                 }
             }
         };
-        match beside.go_on(goes_on, stream).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!("{}: {error}", client.address),
-            Err(error) => tracing::debug!("{}: {error}", client.address),
+        if let Err(error) = beside.go_on(goes_on).await {
+            tracing::debug!("{}: {error}", client.address);
         }
     }
 
