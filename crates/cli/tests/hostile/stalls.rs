@@ -39,7 +39,7 @@ fn stall_over_http(victim: &Victim, config: &[(&str, &str)], all: &[Talk]) {
     });
     let took = begun.elapsed();
     assert!(took > Duration::from_millis(900), "given up after {took:?}");
-    assert!(took < Duration::from_secs(80), "waited for {took:?}");
+    assert!(took < Duration::from_secs(20), "waited for {took:?}");
 }
 
 #[test]
