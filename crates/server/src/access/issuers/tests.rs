@@ -60,6 +60,9 @@ impl Server {
             Mood::Fails => "500 No\r\nContent-Length: 0\r\n\r\n".to_owned(),
             Mood::SaysNothing => String::new(),
         };
+        // Before the answer: whoever has that may count at once.
+        let kept = stream.try_clone().unwrap();
+        self.asked.lock().unwrap().push(kept);
         if !answer.is_empty() {
             let answer = format!(
                 "HTTP/1.1 {}",
@@ -67,7 +70,6 @@ impl Server {
             );
             stream.write_all(answer.as_bytes()).unwrap();
         }
-        self.asked.lock().unwrap().push(stream);
     }
 
     fn is(&self, mood: Mood) {
