@@ -4,7 +4,7 @@
 //! once, and is finished: the same road as [`receive`](super::receive)'s, a piece at a time.
 //!
 //! What is known of a push is in a [`Book`], so that it goes on where it was after a restart. Its
-//! objects are in a quarantine, which the next one takes over if this one is cut off.
+//! objects are in a quarantine; if this one is cut off, others find there what they ask for.
 
 mod ledger;
 mod objects;
