@@ -3,9 +3,9 @@ PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help build test demo bench load static fuzz install setup
+.PHONY: help build test test-dates demo bench load static fuzz install setup
 help: ## list the targets
-	@awk -F ': .*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ': .*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## the release binary, target/release/oxtree
 	cargo build --locked --release --package oxtree
@@ -24,6 +24,9 @@ test: setup ## every check: format, lints, licences, docs, all tests, the static
 	scripts/build-static static-test
 	scripts/test-static '$(TARGET)/static/static-test/oxtree'
 
+test-dates: setup ## the tests on other days; TESTS='face serve' DATES='2028-02-29 2038-01-20'
+	scripts/test-dates $(addprefix -t ,$(TESTS)) $(DATES)
+
 demo: setup ## publish a real Debian tree over SSH, end to end
 	scripts/demo
 
@@ -33,11 +36,13 @@ bench: setup build ## measure beside ostree, ostree-push and rsync; CASES='ssh-*
 	  $(if $(ROUNDS),--rounds '$(ROUNDS)') $(if $(CONTENDERS),--contenders '$(CONTENDERS)') $(if $(SLOW),--slow) \
 	  $(foreach case,$(CASES),'$(case)')
 
-load: build ## 64 push to one server for five minutes (SECONDS=300) while all are killed; then 1000 pushes
+load: build ## 64 push to one server for five minutes (SECONDS=300) while all are killed; 1000 pushes; HTTP/2 attacks
 	OXTREE_LOAD_SECONDS=$(or $(SECONDS),300) OXTREE_LOAD_BINARY=$(abspath $(TARGET)/release/oxtree) \
 	  cargo test --locked --package oxtree --test crowd load -- --nocapture
 	ulimit -n "$$(ulimit -Hn)" && OXTREE_PUSHES=1000 OXTREE_IDLE=10000 \
 	  cargo test --locked --package oxtree --test serve -- rush:: hostile::idle --nocapture
+	ulimit -n "$$(ulimit -Hn)" && for connections in 20 200; do OXTREE_STALLED=$$connections \
+	  cargo test --locked --package oxtree --test serve -- http2:: --nocapture --test-threads=1 || exit 1; done
 
 static: ## a release binary without any shared library, target/static/oxtree
 	scripts/build-static
@@ -47,6 +52,7 @@ fuzz: ## fuzz every parser for a minute, after a million damaged repositories
 
 install: build ## install under $(DESTDIR)$(PREFIX); WITH_OSTREE_LINK=1 also answers as ostree
 	install -D -m 755 $(TARGET)/release/oxtree $(DESTDIR)$(BINDIR)/oxtree
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/oxtree LICENSE-MIT LICENSE-APACHE THIRD-PARTY.md SECURITY.md
 	$(DESTDIR)$(BINDIR)/oxtree install-links --force $(DESTDIR)$(BINDIR)
 	$(TARGET)/release/oxtree man $(DESTDIR)$(PREFIX)/share/man/man1
 	mkdir -p $(DESTDIR)$(PREFIX)/share/bash-completion/completions
