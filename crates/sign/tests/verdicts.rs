@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What we say of GPG signatures is what `gpg --verify` says, at several times, but for what is on
-//! purpose: weak hashes and signatures over text.
+//! purpose: weak hashes, small keys and signatures over text.
 
 use std::fs;
 
@@ -105,6 +105,32 @@ fn algorithms() {
             assert_eq!(kind(theirs), expected, "{algorithm}");
         }
     }
+}
+
+#[test]
+fn small_keys() {
+    let home = GpgHome::new();
+    for (algorithm, expected) in [
+        ("rsa1024", Verdict::Bad("its key is too small")),
+        ("dsa1024", Verdict::Bad("its key is too small")),
+        ("dsa2048", Verdict::Good),
+    ] {
+        let key = home.generate(algorithm, algorithm);
+        let signature = home.sign(&key, DATA, &["--digest-algo=SHA256"]);
+        let ring = home.export(&[&key]);
+        assert_eq!(gpgs_verdict(&ring, DATA, &signature, now()), Verdict::Good);
+        assert_eq!(
+            our_verdict(&ring, DATA, &signature, now()),
+            expected,
+            "{algorithm}"
+        );
+    }
+    // A subkey counts by itself.
+    let key = home.generate("large", "ed25519");
+    let subkey = home.add_subkey(&key, "rsa1024", "never");
+    let signature = home.sign(&format!("{subkey}!"), DATA, &[]);
+    let ours = our_verdict(&home.export(&[&key]), DATA, &signature, now());
+    assert_eq!(ours, Verdict::Bad("its key is too small"));
 }
 
 #[test]

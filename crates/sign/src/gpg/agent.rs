@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
 
 use oxtree_format::detached::{Detached, NewDetached, keys};
 use oxtree_format::gvariant::OwnedVariant;
@@ -26,6 +27,12 @@ pub struct GpgSigner {
     gpg: Gpg,
     /// What the user calls the key.
     id: String,
+    found: OnceLock<Found>,
+}
+
+/// A secret key that `gpg` has.
+#[derive(Clone, Debug)]
+struct Found {
     /// What `gpg` is to sign with.
     key: String,
     /// The fingerprints of the key and its subkeys.
@@ -45,6 +52,23 @@ impl Gpg {
 
     /// The secret key that the user means by `id`.
     pub fn signer(&self, id: &str) -> Result<GpgSigner> {
+        let signer = self.signer_later(id);
+        signer.found()?;
+        Ok(signer)
+    }
+
+    /// The same, but `gpg` is run only once there is something to sign: whether it has such a key is
+    /// known by then.
+    pub fn signer_later(&self, id: &str) -> GpgSigner {
+        GpgSigner {
+            gpg: self.clone(),
+            id: id.to_owned(),
+            found: OnceLock::new(),
+        }
+    }
+
+    /// Looks up the secret key that the user means by `id`.
+    fn find(&self, id: &str) -> Result<Found> {
         let listed = self.run(&["--with-colons", "--list-secret-keys", "--", id], None)?;
         let fingerprints: Vec<String> = String::from_utf8_lossy(&listed.stdout)
             .lines()
@@ -70,12 +94,7 @@ impl Gpg {
             true => id.to_owned(),
             false => first.clone(),
         };
-        Ok(GpgSigner {
-            gpg: self.clone(),
-            id: id.to_owned(),
-            key,
-            fingerprints,
-        })
+        Ok(Found { key, fingerprints })
     }
 
     /// The fingerprints of the keys that the user means by `id`, as far as `gpg` knows them.
@@ -142,6 +161,16 @@ fn complaint(output: &Output) -> String {
 }
 
 impl GpgSigner {
+    fn found(&self) -> Result<&Found> {
+        if let Some(found) = self.found.get() {
+            return Ok(found);
+        }
+        let found = self.gpg.find(&self.id)?;
+        Ok(self.found.get_or_init(|| found))
+    }
+}
+
+impl Found {
     /// Whether the signature is by this key or one of its subkeys.
     fn has_made(&self, blob: &[u8]) -> bool {
         issuers(blob).iter().any(|issuer| {
@@ -160,7 +189,7 @@ impl Signer for GpgSigner {
         if self.has_signed(earlier) {
             return Err(Error::AlreadySigned(self.id.clone()).into());
         }
-        let user = format!("--local-user={}", self.key);
+        let user = format!("--local-user={}", self.found()?.key);
         let args = [&*user, "--no-armor", "--detach-sign", "--output=-"];
         let output = self.gpg.run(&args, Some(data))?;
         match output.status.success() && !output.stdout.is_empty() {
@@ -170,7 +199,11 @@ impl Signer for GpgSigner {
     }
 
     fn has_signed(&self, earlier: &[&[u8]]) -> bool {
-        earlier.iter().any(|blob| self.has_made(blob))
+        // A key that cannot be found has signed nothing; to sign with it fails, and says why.
+        !earlier.is_empty()
+            && self
+                .found()
+                .is_ok_and(|found| earlier.iter().any(|blob| found.has_made(blob)))
     }
 }
 

@@ -44,7 +44,8 @@ fn write(
         let id = String::from_utf8_lossy(user.id);
         writeln!(out, "  UID: {id}{}", mark(user.revoked || primary.revoked))?;
         if let Some((user, domain)) = UserName::parse(user.id).address() {
-            let [advanced, direct] = directory_urls(user, domain);
+            // libgpgme hands out addresses in lower case (of ASCII letters only).
+            let [advanced, direct] = directory_urls(&user.to_ascii_lowercase(), domain);
             writeln!(out, "  Advanced update URL: {advanced}")?;
             writeln!(out, "  Direct update URL: {direct}")?;
         }

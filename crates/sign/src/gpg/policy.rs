@@ -17,10 +17,13 @@
 //! On hashes this is stricter: a signature over data has to use SHA-2 or SHA-3. SHA-1 is enough for
 //! what a key says of itself, if it did so before February 2023 (nobody else can choose what is
 //! hashed there), and so that no revocation is overlooked, any hash is enough for those.
+//!
+//! It is stricter on sizes, too: a key of RSA or DSA that signs data has to have 2048 bits, as one of the spki engine.
 
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{KeyFlags, Signature, SignatureType, SubpacketData};
-use pgp::types::{KeyDetails, Tag};
+use pgp::types::{KeyDetails, PublicParams, Tag};
+use rsa::traits::PublicKeyParts;
 
 use super::cert::{Certificate, Part, Sig};
 
@@ -53,6 +56,18 @@ pub(crate) fn is_strong(hash: Option<HashAlgorithm>) -> bool {
         hash,
         Some(H::Sha224 | H::Sha256 | H::Sha384 | H::Sha512 | H::Sha3_256 | H::Sha3_512)
     )
+}
+
+/// The smallest modulus of RSA and DSA that is trusted, in bits.
+const MIN_BITS: usize = 2048;
+
+/// Whether a key is large enough for signatures over data.
+pub(crate) fn is_large(key: &impl KeyDetails) -> bool {
+    match key.public_params() {
+        PublicParams::RSA(params) => params.key.n().bits() >= MIN_BITS,
+        PublicParams::DSA(params) => params.key.components().p().bits() >= MIN_BITS,
+        _ => true,
+    }
 }
 
 /// When a signature was made, in seconds since 1970.

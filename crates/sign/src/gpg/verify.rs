@@ -223,6 +223,9 @@ fn verifies(
     if !policy::is_strong(signature.hash_alg()) {
         return Err("its hash is too weak");
     }
+    if !policy::is_large(key) {
+        return Err("its key is too small");
+    }
     if policy::has_unknown_demands(signature) {
         return Err("it demands something that is not understood");
     }

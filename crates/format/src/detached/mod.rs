@@ -6,6 +6,8 @@
 //! value is an array of signatures (`aay`) over the bytes of the commit object or the summary.
 //! New ones are added at the end.
 
+pub mod join;
+
 use oxtree_gvariant::{Dict, Entry, OwnedVariant, Seq, Variant, from_bytes, to_bytes};
 
 use crate::Error;
