@@ -239,4 +239,152 @@ fn what_cannot_be_mounted() {
     assert!(run(&["a", "missing"]).stderr().contains("missing"));
     let said = run(&["-o", "nonsense", "a", "a"]).stderr();
     assert!(said.contains("unknown mount option \"nonsense\""), "{said}");
+    assert!(said.contains("supported are allow_other"), "{said}");
+    let said = run(&["-o", "entry_timeout=soon", "a", "a"]).stderr();
+    assert!(
+        said.contains("entry_timeout needs a number of seconds, not \"soon\""),
+        "{said}"
+    );
+}
+
+#[test]
+fn options_of_libfuse() {
+    // As flatpak-builder calls it, and with most others in all the ways to write them.
+    let options = [
+        "-okernel_cache,entry_timeout=60,attr_timeout=60",
+        "-o",
+        "negative_timeout=60,auto_cache,ac_attr_timeout=60,noforget,remember=9,clone_fd",
+        "-o",
+        "fsname=a name,subtype=rofiles,max_read=65536,default_permissions,nosuid,nodev,noatime,rw",
+        "-s",
+        "-o",
+        "allow_other,umask=022,uid=12,gid=34",
+    ];
+    let Some(mounted) = Mounted::new(&options) else {
+        return;
+    };
+    assert_eq!(fs::read_to_string(mounted.path("file")).unwrap(), "linked");
+    let refused = write(&mounted.path("file"), "other").unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ReadOnlyFilesystem);
+    write(&mounted.path("new"), "new").unwrap();
+    let shown = fs::metadata(mounted.path("new")).unwrap();
+    assert_eq!((shown.uid(), shown.gid()), (12, 34));
+    assert_eq!(shown.mode() & 0o7777, 0o755);
+    // Names are believed for a minute, those that are there and those that are not.
+    assert!(!mounted.path("later").exists());
+    write(&mounted.lower("later"), "x").unwrap();
+    assert!(!mounted.path("later").exists());
+    assert!(mounted.path("link").symlink_metadata().is_ok());
+    fs::rename(mounted.lower("link"), mounted.lower("moved")).unwrap();
+    assert!(mounted.path("link").symlink_metadata().is_ok());
+    fs::rename(mounted.lower("moved"), mounted.lower("link")).unwrap();
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let name = mounts.lines().find(|line| line.starts_with("a\\040name "));
+    assert!(
+        name.is_some_and(|line| line.contains("max_read=65536")),
+        "{mounts}"
+    );
+    mounted.check_repo();
+}
+
+/// By default, names and contents are asked for again.
+#[test]
+fn nothing_is_believed_for_long() {
+    let Some(mounted) = Mounted::new(&["-o", "entry_timeout=0,attr_timeout=0"]) else {
+        return;
+    };
+    assert!(!mounted.path("later").exists());
+    write(&mounted.lower("later"), "x").unwrap();
+    assert_eq!(fs::read_to_string(mounted.path("later")).unwrap(), "x");
+    write(&mounted.lower("later"), "longer").unwrap();
+    assert_eq!(fs::read_to_string(mounted.path("later")).unwrap(), "longer");
+}
+
+#[test]
+fn a_killed_one_is_unmounted() {
+    if !Path::new("/dev/fuse").exists() {
+        return;
+    }
+    let dir = temp_dir();
+    let path = |name: &str| dir.path().join(name);
+    fs::create_dir(path("lower")).unwrap();
+    fs::create_dir(path("mnt")).unwrap();
+    fs::write(path("lower/file"), "x").unwrap();
+    let names = BinDir::linked(EXE, &["rofiles-fuse"]);
+    let until = |done: &dyn Fn() -> bool| {
+        while !done() {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    };
+    for (options, signal) in [
+        (&["-f", "-o", "auto_unmount"][..], "-KILL"),
+        (&["-f"], "-TERM"),
+        (&["-d"], "-INT"),
+    ] {
+        let mut command = Command::new(names.path().join("rofiles-fuse"));
+        command.args(options).args([path("lower"), path("mnt")]);
+        let mut child = command.spawn().unwrap();
+        until(&|| path("mnt/file").exists());
+        Output::of(Command::new("kill").args([signal, &child.id().to_string()])).expect_ok();
+        child.wait().unwrap();
+        // The entries of a mount that nobody serves would be an error.
+        until(&|| fs::read_dir(path("mnt")).is_ok_and(|mut entries| entries.next().is_none()));
+    }
+}
+
+#[test]
+fn help_and_version() {
+    let names = BinDir::linked(EXE, &["rofiles-fuse"]);
+    let program = names.path().join("rofiles-fuse");
+    for (flag, word) in [
+        ("-h", "BASEPATH"),
+        ("--help", "kernel_cache"),
+        ("-V", "oxtree "),
+        ("--version", "oxtree "),
+    ] {
+        let said = Output::of(Command::new(&program).arg(flag)).expect_ok();
+        assert!(said.stdout().contains(word), "{flag}: {said:?}");
+    }
+}
+
+/// One that ends late unmounts nothing but its own: another may be at that place by then.
+#[test]
+fn the_next_one_stays() {
+    if !Path::new("/dev/fuse").exists() {
+        return;
+    }
+    let dir = temp_dir();
+    let path = |name: &str| dir.path().join(name);
+    fs::create_dir_all(path("lower")).unwrap();
+    fs::create_dir(path("mnt")).unwrap();
+    fs::write(path("lower/file"), "x").unwrap();
+    let names = BinDir::linked(EXE, &["rofiles-fuse"]);
+    let start = || {
+        let mut command = Command::new(names.path().join("rofiles-fuse"));
+        command.arg("-f").args([path("lower"), path("mnt")]);
+        let child = command.spawn().unwrap();
+        while !path("mnt/file").exists() {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        child
+    };
+    let signal = |child: &std::process::Child, name: &str| {
+        let pid = child.id().to_string();
+        Output::of(Command::new("kill").args([name, &pid])).expect_ok();
+    };
+    // The program umount would wait for the one that has stopped.
+    let umount = || {
+        let call =
+            "import ctypes, sys; sys.exit(ctypes.CDLL(None).umount2(sys.argv[1].encode(), 0))";
+        Output::of(Command::new("python3").args(["-c", call]).arg(path("mnt"))).expect_ok();
+    };
+    let mut first = start();
+    signal(&first, "-STOP");
+    umount();
+    let mut second = start();
+    signal(&first, "-CONT");
+    assert!(first.wait().unwrap().success());
+    assert!(path("mnt/file").exists());
+    umount();
+    assert!(second.wait().unwrap().success());
 }

@@ -17,6 +17,7 @@ use rustix::fs::{AtFlags, Gid, Mode, OFlags, Stat, Uid};
 use crate::copy_up::{copy_up, is_shared};
 use crate::lower::{self, Lower, attributes, open_dir, timestamps};
 use crate::nodes::Nodes;
+use crate::view::View;
 
 /// A file that is open.
 #[derive(Debug)]
@@ -33,6 +34,7 @@ pub(crate) type Listing = Arc<Vec<(OsString, FileType, u64)>>;
 pub(crate) struct Rofiles {
     pub(crate) root: OwnedFd,
     copy_up: bool,
+    pub(crate) view: View,
     pub(crate) nodes: Mutex<Nodes>,
     pub(crate) files: Mutex<HashMap<u64, Arc<OpenFile>>>,
     pub(crate) listings: Mutex<HashMap<u64, Listing>>,
@@ -71,11 +73,12 @@ fn writes(flags: OFlags) -> bool {
 }
 
 impl Rofiles {
-    pub(crate) fn new(lower: &Path, copy_up: bool) -> io::Result<Self> {
+    pub(crate) fn new(lower: &Path, copy_up: bool, view: View) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self {
             root: rustix::fs::openat(rustix::fs::CWD, lower, flags, Mode::empty())?,
             copy_up,
+            view,
             nodes: Mutex::new(Nodes::new()),
             files: Mutex::default(),
             listings: Mutex::default(),

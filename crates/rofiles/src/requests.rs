@@ -6,38 +6,17 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use fuser::{
-    BsdFileFlags, Errno, FileAttr, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
-    LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
-    WriteFlags,
+    BsdFileFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, LockOwner, OpenFlags,
+    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry,
+    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, XattrFlags};
 
 use crate::filesystem::{Changes, Rofiles, gone, lock};
 use crate::lower::{Lower, attributes, open_dir};
-
-/// How long the kernel may believe what it was told.
-const TTL: Duration = Duration::from_secs(1);
-
-/// No number is ever used twice.
-const GENERATION: Generation = Generation(0);
-
-fn answer_entry(reply: ReplyEntry, made: io::Result<FileAttr>) {
-    match made {
-        Ok(attributes) => reply.entry(&TTL, &attributes, GENERATION),
-        Err(error) => reply.error(error.into()),
-    }
-}
-
-fn answer_attr(reply: ReplyAttr, attributes: io::Result<FileAttr>) {
-    match attributes {
-        Ok(attributes) => reply.attr(&TTL, &attributes),
-        Err(error) => reply.error(error.into()),
-    }
-}
 
 fn answer(reply: ReplyEmpty, done: io::Result<()>) {
     match done {
@@ -65,7 +44,8 @@ fn answer_xattr(reply: ReplyXattr, value: io::Result<Vec<u8>>, room: u32) {
 impl Filesystem for Rofiles {
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let entry = self.entry_in(parent, name);
-        answer_entry(reply, entry.and_then(|entry| self.found(parent, &entry)));
+        let found = entry.and_then(|entry| self.found(parent, &entry));
+        self.view.answer_lookup(reply, found);
     }
 
     fn forget(&self, _: &Request, node: INodeNo, times: u64) {
@@ -73,7 +53,9 @@ impl Filesystem for Rofiles {
     }
 
     fn getattr(&self, _: &Request, node: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        answer_attr(reply, self.stat(node).map(|stat| attributes(node.0, &stat)));
+        let stat = self.stat(node);
+        let shown = stat.map(|stat| attributes(node.0, &stat));
+        self.view.answer_attr(reply, shown);
     }
 
     fn setattr(
@@ -102,7 +84,8 @@ impl Filesystem for Rofiles {
             atime,
             mtime,
         };
-        answer_attr(reply, self.change(node, handle, &changes));
+        self.view
+            .answer_attr(reply, self.change(node, handle, &changes));
     }
 
     fn readlink(&self, _: &Request, node: INodeNo, reply: ReplyData) {
@@ -125,7 +108,8 @@ impl Filesystem for Rofiles {
         let make = |entry: &Lower| {
             rustix::fs::mknodat(entry.dir(), entry.name(), kind, perm, device.into())
         };
-        answer_entry(reply, self.make(request, parent, name, make, Some(mode)));
+        let made = self.make(request, parent, name, make, Some(mode));
+        self.view.answer_entry(reply, made);
     }
 
     fn mkdir(
@@ -138,7 +122,8 @@ impl Filesystem for Rofiles {
         reply: ReplyEntry,
     ) {
         let make = |entry: &Lower| rustix::fs::mkdirat(entry.dir(), entry.name(), Mode::RWXU);
-        answer_entry(reply, self.make(request, parent, name, make, Some(mode)));
+        let made = self.make(request, parent, name, make, Some(mode));
+        self.view.answer_entry(reply, made);
     }
 
     fn symlink(
@@ -150,11 +135,13 @@ impl Filesystem for Rofiles {
         reply: ReplyEntry,
     ) {
         let make = |entry: &Lower| rustix::fs::symlinkat(target, entry.dir(), entry.name());
-        answer_entry(reply, self.make(request, parent, name, make, None));
+        let made = self.make(request, parent, name, make, None);
+        self.view.answer_entry(reply, made);
     }
 
     fn link(&self, _: &Request, node: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        answer_entry(reply, self.link(node, parent, name));
+        let linked = self.link(node, parent, name);
+        self.view.answer_entry(reply, linked);
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -182,10 +169,7 @@ impl Filesystem for Rofiles {
     }
 
     fn open(&self, _: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        match self.open(node, flags) {
-            Ok(handle) => reply.opened(handle, FopenFlags::empty()),
-            Err(error) => reply.error(error.into()),
-        }
+        self.view.answer_open(reply, self.open(node, flags));
     }
 
     fn create(
@@ -198,12 +182,8 @@ impl Filesystem for Rofiles {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        match self.create(request, parent, name, mode, flags) {
-            Ok((attributes, handle)) => {
-                reply.created(&TTL, &attributes, GENERATION, handle, FopenFlags::empty());
-            }
-            Err(error) => reply.error(error.into()),
-        }
+        let created = self.create(request, parent, name, mode, flags);
+        self.view.answer_create(reply, created);
     }
 
     fn read(
