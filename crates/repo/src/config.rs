@@ -39,8 +39,9 @@ pub struct Config {
     pub uncompressed_cache: bool,
     /// `core.tombstone-commits`: deleted commits leave a note.
     pub tombstone_commits: bool,
-    /// `core.auto-update-summary` or `core.commit-update-summary`.
-    pub auto_update_summary: bool,
+    /// `core.auto-update-summary` or `core.commit-update-summary`: whether each change of refs updates the
+    /// summary; [`None`] if neither is there.
+    pub auto_update_summary: Option<bool>,
     /// `core.indexed-deltas`: each commit to which static deltas lead has an index of them.
     pub indexed_deltas: bool,
     /// `core.sign-verify-deltas`.
@@ -102,8 +103,12 @@ impl Config {
         };
         let level = keys.integer("archive", "zlib-level", 6)?;
         let timeout = keys.integer("core", "lock-timeout-secs", 300)?;
-        let auto_update_summary = keys.boolean("core", "auto-update-summary", false)?
-            || keys.boolean("core", "commit-update-summary", false)?;
+        let auto_update_summary = ["auto-update-summary", "commit-update-summary"]
+            .into_iter()
+            .map(|key| keys.maybe("core", key))
+            .collect::<Result<Vec<_>, _>>()?;
+        // One of them is enough, and being there counts for more than not being there.
+        let auto_update_summary = auto_update_summary.into_iter().max().flatten();
         Ok(Self {
             mode: mode
                 .parse()
@@ -161,11 +166,12 @@ impl Keys<'_> {
     }
 
     fn boolean(&self, group: &str, key: &str, default: bool) -> Result<bool, String> {
-        let value = self
-            .0
-            .boolean(group, key)
-            .map_err(|error| format!("{group}.{key}: {error}"))?;
-        Ok(value.unwrap_or(default))
+        Ok(self.maybe(group, key)?.unwrap_or(default))
+    }
+
+    fn maybe(&self, group: &str, key: &str) -> Result<Option<bool>, String> {
+        let value = self.0.boolean(group, key);
+        value.map_err(|error| format!("{group}.{key}: {error}"))
     }
 
     fn integer(&self, group: &str, key: &str, default: i64) -> Result<i64, String> {

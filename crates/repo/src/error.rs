@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use oxtree_format::{Checksum, CommitId, ObjectId};
 
+use crate::words::plain;
+
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -14,7 +16,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// A system call failed.
-    #[error("{action} {path}: {source}")]
+    #[error("{action} {path}: {}", plain(&.source.to_string()))]
     Io {
         /// What was being done: "opening", "writing", …
         action: &'static str,
@@ -74,6 +76,9 @@ pub enum Error {
     /// Nothing is called so.
     #[error("Refspec '{0}' not found")]
     RefNotFound(String),
+    /// A ref is there, but cannot be read.
+    #[error("{0}")]
+    DamagedRef(crate::refs::DamagedRef),
     /// The commit has no parent to go to.
     #[error("Commit {0} has no parent")]
     NoParent(CommitId),
@@ -190,7 +195,7 @@ impl Error {
     pub fn corrupt(object: impl Into<ObjectId>, reason: impl ToString) -> Self {
         Self::Corrupt {
             object: object.into(),
-            reason: reason.to_string(),
+            reason: plain(&reason.to_string()).into_owned(),
         }
     }
 
@@ -235,6 +240,13 @@ impl Error {
                 format!("`oxtree init --repo={}` makes a new one", path.display())
             }
             Self::RefNotFound(_) => "`oxtree refs` lists what there is".to_owned(),
+            Self::DamagedRef(damaged) => {
+                let name = damaged.refspec().map(|name| name.to_string());
+                let name = name.as_deref().unwrap_or("NAME");
+                format!(
+                    "`oxtree refs --delete {name}` deletes the ref, `oxtree refs --force --create={name} COMMIT` sets it again"
+                )
+            }
             Self::Locked { .. } => {
                 "wait for the other process, or raise core.lock-timeout-secs".to_owned()
             }

@@ -2,6 +2,8 @@
 //! Notes: small files that a server keeps with the repository it serves, in `state/oxtree-KIND/`.
 //! They outlive the server, and nobody else has a use for them.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
@@ -13,18 +15,41 @@ const MAX_NOTE: u64 = 64 << 20;
 impl Repo {
     /// The notes of a kind with their names, in the order of these.
     pub fn notes(&self, kind: &str) -> Result<Vec<(String, Vec<u8>)>> {
-        let folder = folder(kind)?;
-        let mut names = self.names_in(&folder)?;
-        names.sort_unstable();
         let mut notes = Vec::new();
-        for name in names.into_iter().filter(|name| is_name(name)) {
-            let path = format!("{folder}/{name}");
-            let io = Error::io("reading", self.path().join(&path));
-            if let Some(bytes) = fs::read_file(self.dir(), &*path, MAX_NOTE).map_err(io)? {
-                notes.push((name, bytes));
+        for name in self.note_names(kind)? {
+            match self.note(kind, &name) {
+                Ok(Some(bytes)) => notes.push((name, bytes)),
+                Ok(None) => {}
+                // It must not keep the others from being read.
+                Err(error) if is_no_note(&error) => tracing::warn!("passed over: {error}"),
+                Err(error) => return Err(error),
             }
         }
         Ok(notes)
+    }
+
+    /// The names of the notes of a kind, sorted.
+    pub fn note_names(&self, kind: &str) -> Result<Vec<String>> {
+        let mut names = self.names_in(&folder(kind)?)?;
+        names.retain(|name| is_name(name));
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// A note, if it is there.
+    pub fn note(&self, kind: &str, name: &str) -> Result<Option<Vec<u8>>> {
+        let path = path(kind, name)?;
+        let io = Error::io("reading", self.path().join(&path));
+        fs::read_file(self.dir(), &*path, MAX_NOTE).map_err(io)
+    }
+
+    /// When a note was written, if it is there.
+    pub fn note_time(&self, kind: &str, name: &str) -> Result<Option<SystemTime>> {
+        let path = path(kind, name)?;
+        let io = Error::io("reading", self.path().join(&path));
+        let stat = fs::stat(self.dir(), &*path).map_err(io)?;
+        let seconds = stat.map(|stat| u64::try_from(stat.st_mtime).unwrap_or(0));
+        Ok(seconds.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds)))
     }
 
     /// Writes a note, whole or not at all; one of that name is replaced. It may be lost when the
@@ -72,6 +97,20 @@ impl Repo {
     }
 }
 
+/// Whether what has the name of a note is something else.
+fn is_no_note(error: &Error) -> bool {
+    let Error::Io { source, .. } = error else {
+        return false;
+    };
+    // A symbolic link is not followed.
+    let is_link = source.raw_os_error() == Some(Errno::LOOP.raw_os_error());
+    let kinds = [
+        std::io::ErrorKind::FileTooLarge,
+        std::io::ErrorKind::IsADirectory,
+    ];
+    is_link || kinds.contains(&source.kind())
+}
+
 /// Lower-case letters, digits and hyphens: no name leads anywhere else.
 fn is_name(name: &str) -> bool {
     let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
@@ -110,8 +149,13 @@ mod tests {
         let expected = [("a", "two"), ("b", "three")]
             .map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()));
         assert_eq!(repo.notes("pushes").unwrap(), expected);
+        assert_eq!(repo.note_names("pushes").unwrap(), ["a", "b"]);
+        assert_eq!(repo.note("pushes", "b").unwrap().unwrap(), b"three");
+        assert!(repo.note_time("pushes", "b").unwrap().is_some());
         repo.delete_note("pushes", "a").unwrap();
         repo.delete_note("pushes", "a").unwrap();
+        assert_eq!(repo.note("pushes", "a").unwrap(), None);
+        assert_eq!(repo.note_time("pushes", "a").unwrap(), None);
         assert_eq!(repo.notes("pushes").unwrap().len(), 1);
         for bad in ["", ".", "..", "a/b", "../config", "A", &"x".repeat(65)] {
             assert!(repo.write_note("pushes", bad, b"").is_err(), "{bad}");

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What of a repository clients may fetch by its path, as any web server would hand it out: objects,
-//! refs, deltas, the summary, the config. Never what is in `tmp/` or `state/`, or outside.
+//! refs, deltas, the summary and its index, the config. Never what is in `tmp/` or `state/`, or outside.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 
+use oxtree_format::refs::parse_ref_file;
 use oxtree_format::{ObjectId, ObjectKind};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -36,6 +38,15 @@ pub enum Lasts {
     Short,
 }
 
+/// Files beside the folders: of libostree, and flatpak's index of the summaries for parts of the refs.
+const ROOT: [&str; 5] = [
+    "config",
+    "summary",
+    "summary.sig",
+    "summary.idx",
+    "summary.idx.sig",
+];
+
 /// The deepest path that is looked for.
 const MAX_DEPTH: usize = 64;
 
@@ -64,6 +75,9 @@ impl Repo {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Ok(None);
         }
+        if below == Some("refs") && !is_ref(&file) {
+            return Ok(None);
+        }
         Ok(Some(PublicFile {
             file,
             size: u64::try_from(stat.st_size).unwrap_or(0),
@@ -80,7 +94,7 @@ impl Repo {
         if path.split('/').count() > MAX_DEPTH || path.split('/').any(is_special) {
             return None;
         }
-        if matches!(path, "config" | "summary" | "summary.sig") {
+        if ROOT.contains(&path) || is_flatpak_file(path) {
             return Some((None, path, Lasts::Short));
         }
         let (folder, rest) = path.split_once('/')?;
@@ -108,6 +122,14 @@ fn lasts(kind: ObjectKind) -> Option<Lasts> {
         CommitMeta | TombstoneCommit => Some(Lasts::Short),
         _ => None,
     }
+}
+
+/// Whether this is what publishers lay beside `config` for flatpak's users: a description of the repository, or
+/// of one ref. Tools write no file of such a name.
+pub fn is_flatpak_file(path: &str) -> bool {
+    let suffixes = [".flatpakrepo", ".flatpakref"];
+    let stem = suffixes.iter().find_map(|suffix| path.strip_suffix(suffix));
+    stem.is_some_and(|stem| !stem.is_empty() && !stem.starts_with('.') && !path.contains('/'))
 }
 
 /// What is not a name of something in a folder.
@@ -164,6 +186,13 @@ fn open_by_steps(dir: BorrowedFd<'_>, path: &str) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(from, name, flags, Mode::empty())?)
 }
 
+/// Whether a file has what a ref has: clients must not see a damaged one.
+fn is_ref(file: &File) -> bool {
+    let mut bytes = [0; 80];
+    let read = file.read_at(&mut bytes, 0);
+    read.is_ok_and(|len| parse_ref_file(&bytes[..len]).is_ok())
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Read;
@@ -211,13 +240,29 @@ mod tests {
             read(&object).unwrap(),
             ("object".to_owned(), Lasts::Forever)
         );
+        let beside = ["summary", "summary.sig", "summary.idx", "summary.idx.sig"];
+        for name in beside
+            .into_iter()
+            .chain(["x.flatpakrepo", "org.x.flatpakref"])
+        {
+            assert_eq!(read(name), None, "{name}");
+            std::fs::write(path.join(name), name).unwrap();
+            assert_eq!(read(name), Some((name.to_owned(), Lasts::Short)));
+            std::fs::remove_file(path.join(name)).unwrap();
+        }
         let commit = ("commit".to_owned(), Lasts::Short);
         assert_eq!(read("refs/heads/os/main").unwrap(), commit);
         assert_eq!(read("refs/heads/os/alias").unwrap(), commit);
         assert!(read("config").unwrap().0.contains("[core]"));
+        for name in ["o.trustedkeys.gpg", ".flatpakrepo", "tmp/x.flatpakref"] {
+            std::fs::write(path.join(name), name).unwrap();
+        }
         for bad in [
             "",
             "/",
+            "o.trustedkeys.gpg",
+            ".flatpakrepo",
+            "tmp/x.flatpakref",
             "tmp/secret",
             "state/secret",
             "objects/../tmp/secret",

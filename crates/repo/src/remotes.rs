@@ -104,11 +104,11 @@ impl Repo {
             .map_err(Error::io("reading", self.path().join(&file)))
     }
 
-    /// Writes the cookies that are sent to a remote.
+    /// Writes the cookies that are sent to a remote. They are secrets: only the owner can read them.
     pub fn write_remote_cookies(&self, name: &RemoteName, cookies: &[u8]) -> Result<()> {
         self.check_writable()?;
         let file = cookies_name(name);
-        self.write_file(&file, cookies)
+        self.write_private_file(&file, cookies)
             .map_err(Error::io("writing", self.path().join(&file)))
     }
 

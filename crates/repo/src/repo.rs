@@ -6,12 +6,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use oxtree_format::keyfile::KeyFile;
-use oxtree_format::refs::CollectionId;
-use rustix::fs::{Access, AtFlags, CWD, Mode as Perm, XattrFlags};
+use rustix::fs::{Access, AtFlags, CWD, Mode as Perm};
 
+use crate::fs;
 use crate::fs::lock::{FileLock, LockKind};
 use crate::fs::tmpfile::{IfExists, TmpFile};
-use crate::fs::{self, xattr};
 use crate::{Config, Error, Mode, Result};
 
 /// The largest `config` that is read.
@@ -19,6 +18,9 @@ const MAX_CONFIG: u64 = 1 << 20;
 
 /// Repositories that name each other as parents must not go round in circles.
 const MAX_PARENTS: usize = 16;
+
+/// The folders of a new repository, less the umask: as with libostree, never writable by all users.
+pub(crate) const NEW_FOLDER: Perm = Perm::from_raw_mode(0o775);
 
 /// What the outside world tells a repository, so that the library asks nobody.
 #[derive(Clone, Debug, Default)]
@@ -111,54 +113,6 @@ impl Repo {
             .map_err(|reason| Error::Config { path, reason })
     }
 
-    /// Makes a repository at `path`, with the folders that are missing. One that is there already
-    /// is opened and left as it is.
-    pub fn create(path: &Path, mode: Mode, collection: Option<&CollectionId>) -> Result<Self> {
-        Self::create_in(path, mode, collection, &Environment::default())
-    }
-
-    /// [`Repo::create`] in a given environment.
-    pub fn create_in(
-        path: &Path,
-        mode: Mode,
-        collection: Option<&CollectionId>,
-        environment: &Environment,
-    ) -> Result<Self> {
-        let io = || Error::io("creating", path);
-        match rustix::fs::mkdirat(CWD, path, Perm::from_raw_mode(0o777)) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-            Err(error) => return Err(io()(error.into())),
-        }
-        let dir = fs::open_dir_follow(path).map_err(io())?;
-        if fs::stat(&dir, "objects").map_err(io())?.is_some() {
-            return Self::open_in(path, environment);
-        }
-        if mode == Mode::BareUser {
-            prove_user_xattrs(dir.as_fd()).map_err(io())?;
-        }
-        if fs::stat(&dir, "config").map_err(io())?.is_none() {
-            let mut config = format!("[core]\nrepo_version=1\nmode={mode}\n");
-            if let Some(id) = collection {
-                config.push_str(&format!("collection-id={id}\n"));
-            }
-            write_file(dir.as_fd(), dir.as_fd(), "config", config.as_bytes(), true).map_err(io())?;
-        }
-        // objects/ last: its presence says that all is there.
-        for name in [
-            "tmp",
-            "extensions",
-            "state",
-            "refs",
-            "refs/heads",
-            "refs/mirrors",
-            "refs/remotes",
-            "objects",
-        ] {
-            fs::ensure_dir(&dir, name).map_err(io())?;
-        }
-        Self::open_in(path, environment)
-    }
-
     /// Where the repository is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -246,7 +200,7 @@ impl Repo {
             Some(_) => Ok(()),
             None => Err(Error::NotARepo {
                 path: self.path.clone(),
-                reason: "there is no tmp/".to_owned(),
+                reason: "there is no tmp/ that can be written to".to_owned(),
             }),
         }
     }
@@ -322,58 +276,67 @@ impl Repo {
 
     /// Writes a small file below the repository: complete and durable before it is seen.
     pub(crate) fn write_file(&self, path: &str, bytes: &[u8]) -> std::io::Result<()> {
-        write_file(self.tmp(), self.dir(), path, bytes, self.config.fsync)
+        let mode = Perm::from_raw_mode(0o644);
+        write_file(
+            (self.tmp(), self.dir()),
+            path,
+            bytes,
+            mode,
+            self.config.fsync,
+        )
+    }
+
+    /// The same for one that only its owner may read.
+    pub(crate) fn write_private_file(&self, path: &str, bytes: &[u8]) -> std::io::Result<()> {
+        let mode = Perm::from_raw_mode(0o600);
+        write_file(
+            (self.tmp(), self.dir()),
+            path,
+            bytes,
+            mode,
+            self.config.fsync,
+        )
     }
 
     /// The same for one of many, which the caller makes durable together.
     pub(crate) fn write_file_unsynced(&self, path: &str, bytes: &[u8]) -> std::io::Result<()> {
-        write_file(self.tmp(), self.dir(), path, bytes, false)
+        let mode = Perm::from_raw_mode(0o644);
+        write_file((self.tmp(), self.dir()), path, bytes, mode, false)
     }
 }
 
-/// Opens `tmp/`, making it if somebody has cleaned up too well, as libostree does. [`None`] where
-/// it cannot be made; reading needs none.
+/// Opens `tmp/`, with `tmp/cache/` in it, making both if they were deleted, as libostree
+/// does. [`None`] where `tmp/` cannot be made or opened; reading needs neither.
 fn open_tmp(dir: &OwnedFd) -> std::io::Result<Option<OwnedFd>> {
-    match fs::open_dir(dir, "tmp") {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            match fs::ensure_dir(dir, "tmp") {
-                Ok(()) => fs::open_dir(dir, "tmp").map(Some),
-                Err(_) => Ok(None),
-            }
-        }
-        tmp => tmp.map(Some),
-    }
+    let make = |at: &OwnedFd, name| rustix::fs::mkdirat(at, name, NEW_FOLDER);
+    let tmp = match fs::open_dir(dir, "tmp") {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => match make(dir, "tmp") {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => fs::open_dir(dir, "tmp")?,
+            Err(_) => return Ok(None),
+        },
+        // Another user's.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return Ok(None),
+        tmp => tmp?,
+    };
+    // Who cannot make it keeps no summaries there.
+    let _ = make(&tmp, "cache");
+    Ok(Some(tmp))
 }
 
-fn write_file(
-    tmp: BorrowedFd<'_>,
-    dir: BorrowedFd<'_>,
+pub(crate) fn write_file(
+    (tmp, dir): (BorrowedFd<'_>, BorrowedFd<'_>),
     path: &str,
     bytes: &[u8],
+    mode: Perm,
     sync: bool,
 ) -> std::io::Result<()> {
     let file = TmpFile::new(tmp)?;
     file.file().write_all(bytes)?;
-    rustix::fs::fchmod(file.file(), Perm::from_raw_mode(0o644))?;
+    rustix::fs::fchmod(file.file(), mode)?;
     if sync {
         rustix::fs::fdatasync(file.file())?;
     }
     file.link(dir, path, IfExists::Replace)?;
-    Ok(())
-}
-
-/// `bare-user` is of no use on a file system without user attributes: find out before, not after.
-fn prove_user_xattrs(dir: BorrowedFd<'_>) -> std::io::Result<()> {
-    let file = TmpFile::new(dir)?;
-    let name = crate::object::stored::OSTREEMETA;
-    rustix::fs::fsetxattr(file.file(), name, b"x", XattrFlags::empty()).map_err(|error| {
-        let error = std::io::Error::from(error);
-        std::io::Error::new(
-            error.kind(),
-            format!("bare-user needs a file system with user extended attributes: {error}"),
-        )
-    })?;
-    xattr::get(file.file(), name)?;
     Ok(())
 }
 

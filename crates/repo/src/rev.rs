@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Revisions: what a user may write where a commit is meant.
 
-use oxtree_format::refs::{RefName, Refspec};
+use oxtree_format::refs::{RefName, Refspec, RemoteName};
 use oxtree_format::{Checksum, Commit, CommitId, ObjectKind};
 
+use crate::refs::ReadRef;
 use crate::{Error, Repo, Result};
 
 impl Repo {
-    /// The commit that `rev` means: a checksum, a unique beginning of one, `REF`, `REMOTE:REF`,
+    /// The commit that `rev` means: a checksum, a unique beginning of one, `REF`, `REMOTE:REF`, `REMOTE:CHECKSUM`,
     /// each with any number of `^` for the parent.
     pub fn resolve_rev(&self, rev: &str) -> Result<CommitId> {
         self.try_resolve_rev(rev)?.ok_or_else(|| {
@@ -29,6 +30,13 @@ impl Repo {
         if let Some(checksum) = Checksum::from_hex(rev.as_bytes()) {
             return Ok(Some(CommitId(checksum)));
         }
+        // A commit is the same whichever remote it is from, and whether there is such a remote or not.
+        if let Some((remote, checksum)) = rev.split_once(':')
+            && let Some(checksum) = Checksum::from_hex(checksum.as_bytes())
+            && remote.parse::<RemoteName>().is_ok()
+        {
+            return Ok(Some(CommitId(checksum)));
+        }
         // libostree asks for prefixes before refs, wherever a word could be one.
         let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         if (1..64).contains(&rev.len())
@@ -46,34 +54,37 @@ impl Repo {
     /// A plain name is looked for among the local refs, as `REMOTE/NAME`, in every remote, and in
     /// the parent repository.
     fn resolve_refspec(&self, refspec: &Refspec) -> Result<Option<CommitId>> {
-        if let Some(commit) = self.read_ref(refspec)? {
-            return Ok(Some(commit));
+        let mut damaged = None;
+        for place in self.places_of(refspec)? {
+            match ReadRef::of(self.read_ref(&place))? {
+                ReadRef::At(commit) => return Ok(Some(commit)),
+                ReadRef::Missing => {}
+                ReadRef::Damaged(one) => damaged = damaged.or(Some(one)),
+            }
         }
+        damaged.map_or(Ok(None), |damaged| Err(Error::DamagedRef(damaged)))
+    }
+
+    /// Where a ref is looked for, in this order.
+    fn places_of(&self, refspec: &Refspec) -> Result<Vec<Refspec>> {
+        let mut places = vec![refspec.clone()];
         if refspec.remote.is_some() {
-            return Ok(None);
+            return Ok(places);
         }
-        let name = refspec.name.as_str();
-        if let Some((remote, below)) = name.split_once('/') {
-            let parts = (remote.parse().ok(), below.parse::<RefName>().ok());
-            if let (Some(remote), Some(name)) = parts
-                && let Some(commit) = self.read_ref(&Refspec {
-                    remote: Some(remote),
-                    name,
-                })?
-            {
-                return Ok(Some(commit));
-            }
-        }
-        for remote in self.remotes_with_refs()? {
-            let refspec = Refspec {
+        if let Some((remote, below)) = refspec.name.as_str().split_once('/')
+            && let (Ok(remote), Ok(name)) = (remote.parse(), below.parse::<RefName>())
+        {
+            places.push(Refspec {
                 remote: Some(remote),
-                name: refspec.name.clone(),
-            };
-            if let Some(commit) = self.read_ref(&refspec)? {
-                return Ok(Some(commit));
-            }
+                name,
+            });
         }
-        Ok(None)
+        let remotes = self.remotes_with_refs()?.into_iter();
+        places.extend(remotes.map(|remote| Refspec {
+            remote: Some(remote),
+            name: refspec.name.clone(),
+        }));
+        Ok(places)
     }
 
     fn unique_prefix(&self, prefix: &str) -> Result<Option<CommitId>> {

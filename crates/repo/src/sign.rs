@@ -7,11 +7,12 @@
 
 use std::fmt;
 
+use oxtree_format::detached::join::{Joined, Room, join};
 use oxtree_format::detached::{Detached, NewDetached};
 use oxtree_format::refs::RemoteName;
 use oxtree_format::{CommitId, ObjectId, ObjectKind};
 
-use crate::{Error, LockKind, Repo, Result, Transaction, fs};
+use crate::{Error, LockKind, RefUpdate, Repo, Result, Stats, Transaction, fs};
 
 /// Why something could not be signed, or was not signed well. Its text names the scheme.
 pub type SignError = Box<dyn std::error::Error + Send + Sync>;
@@ -106,6 +107,50 @@ impl Transaction<'_> {
             }
             Ok(())
         })
+    }
+
+    /// Joins the detached metadata of a commit in this transaction, which a pusher has brought, with that in the
+    /// repository. Where there is no room for a signature ([`Joined::full`]), nothing is written.
+    pub fn join_detached_metadata(&self, commit: CommitId, room: Room) -> Result<Joined> {
+        let object = ObjectId::new(ObjectKind::CommitMeta, commit.0);
+        let ours = self.repo().load_detached_metadata(commit)?;
+        let theirs = self.load_metadata(&object)?;
+        // Of a commit that is not public yet, nobody else has anything to lose.
+        let room = match self.repo().has_own_object(&commit.object())? {
+            true => room,
+            false => Room {
+                others: usize::MAX,
+                ..room
+            },
+        };
+        let ours = ours.as_deref().unwrap_or_default();
+        let joined = join(ours, &theirs, room);
+        if joined.full.is_none() {
+            self.write_detached_metadata(commit, &joined.detached.to_bytes())?;
+        }
+        Ok(joined)
+    }
+
+    /// Commits, and nothing of the detached metadata is lost that has become public meanwhile.
+    pub fn commit_joined(self, refs: &[RefUpdate], complete: &[CommitId]) -> Result<Stats> {
+        let staged = self.staged_commits(ObjectKind::CommitMeta)?;
+        if staged.is_empty() {
+            return self.commit_complete(refs, complete);
+        }
+        let turn = self.repo().take_lock(SIGN_LOCK, LockKind::Exclusive)?;
+        for commit in staged {
+            let object = ObjectId::new(ObjectKind::CommitMeta, commit.0);
+            let public = match self.repo().load_metadata(&object) {
+                Err(error) if error.is_missing_object() => continue,
+                public => public?,
+            };
+            let ours = self.load_metadata(&object)?;
+            let joined = join(&public, &ours, Room::UNBOUNDED);
+            self.write_detached_metadata(commit, &joined.detached.to_bytes())?;
+        }
+        let done = self.commit_complete(refs, complete);
+        drop(turn);
+        done
     }
 
     /// Lets `edit` change a commit's detached metadata. It is given the commit's bytes, too.

@@ -19,7 +19,8 @@ use crate::commit::CommitBuilder;
 use crate::mtree::MutableTree;
 use crate::refs::RefUpdate;
 use crate::sign::{self, Signer};
-use crate::{Error, Expected, LockKind, Repo, Result, Transaction, fs};
+use crate::summary_signatures::LostSignatures;
+use crate::{DamagedRef, Error, Expected, LockKind, Repo, Result, Transaction, fs};
 
 /// The largest summary that is read, in bytes: tens of thousands of refs fit.
 const MAX_SUMMARY: u64 = 128 << 20;
@@ -74,16 +75,43 @@ impl Repo {
     ) -> Result<()> {
         let lock = self.lock(LockKind::Shared)?;
         let turn = self.take_lock(SUMMARY_LOCK, LockKind::Exclusive)?;
+        self.rewrite_summary(update, signers)?;
+        drop((turn, lock));
+        Ok(())
+    }
+
+    /// The same for an update that nobody has asked for: if signatures were lost by it, nothing is changed, and
+    /// they are returned.
+    pub fn refresh_summary(
+        &self,
+        update: &SummaryUpdate,
+        signers: &[&dyn Signer],
+    ) -> Result<Option<LostSignatures>> {
+        let lock = self.lock(LockKind::Shared)?;
+        let turn = self.take_lock(SUMMARY_LOCK, LockKind::Exclusive)?;
+        let has_commit = update.metadata_commit && self.config().collection_id.is_some();
+        let generated = has_commit.then(metadata_ref).transpose()?;
+        let keys: Vec<&str> = signers.iter().map(|signer| signer.metadata_key()).collect();
+        let lost = self.signatures_to_lose(&keys, generated.as_slice())?;
+        if lost.is_none() {
+            self.rewrite_summary(update, signers)?;
+        }
+        drop((turn, lock));
+        Ok(lost)
+    }
+
+    /// See [`Repo::update_signed_summary`]. Both locks are held.
+    fn rewrite_summary(&self, update: &SummaryUpdate, signers: &[&dyn Signer]) -> Result<()> {
         let now = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default()
             .as_secs();
         if let (Some(collection), true) = (&self.config().collection_id, update.metadata_commit) {
-            self.commit_metadata(collection, &update.extra, now)?;
+            self.commit_metadata(collection, &update.extra, signers, now)?;
         }
         let deltas = self.static_deltas()?;
         self.reindex_deltas(&deltas)?;
-        let refs = refs_of(self, self.local_refs()?)?;
+        let refs = self.own_entries()?;
         let info = Info {
             mode: Some(self.mode().to_string()),
             last_modified: Some(now),
@@ -110,9 +138,7 @@ impl Repo {
         self.write_file(SUMMARY, &bytes)
             .map_err(Error::io("writing", self.path().join(SUMMARY)))?;
         let signatures = (!signatures.is_empty()).then(|| signatures.to_bytes());
-        self.replace_summary_signatures(signatures.as_deref())?;
-        drop((turn, lock));
-        Ok(())
+        self.replace_summary_signatures(signatures.as_deref())
     }
 
     /// Puts in place a summary as another repository has it, with its signatures, if any: this one is a
@@ -160,7 +186,11 @@ impl Repo {
                 map.entry(collection).or_default().insert(name, commit);
             }
         }
-        let refs = |(collection, refs)| Ok((collection, refs_of(self, refs)?));
+        let refs = |(collection, refs)| {
+            let (entries, left_out) = refs_of(self, refs)?;
+            self.warn_of(&left_out);
+            Ok((collection, entries))
+        };
         map.into_iter().map(refs).collect()
     }
 
@@ -169,11 +199,11 @@ impl Repo {
         &self,
         collection: &CollectionId,
         extra: &Metadata,
+        signers: &[&dyn Signer],
         timestamp: u64,
     ) -> Result<()> {
-        let wrong = |error: oxtree_format::refs::Error| Error::Invalid(error.to_string());
-        let refspec = Refspec::from(METADATA_REF.parse::<RefName>().map_err(wrong)?);
-        let parent = self.read_ref(&refspec)?;
+        let refspec = Refspec::from(metadata_ref()?);
+        let parent = self.read_ref_if_sound(&refspec)?;
         let transaction = Transaction::begin(self)?;
         let meta = DirMeta {
             uid: 0,
@@ -192,21 +222,28 @@ impl Repo {
             ..CommitBuilder::default()
         };
         commit.bind(&[METADATA_REF], Some(collection));
-        let new = Some(commit.write(root, &transaction)?);
-        transaction.commit(&[RefUpdate {
+        let new = commit.write(root, &transaction)?;
+        transaction.sign_commit(new, signers)?;
+        transaction.commit(&[])?;
+        // The summary is about to be written.
+        self.update_refs_only(&[RefUpdate {
             refspec,
             expected: Expected::Exactly(parent),
-            new,
-        }])?;
-        Ok(())
+            new: Some(new),
+        }])
     }
+}
+
+fn metadata_ref() -> Result<RefName> {
+    let wrong = |error: oxtree_format::refs::Error| Error::Invalid(error.to_string());
+    METADATA_REF.parse().map_err(wrong)
 }
 
 impl Repo {
     /// A summary of the local refs and of nothing else, which is not written anywhere.
     pub fn summary_of_refs(&self) -> Result<Vec<u8>> {
         let summary = NewSummary {
-            refs: refs_of(self, self.local_refs()?)?,
+            refs: self.own_entries()?,
             metadata: Metadata::new(),
         };
         summary.to_bytes().map_err(|error| Error::Format {
@@ -216,22 +253,74 @@ impl Repo {
     }
 }
 
-/// What a summary says of refs.
+impl Repo {
+    /// The local refs that a summary leaves out: they cannot be read, or their commits are missing or damaged.
+    pub fn left_out_of_summary(&self) -> Result<Vec<DamagedRef>> {
+        Ok(self.entries()?.1)
+    }
+
+    fn own_entries(&self) -> Result<Entries> {
+        let (entries, left_out) = self.entries()?;
+        self.warn_of(&left_out);
+        Ok(entries)
+    }
+
+    fn entries(&self) -> Result<(Entries, Vec<DamagedRef>)> {
+        let local = self.survey_local_refs()?;
+        let (entries, without_commit) = refs_of(self, local.refs)?;
+        let mut left_out = local.damaged;
+        left_out.extend(without_commit);
+        Ok((entries, left_out))
+    }
+
+    fn warn_of(&self, left_out: &[DamagedRef]) {
+        for one in left_out {
+            let path = self.path().display();
+            tracing::warn!("{path}: the summary is written without a ref: {one}");
+        }
+    }
+}
+
+type Entries = BTreeMap<RefName, NewRef>;
+
+/// What a summary says of refs, and the refs that it leaves out because their commits cannot be read.
 fn refs_of(
     repo: &Repo,
     refs: impl IntoIterator<Item = (RefName, CommitId)>,
-) -> Result<BTreeMap<RefName, NewRef>> {
+) -> Result<(Entries, Vec<DamagedRef>)> {
     let refs: Vec<_> = refs.into_iter().collect();
-    refs.into_par_iter()
+    let all: Vec<_> = refs
+        .into_par_iter()
         .with_min_len(64)
-        .map(|(name, id)| {
-            let bytes = repo.load_commit(id)?;
-            let commit = Commit::parse(&bytes).map_err(|error| Error::corrupt(id, error))?;
-            let version = commit.metadata_str(oxtree_format::commit::keys::VERSION);
-            let entry = NewRef::new(bytes.len() as u64, id, commit.timestamp, version);
-            Ok((name, entry))
+        .map(|(name, id)| match entry(repo, id) {
+            Ok(entry) => Ok(Ok((name, entry))),
+            Err(error) if error.is_missing_object() || error.is_bad_object() => {
+                let path = format!("refs/heads/{name}");
+                Ok(Err(DamagedRef::new(&path, error)))
+            }
+            Err(error) => Err(error),
         })
-        .collect()
+        .collect::<Result<_>>()?;
+    let (mut entries, mut left_out) = (Entries::new(), Vec::new());
+    for one in all {
+        match one {
+            Ok((name, entry)) => drop(entries.insert(name, entry)),
+            Err(damaged) => left_out.push(damaged),
+        }
+    }
+    Ok((entries, left_out))
+}
+
+fn entry(repo: &Repo, id: CommitId) -> Result<NewRef> {
+    let bytes = repo.load_commit(id)?;
+    let commit = Commit::parse(&bytes).map_err(|error| Error::corrupt(id, error))?;
+    let version = commit.metadata_str(oxtree_format::commit::keys::VERSION);
+    Ok(NewRef::new(
+        bytes.len() as u64,
+        id,
+        commit.timestamp,
+        version,
+    ))
 }
 
 /// The user's keys, each once with its last value, without those that say what the repository is.

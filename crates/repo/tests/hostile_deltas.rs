@@ -154,7 +154,9 @@ fn damaged_files_are_refused_or_harmless() {
         .apply(&repo)
         .unwrap();
     assert!(verify(&repo) > before);
-    assert_eq!(fs::read_dir(repo.path().join("tmp")).unwrap().count(), 0);
+    let left = fs::read_dir(repo.path().join("tmp")).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["cache"]);
 }
 
 /// A superblock whose only part, not packed, has these operations, and its file.

@@ -126,6 +126,47 @@ fn what_was_killed_is_swept_away_by_the_next() {
 }
 
 #[test]
+fn what_a_killed_commit_has_left_is_gone_with_the_next() {
+    let dir = oxtree_testkit::temp_dir();
+    let repo = create(dir.path(), Mode::Archive);
+    let tmp = repo.path().join("tmp");
+    let killed = Transaction::begin(&repo).unwrap();
+    commit(&killed, "killed");
+    let name = left_in_tmp(&repo)
+        .into_iter()
+        .find(|name| !name.ends_with("-lock"))
+        .unwrap();
+    // Of this very boot: nobody holds the lock any more, and the files are there.
+    for copy in ["BBBBBB", "CCCCCC"] {
+        let copy = tmp.join(format!("{}{copy}", &name[..name.len() - 6]));
+        let cp = Command::new("cp")
+            .arg("-a")
+            .arg(tmp.join(&name))
+            .arg(&copy)
+            .status();
+        assert!(cp.unwrap().success());
+        fs::write(format!("{}-lock", copy.display()), "").unwrap();
+    }
+    drop(killed);
+    for other in ["oxtree-delta-x-DDDDDD", "staging-x-EEEEEE"] {
+        fs::create_dir(tmp.join(other)).unwrap();
+        fs::write(tmp.join(format!("{other}-lock")), "").unwrap();
+    }
+    let next = Transaction::begin(&repo).unwrap();
+    let left = left_in_tmp(&repo);
+    // An empty one is used again.
+    assert_eq!(left.len(), 2, "{left:?}");
+    assert!(
+        left.iter().all(|name| name.starts_with("staging-x-EEEEEE")),
+        "{left:?}"
+    );
+    let id = commit(&next, "next");
+    next.commit(&[set("main", id)]).unwrap();
+    assert!(left_in_tmp(&repo).is_empty());
+    Tool::ostree().repo(repo.path()).fsck();
+}
+
+#[test]
 fn a_staging_directory_in_use_is_left_alone() {
     let dir = oxtree_testkit::temp_dir();
     let repo = create(dir.path(), Mode::Archive);

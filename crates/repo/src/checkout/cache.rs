@@ -16,7 +16,7 @@ use super::step;
 use super::walk::Checkout;
 use crate::fs;
 use crate::fs::tmpfile::{IfExists, TmpFile};
-use crate::transaction::{Staging, move_objects, staged_objects};
+use crate::transaction::{STAGED_CACHE, Staging, move_objects, staged_objects};
 use crate::{Error, Repo, Result};
 
 const NAME: &str = "uncompressed-objects-cache";
@@ -39,7 +39,7 @@ impl<'a> Cache<'a> {
         let io = || Error::io("opening", repo.path().join(NAME));
         fs::ensure_dir(repo.dir(), NAME).map_err(io())?;
         let dir = fs::open_dir(repo.dir(), NAME).map_err(io())?;
-        let staging = Some(Staging::create(repo, "oxtree-cache-", false)?);
+        let staging = Some(Staging::create(repo, STAGED_CACHE, false)?);
         Ok(Some(Self { repo, dir, staging }))
     }
 

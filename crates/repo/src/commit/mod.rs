@@ -21,7 +21,7 @@ pub use dir::tree_from_dir;
 pub use modifier::{Attributes, CommitModifier, PathSet, StatOverrides, Verdict};
 pub use sizes::sizes_of;
 pub use stored::tree_from_commit;
-pub use tar::{PathFilter, TarOptions, add_tar};
+pub use tar::{PathFilter, TarOptions, add_tar, read_archive};
 
 /// What is wrong with a regular expression, in one line.
 pub(crate) fn reason(error: &regex::Error) -> String {

@@ -89,7 +89,7 @@ impl DeltaFiles {
     fn wrong(&self, error: oxtree_format::Error) -> Error {
         Error::Format {
             path: self.path.clone(),
-            reason: error.to_string(),
+            reason: format!("this is no static delta, or it is truncated or damaged ({error})"),
         }
     }
 
@@ -103,7 +103,7 @@ impl DeltaFiles {
     }
 
     /// A part, from the superblock or its file.
-    pub(super) fn part<'a>(
+    pub(crate) fn part<'a>(
         &self,
         superblock: &Superblock<'a>,
         index: usize,

@@ -109,6 +109,18 @@ impl Repo {
         Ok(commits)
     }
 
+    /// An error if the index of the deltas that lead to a commit cannot be used.
+    pub(crate) fn check_delta_index(&self, to: CommitId) -> Result<()> {
+        let path = index::path(to);
+        let bytes = fs::read_file(self.dir(), &*path, MAX_INDEX)
+            .map_err(Error::io("reading", self.path().join(&path)))?;
+        let parsed = bytes.map(|bytes| index::parse(&bytes)).transpose();
+        parsed.map(drop).map_err(|error| Error::Format {
+            path: self.path().join(&path),
+            reason: error.to_string(),
+        })
+    }
+
     /// Brings the indexes of deltas up to date: all of them, or that of one commit.
     pub fn update_delta_indexes(&self, to: Option<CommitId>) -> Result<()> {
         let lock = self.lock(LockKind::Shared)?;

@@ -91,18 +91,21 @@ pub(crate) fn ensure_dir(at: impl AsFd, path: impl Arg) -> io::Result<()> {
     }
 }
 
-/// Makes a directory and those above it.
+/// Makes a directory and those above it. Symbolic links are not followed, so nothing is made elsewhere.
 pub(crate) fn ensure_dirs(at: BorrowedFd<'_>, path: &str) -> io::Result<()> {
-    match ensure_dir(at, path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        done => return done,
+    let mut dir: Option<OwnedFd> = None;
+    for part in path.split('/').filter(|part| !part.is_empty()) {
+        let here = dir.as_ref().map_or(at, |dir| dir.as_fd());
+        let next = match open_dir(here, part) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                ensure_dir(here, part)?;
+                open_dir(here, part)?
+            }
+            opened => opened?,
+        };
+        dir = Some(next);
     }
-    for (end, _) in path.match_indices('/') {
-        if end > 0 {
-            ensure_dir(at, &path[..end])?;
-        }
-    }
-    ensure_dir(at, path)
+    Ok(())
 }
 
 /// The names in a directory, without `.` and `..`, with what the file system says of their type.

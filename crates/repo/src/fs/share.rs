@@ -24,15 +24,24 @@ impl Sharer {
         !self.in_vain.load(Ordering::Relaxed)
     }
 
+    /// Shares the blocks of a plain file; false where that is not possible.
+    pub(crate) fn share(&self, from: &File, to: &File) -> bool {
+        if !self.may_share() {
+            return false;
+        }
+        let shared = rustix::fs::ioctl_ficlone(to, from).is_ok();
+        if !shared {
+            // Not on this file system, or not between these two.
+            self.in_vain.store(true, Ordering::Relaxed);
+        }
+        shared
+    }
+
     /// Shares the blocks of a plain file, or lets the kernel copy them; false if it can do neither,
     /// or if reading and writing is as quick.
     pub(crate) fn share_or_copy(&self, from: &File, to: &File, size: u64) -> io::Result<bool> {
-        if self.may_share() {
-            match rustix::fs::ioctl_ficlone(to, from) {
-                Ok(()) => return Ok(true),
-                // Not on this file system, or not between these two.
-                Err(_) => self.in_vain.store(true, Ordering::Relaxed),
-            }
+        if self.share(from, to) {
+            return Ok(true);
         }
         // One read and one write are as quick for what fits into the buffer.
         if size <= BUFFER {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Is everything in the repository whole?
 //!
-//! In four steps, so that a caller can say what is being done: refs, refs in collections, commits,
-//! objects. Each returns the problems it has found. Only what hangs below some commit is looked at,
+//! In five steps, so that a caller can say what is being done: refs, refs in collections, commits,
+//! objects, other files. Each returns the problems it has found. Only what hangs below some commit is looked at,
 //! as libostree does; commits that are marked partial are counted and left alone.
 
+mod files;
 mod objects;
 mod problem;
 
@@ -90,29 +91,27 @@ impl<'r> Fsck<'r> {
         &self.counts
     }
 
-    /// Checks that the commits of all refs are there and are what their names say.
+    /// Checks that all refs can be read, and that their commits are there and are what their names say.
+    /// Always checks them all.
     pub fn refs(&mut self) -> Result<Vec<Problem>> {
-        let mut problems = Vec::new();
-        for (refspec, commit) in self.repo.list_refs(None)? {
+        let found = self.repo.survey_refs(None)?;
+        let mut problems: Vec<Problem> = found.damaged.into_iter().map(Problem::Ref).collect();
+        for (refspec, commit) in found.refs {
             let name = refspec.to_string();
             self.check_ref(&name, refspec.name.as_str(), None, commit, &mut problems)?;
-            if self.is_enough(&problems) {
-                break;
-            }
         }
         Ok(problems)
     }
 
     /// The same for refs in collections.
     pub fn collection_refs(&mut self) -> Result<Vec<Problem>> {
-        let mut problems = Vec::new();
+        // The others were found damaged before.
+        let mirrored = self.repo.survey_mirror_refs()?.damaged;
+        let mut problems: Vec<Problem> = mirrored.into_iter().map(Problem::Ref).collect();
         for ((collection, name), commit) in self.repo.collection_refs()? {
             let shown = format!("({collection}, {name})");
             let collection = Some(collection.as_str());
             self.check_ref(&shown, name.as_str(), collection, commit, &mut problems)?;
-            if self.is_enough(&problems) {
-                break;
-            }
         }
         Ok(problems)
     }
@@ -194,9 +193,6 @@ impl<'r> Fsck<'r> {
             if let Some(back_refs) = &back_refs {
                 problems.extend(back_refs.check(self.repo, commit, &parsed)?);
             }
-            if self.is_enough(&problems) {
-                break;
-            }
         }
         self.counts.commits = self.commits.len();
         self.add_tombstones(orphaned)?;
@@ -219,10 +215,6 @@ impl<'r> Fsck<'r> {
         }
         transaction.commit(&[])?;
         Ok(())
-    }
-
-    fn is_enough(&self, problems: &[Problem]) -> bool {
-        !self.options.keep_going && !problems.is_empty()
     }
 }
 
@@ -255,7 +247,10 @@ impl BackRefs {
                 None => {
                     // A name that no ref can have is that of none.
                     let actual = match name.parse::<RefName>() {
-                        Ok(_) => repo.try_resolve_rev(name)?,
+                        Ok(_) => match repo.try_resolve_rev(name) {
+                            Err(Error::DamagedRef(_)) => None,
+                            found => found?,
+                        },
                         Err(_) => None,
                     };
                     (format!("Ref ‘{name}’"), actual)

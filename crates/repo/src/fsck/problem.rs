@@ -5,7 +5,7 @@ use std::fmt;
 
 use oxtree_format::{CommitId, ObjectId, ObjectKind};
 
-use crate::Error;
+use crate::{DamagedRef, Error};
 
 /// Something that is not as it should be.
 #[derive(Debug)]
@@ -32,6 +32,15 @@ pub enum Problem {
         commit: CommitId,
         /// Whether there is such a ref.
         exists: bool,
+    },
+    /// A ref cannot be read.
+    Ref(DamagedRef),
+    /// A file of the repository that is no object cannot be used.
+    File {
+        /// Its path below the repository.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
     },
     /// An object is missing or damaged.
     Object(Damage),
@@ -62,6 +71,8 @@ impl fmt::Display for Problem {
                 };
                 write!(f, "{name} in bindings for commit {commit} {verb}")
             }
+            Self::Ref(damaged) => write!(f, "Damaged ref {damaged}"),
+            Self::File { path, reason } => write!(f, "Damaged file {path}: {reason}"),
             Self::Object(damage) => damage.fmt(f),
         }
     }

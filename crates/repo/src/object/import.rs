@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Taking objects over from another repository on this machine: as hard links where both store them
-//! in the same form on one file system, else with shared blocks, else copied, packed or unpacked.
+//! in the same form on one file system, else with shared blocks, else copied, packed or unpacked. Whatever
+//! is not a hard link is read, and has to be what its name says.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -13,16 +14,26 @@ use rustix::io::Errno;
 
 use super::stored;
 use super::verify::BUFFER;
-use crate::fs::share::{self, Sharer};
+use crate::fs::share::Sharer;
 use crate::transaction::Transaction;
 use crate::{Error, FileContent, FileObject, Mode, Repo, Result, fs};
+
+/// Which objects are read and hashed before they are taken over: what is not what its name says is an error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verify {
+    /// All of them.
+    #[default]
+    All,
+    /// Not those that become hard links. Both repositories have the same owner then, who can change the object in
+    /// either of them at any time.
+    Copies,
+}
 
 /// How objects are taken over.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ImportOptions {
-    /// Each object is read and hashed: what is not what its name says is an error. Otherwise the
-    /// source is believed.
-    pub verify: bool,
+    /// Which objects are verified.
+    pub verify: Verify,
     /// Regular files with mode bits other than 0775 are an error. (They always are where the
     /// repository could not hold them.)
     pub bareuseronly_files: bool,
@@ -115,27 +126,29 @@ impl<'a> Importer<'a> {
 
     fn metadata(&self, object: &ObjectId) -> Result<()> {
         let mut bytes = None;
-        if self.options.verify {
+        if self.options.verify == Verify::All {
             let loaded = self.source.load_metadata(object)?;
             super::verify::verify_metadata(object, &loaded)?;
             bytes = Some(loaded);
         }
-        if !self.link(object)? {
-            let bytes = match bytes {
-                Some(bytes) => bytes,
-                None => self.source.load_metadata(object)?,
-            };
-            self.transaction.write_metadata_believed(object, &bytes)?;
+        if self.link(object)? {
+            return self.transaction.forget_tombstone(object);
         }
-        self.transaction.forget_tombstone(object)
+        let bytes = match bytes {
+            Some(bytes) => bytes,
+            None => self.source.load_metadata(object)?,
+        };
+        let expected = Some(object.checksum);
+        self.transaction
+            .write_metadata(object.kind, &bytes, expected)?;
+        Ok(())
     }
 
     fn file(&self, id: FileId, buffer: &mut Buffer) -> Result<()> {
         let object = id.object();
         if self.may_link(id)? {
-            if self.options.verify {
-                buffer.0.resize(BUFFER, 0);
-                self.source.verify_object(&object, &mut buffer.0)?;
+            if self.options.verify == Verify::All {
+                self.verify(&object, buffer)?;
             }
             if self.link(&object)? {
                 return Ok(());
@@ -144,9 +157,14 @@ impl<'a> Importer<'a> {
         if self.transaction.repo().mode().is_archive()
             && let Some((filez, size)) = self.find_filez(id)?
         {
-            return self.copy_filez(id, filez, size);
+            return self.copy_filez(id, filez, size, buffer);
         }
-        self.convert(id)
+        self.convert(id, buffer)
+    }
+
+    fn verify(&self, object: &ObjectId, buffer: &mut Buffer) -> Result<()> {
+        buffer.0.resize(BUFFER, 0);
+        self.source.verify_object(object, &mut buffer.0)
     }
 
     /// Whether the file's form fits as it is. Refuses what has a mode that is not allowed.
@@ -215,51 +233,50 @@ impl<'a> Importer<'a> {
     }
 
     /// Takes a packed file as it is.
-    fn copy_filez(&self, id: FileId, mut filez: File, size: u64) -> Result<()> {
+    fn copy_filez(
+        &self,
+        id: FileId,
+        mut filez: File,
+        size: u64,
+        buffer: &mut Buffer,
+    ) -> Result<()> {
         let object = id.object();
-        if !self.options.verify && (self.sharer.may_share() || size > share::BUFFER) {
+        if self.sharer.may_share() {
             self.transaction.reserve(size)?;
             let tmp = self.transaction.new_file()?;
-            let shared = self.sharer.share_or_copy(&filez, tmp.file(), size);
-            if shared.map_err(self.transaction.file_io("writing", &object))? {
+            if self.sharer.share(&filez, tmp.file()) {
+                self.verify(&object, buffer)?;
                 self.transaction.count_wanted(object.kind);
                 return self.transaction.finish_plain(tmp, &object, size);
             }
         }
-        if self.options.verify {
-            return self.transaction.write_filez(id, &mut filez, &|_| Ok(()));
-        }
-        self.transaction.write_filez_believed(id, &mut filez, size)
+        self.transaction.write_filez(id, &mut filez, &|_| Ok(()))
     }
 
     /// Writes the file in the form that it has here.
-    fn convert(&self, id: FileId) -> Result<()> {
+    fn convert(&self, id: FileId, buffer: &mut Buffer) -> Result<()> {
         let FileObject {
             header,
             size,
             mut content,
         } = self.source.open_file(id)?;
-        if self.options.verify {
-            self.transaction
-                .write_file(&header, size, &mut content, Some(id))?;
-            return Ok(());
-        }
         let plain = !self.transaction.repo().mode().is_archive();
         if let FileContent::Plain(from) = &content
             && plain
             && size > 0
-            && (self.sharer.may_share() || size > share::BUFFER)
+            && self.sharer.may_share()
         {
             self.transaction.reserve(size)?;
             let tmp = self.transaction.new_file()?;
-            let shared = self.sharer.share_or_copy(from, tmp.file(), size);
-            if shared.map_err(self.transaction.file_io("writing", &id.object()))? {
+            if self.sharer.share(from, tmp.file()) {
+                self.verify(&id.object(), buffer)?;
                 self.transaction.count_wanted(ObjectKind::File);
                 return self.transaction.finish_regular(tmp, &header, id, size);
             }
         }
         self.transaction
-            .write_file_believed(&header, size, &mut content, id)
+            .write_file(&header, size, &mut content, Some(id))?;
+        Ok(())
     }
 }
 

@@ -59,13 +59,6 @@ impl Transaction<'_> {
         Ok(object.checksum)
     }
 
-    /// Stores a metadata object whose name somebody has said who is believed.
-    pub(super) fn write_metadata_believed(&self, object: &ObjectId, bytes: &[u8]) -> Result<()> {
-        check_metadata(object, bytes)?;
-        self.count_wanted(object.kind);
-        self.store_plain(object, bytes, IfExists::Keep)
-    }
-
     /// A commit that was deleted once is wanted again.
     pub(super) fn forget_tombstone(&self, object: &ObjectId) -> Result<()> {
         if object.kind == ObjectKind::Commit {

@@ -17,24 +17,6 @@ use crate::{Error, Mode, Result};
 /// Content that all threads together may hold in memory, packed forms not counted.
 const MEMORY: u64 = 32 << 20;
 
-/// Where the name of a file object comes from.
-#[derive(Clone, Copy, Debug)]
-enum Naming {
-    /// It is the checksum, which has to be this if there is something.
-    Computed(Option<FileId>),
-    /// Somebody who is believed has said it.
-    Believed(FileId),
-}
-
-impl Naming {
-    fn id(self) -> Option<FileId> {
-        match self {
-            Self::Computed(id) => id,
-            Self::Believed(id) => Some(id),
-        }
-    }
-}
-
 /// Content up to this size, in bytes, is held in memory while it is hashed and packed.
 pub(crate) fn in_memory() -> u64 {
     let threads = rayon::current_num_threads() as u64;
@@ -58,28 +40,7 @@ impl Transaction<'_> {
             let bytes = self.read_content(size, content, expected)?;
             return self.write_file_bytes(header, &bytes, expected);
         }
-        self.write_stream(header, size, content, Naming::Computed(expected))
-    }
-
-    /// Writes a file object from a repository that is believed: its name is not verified, unless it
-    /// is a link.
-    pub(super) fn write_file_believed(
-        &self,
-        header: &FileHeader,
-        size: u64,
-        content: &mut dyn Read,
-        id: FileId,
-    ) -> Result<()> {
-        if let Some(target) = &header.symlink {
-            return self.write_symlink(header, target, Some(id)).map(drop);
-        }
-        if size > in_memory() {
-            let naming = Naming::Believed(id);
-            return self.write_stream(header, size, content, naming).map(drop);
-        }
-        let bytes = self.read_content(size, content, Some(id))?;
-        self.count_wanted(ObjectKind::File);
-        self.store_file_bytes(header, &bytes, id)
+        self.write_stream(header, size, content, expected)
     }
 
     /// All of a content that is known to be small.
@@ -175,7 +136,7 @@ impl Transaction<'_> {
         }
         source.from.rewind().map_err(io)?;
         source.expect_again();
-        self.write_stream(header, size, source, Naming::Computed(Some(id)))
+        self.write_stream(header, size, source, Some(id))
     }
 
     fn write_stream(
@@ -183,16 +144,13 @@ impl Transaction<'_> {
         header: &FileHeader,
         size: u64,
         content: &mut dyn Read,
-        naming: Naming,
+        expected: Option<FileId>,
     ) -> Result<FileId> {
         self.count_wanted(ObjectKind::File);
         self.reserve(size)?;
         let tmp = self.new_file()?;
-        let io = |error| self.content_io("writing", naming.id())(error);
-        let mut content = match naming {
-            Naming::Computed(_) => Exactly::new(content, size, header.hasher()),
-            Naming::Believed(_) => Exactly::unhashed(content, size),
-        };
+        let io = |error| self.content_io("writing", expected)(error);
+        let mut content = Exactly::new(content, size, header.hasher());
         if self.repo().mode().is_archive() {
             let filez = FilezHeader {
                 size,
@@ -203,14 +161,8 @@ impl Transaction<'_> {
         } else {
             content.copy_to(&mut tmp.file()).map_err(io)?;
         }
-        let id = match naming {
-            Naming::Believed(id) => id,
-            Naming::Computed(expected) => {
-                let id = FileId(content.checksum());
-                verify(expected.map(FileId::object), &id.object())?;
-                id
-            }
-        };
+        let id = FileId(content.checksum());
+        verify(expected.map(FileId::object), &id.object())?;
         self.finish_regular(tmp, header, id, size)?;
         Ok(id)
     }
@@ -273,7 +225,22 @@ impl Transaction<'_> {
                 .join(self.repo().loose(&id.object())),
             None => self.tmp_path(),
         };
-        Error::io(action, path)
+        move |error| {
+            let error: io::Error = error.into();
+            // Nothing is wrong with our file: what comes in, from wherever, is not what it should be.
+            let is_theirs = matches!(
+                error.kind(),
+                io::ErrorKind::InvalidData
+                    | io::ErrorKind::InvalidInput
+                    | io::ErrorKind::UnexpectedEof
+            );
+            match id {
+                Some(id) if is_theirs && error.raw_os_error().is_none() => {
+                    Error::corrupt(id, error)
+                }
+                _ => Error::io(action, path)(error),
+            }
+        }
     }
 
     fn wrong_size(&self, id: Option<FileId>, size: u64) -> Error {

@@ -11,7 +11,7 @@ use oxtree_format::{CommitId, DeltaName, ObjectId, ObjectKind, tombstone};
 use rayon::prelude::*;
 
 use super::{Doomed, Locks, PrunePlan};
-use crate::{CommitState, Error, FileLock, Progress, Repo, Result, SummaryUpdate, fs};
+use crate::{CommitState, Error, FileLock, Progress, Repo, Result, fs};
 
 /// Objects are deleted in pieces of this many.
 const BATCH: usize = 64;
@@ -90,7 +90,13 @@ impl PrunePlan<'_> {
             _publishing: self.repo.forbid_publishing()?,
             _refs: self.repo.lock_refs()?,
         };
-        let targets = self.repo.targets()?;
+        let (targets, damaged) = self.repo.targets()?;
+        if let Some(new) = damaged.iter().find(|one| !self.damaged.contains(one)) {
+            return Err(Error::Invalid(format!(
+                "nothing was deleted: a ref cannot be read any more ({new}); prune again"
+            )));
+        }
+        self.repo.check_targets(&targets)?;
         if self.options.refs_only {
             self.repo
                 .mark_needed(&self.marks, &targets, &self.options)?;
@@ -198,10 +204,7 @@ impl Repo {
         if self.has_delta_indexes()? {
             self.reindex_deltas(&self.static_deltas()?)?;
         }
-        match self.config().auto_update_summary {
-            true => self.update_summary(&SummaryUpdate::default()),
-            false => Ok(()),
-        }
+        self.summarize()
     }
 
     /// Deletes the static deltas that lead to a commit; their number.

@@ -72,7 +72,11 @@ impl Transaction<'_> {
             return Ok(());
         }
         let refs = refs.iter().filter_map(|update| update.new);
-        let commits: HashSet<CommitId> = self.staged_commits()?.into_iter().chain(refs).collect();
+        let commits: HashSet<CommitId> = self
+            .staged_commits(ObjectKind::Commit)?
+            .into_iter()
+            .chain(refs)
+            .collect();
         for commit in commits {
             let object = ObjectId::from(commit);
             if self.has(&object)? && !self.is_partial(commit)? {

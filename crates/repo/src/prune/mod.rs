@@ -25,7 +25,7 @@ use self::marks::Marks;
 pub use self::policy::Policy;
 use self::reach::Reach;
 pub use self::share::Share;
-use crate::{Error, FileLock, LockKind, Repo, Result, fs};
+use crate::{DamagedRef, Error, FileLock, LockKind, Repo, Result, fs};
 
 /// What is to go.
 #[derive(Clone, Debug)]
@@ -75,6 +75,8 @@ pub struct PrunePlan<'r> {
     pub deltas: Vec<DeltaName>,
     /// What goes by ref, if that was asked for.
     pub shares: Vec<Share>,
+    /// Refs that cannot be read. Because of them all commits stay, also without a ref.
+    pub damaged: Vec<DamagedRef>,
     locks: Locks,
 }
 
@@ -136,14 +138,16 @@ struct Target {
 
 impl Repo {
     /// Finds out what nobody needs. What is read is verified, so that nothing is deleted because
-    /// something else is damaged.
+    /// something else is damaged. A ref without its commit is an error: what it needs is not known.
     pub fn plan_prune(&self, options: &Options) -> Result<PrunePlan<'_>> {
         let locks = Locks::take(self, options)?;
-        let targets = self.targets()?;
+        let (targets, damaged) = self.targets()?;
+        let options = &safe(options, &damaged)?;
         let gone = options.delete_commit;
         if let Some(commit) = gone {
             self.check_deletable(commit, &targets)?;
         }
+        self.check_targets(&targets)?;
         let mut objects = self.list_objects()?;
         objects.retain(|object| counts(object, options, gone));
         let marks = Marks::new(objects);
@@ -169,13 +173,15 @@ impl Repo {
             marks,
             objects,
             shares,
+            damaged,
             locks,
         })
     }
 
-    /// All refs, those of collections included.
-    fn targets(&self) -> Result<Vec<Target>> {
-        let refs = self.list_refs(None)?.into_iter();
+    /// All refs, those of collections included, and those that cannot be read.
+    fn targets(&self) -> Result<(Vec<Target>, Vec<DamagedRef>)> {
+        let found = self.survey_refs(None)?;
+        let refs = found.refs.into_iter();
         let mut targets: Vec<Target> = refs
             .map(|(refspec, commit)| Target {
                 shown: format!("'{refspec}'"),
@@ -183,13 +189,52 @@ impl Repo {
                 commit,
             })
             .collect();
-        let mirrored = self.collection_refs()?.into_iter();
+        let mirrored = self.survey_collection_refs()?;
+        let mut damaged = found.damaged;
+        damaged.extend(mirrored.damaged);
+        // An alias of nothing needs no commit.
+        damaged.retain(|one| !one.is_dangling);
+        damaged.sort_unstable();
+        damaged.dedup();
+        let mirrored = mirrored.refs.into_iter();
         targets.extend(mirrored.map(|((collection, name), commit)| Target {
             shown: format!("({collection}, {name})"),
             name: name.to_string(),
             commit,
         }));
-        Ok(targets)
+        Ok((targets, damaged))
+    }
+
+    /// An error where the commit of a ref is missing or damaged: its objects would seem to belong to nothing.
+    fn check_targets(&self, targets: &[Target]) -> Result<()> {
+        let found: Vec<Option<Error>> = targets
+            .par_iter()
+            .with_min_len(64)
+            .map(|target| match history::load_root(self, target.commit) {
+                Ok(Some(_)) => Ok(None),
+                Ok(None) => Ok(Some(Error::not_found(target.commit))),
+                Err(error) if error.is_bad_object() => Ok(Some(error)),
+                Err(error) => Err(error),
+            })
+            .collect::<Result<_>>()?;
+        let mut wrong = targets
+            .iter()
+            .zip(found)
+            .filter_map(|(target, error)| Some((target, error?)));
+        let Some((target, error)) = wrong.next() else {
+            return Ok(());
+        };
+        let mut shown: Vec<&str> = wrong.map(|(target, _)| target.shown.as_str()).collect();
+        shown.dedup();
+        let others = match shown.len() {
+            0 => String::new(),
+            more => format!("; the same is true of {more} more: {}", shown.join(", ")),
+        };
+        Err(Error::Invalid(format!(
+            "nothing was deleted, because what ref {} needs is not known: {error}{others}; pull the commit \
+             again, or delete the ref with `refs --delete`, and `fsck -a` shows all damage",
+            target.shown
+        )))
     }
 
     fn check_deletable(&self, commit: CommitId, targets: &[Target]) -> Result<()> {
@@ -319,6 +364,22 @@ impl Repo {
         }
         Ok(useless)
     }
+}
+
+/// What may be done where refs cannot be read: nobody knows which commits they need, so all of them stay.
+fn safe(options: &Options, damaged: &[DamagedRef]) -> Result<Options> {
+    let mut safe = options.clone();
+    let Some(first) = damaged.first() else {
+        return Ok(safe);
+    };
+    if let Some(commit) = options.delete_commit {
+        return Err(Error::Invalid(format!(
+            "commit {commit} was not deleted: a ref that cannot be read may point at it ({first}); delete that ref first"
+        )));
+    }
+    safe.refs_only = false;
+    safe.policy = Policy::same(Keep::ALL);
+    Ok(safe)
 }
 
 /// Whether an object is one that this prune looks at. What only accompanies a commit goes with it.

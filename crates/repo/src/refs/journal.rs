@@ -3,7 +3,7 @@
 //!
 //! Ref files cannot be changed together, so what is to be done to more than one is first written
 //! down in `state/refs-journal` (a line each: the commit, or `-` for a deletion, a space, the
-//! refspec). The file appears complete and durable, or not at all. Whoever next takes the lock on
+//! refspec; then the line `end`). The file appears complete and durable, or not at all. The next process that takes the lock on
 //! the refs and finds one does what it says: the change was decided, and its objects are there.
 
 use std::collections::BTreeSet;
@@ -20,6 +20,12 @@ use crate::{Error, Repo, Result};
 
 const JOURNAL: &str = "state/refs-journal";
 
+/// Where a journal goes that cannot be read.
+const SET_ASIDE: &str = "state/refs-journal.damaged";
+
+/// The last line: a journal without it was cut off.
+const END: &str = "end\n";
+
 /// Far more refs than a push may have.
 const MAX_JOURNAL: u64 = 64 << 20;
 
@@ -27,15 +33,15 @@ impl Repo {
     /// Does what a journal says that somebody has left. The refs' lock is held.
     pub(super) fn finish_journal(&self) -> Result<()> {
         let path = || self.path().join(JOURNAL);
-        let journal = fs::read_file(self.dir(), JOURNAL, MAX_JOURNAL)
-            .map_err(Error::io("reading", path()))?;
-        let Some(journal) = journal else {
-            return Ok(());
+        let journal = match fs::read_file(self.dir(), JOURNAL, MAX_JOURNAL) {
+            Ok(Some(journal)) => journal,
+            Ok(None) => return Ok(()),
+            Err(error) if is_no_journal(&error) => return self.set_journal_aside(),
+            Err(error) => return Err(Error::io("reading", path())(error)),
         };
-        let changes = parse(&journal).ok_or_else(|| Error::Format {
-            path: path(),
-            reason: "not a journal of refs; delete it if the refs are as they should be".to_owned(),
-        })?;
+        let Some(changes) = parse(&journal) else {
+            return self.set_journal_aside();
+        };
         // A prune in between that does not know of journals may have taken the commits.
         let mut there = Vec::with_capacity(changes.len());
         for (refspec, new) in changes {
@@ -44,6 +50,29 @@ impl Repo {
             }
         }
         self.carry_out(&there)
+    }
+
+    /// An error if there is a journal that cannot be used.
+    pub(crate) fn check_journal(&self) -> Result<()> {
+        let journal = fs::read_file(self.dir(), JOURNAL, MAX_JOURNAL)
+            .map_err(Error::io("reading", self.path().join(JOURNAL)))?;
+        match journal.is_none_or(|journal| parse(&journal).is_some()) {
+            true => Ok(()),
+            false => Err(Error::Invalid("not a journal of refs".to_owned())),
+        }
+    }
+
+    /// A damaged journal must not keep refs from being changed. What it was to change may be half done: it stays
+    /// beside the journals for people to look at.
+    fn set_journal_aside(&self) -> Result<()> {
+        let path = self.path().join(JOURNAL);
+        rustix::fs::renameat(self.dir(), JOURNAL, self.dir(), SET_ASIDE)
+            .map_err(Error::io("setting aside", &path))?;
+        tracing::warn!(
+            "{} is damaged, and was renamed to {SET_ASIDE}: refs that a crash has left half-way stay as they are",
+            path.display()
+        );
+        Ok(())
     }
 
     /// Makes changes that were checked, all of them even if the machine stops half-way.
@@ -96,6 +125,14 @@ impl Repo {
     }
 }
 
+/// Whether it is something else that cannot be read as a file of that size.
+fn is_no_journal(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        std::io::ErrorKind::IsADirectory | std::io::ErrorKind::FileTooLarge
+    )
+}
+
 fn write(changes: &[(Refspec, Option<CommitId>)]) -> String {
     let mut text = String::new();
     for (refspec, new) in changes {
@@ -103,11 +140,15 @@ fn write(changes: &[(Refspec, Option<CommitId>)]) -> String {
         // Writing into a string cannot fail.
         let _ = writeln!(text, "{new} {refspec}");
     }
-    text
+    text + END
 }
 
 fn parse(journal: &[u8]) -> Option<Vec<(Refspec, Option<CommitId>)>> {
     let text = std::str::from_utf8(journal).ok()?;
+    let text = text.strip_suffix(END)?;
+    if !text.is_empty() && !text.ends_with('\n') {
+        return None;
+    }
     let change = |line: &str| {
         let (new, refspec) = line.split_once(' ')?;
         let new = match new {
@@ -135,7 +176,11 @@ mod tests {
         let changes = vec![change("a/b", Some(b"1")), change("origin:c", None)];
         assert_eq!(parse(write(&changes).as_bytes()), Some(changes));
         for bad in ["x", "- ../x", "- ", "0 a", "-  a"] {
-            assert_eq!(parse(bad.as_bytes()), None, "{bad}");
+            assert_eq!(parse(format!("{bad}\nend\n").as_bytes()), None, "{bad}");
+        }
+        let whole = write(&[change("a/legend", None), change("c", None)]);
+        for len in 0..whole.len() {
+            assert_eq!(parse(&whole.as_bytes()[..len]), None, "{len}");
         }
     }
 

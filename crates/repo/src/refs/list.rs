@@ -10,7 +10,8 @@ use oxtree_format::{CommitId, keyfile};
 use rayon::prelude::*;
 use rustix::fs::FileType;
 
-use super::{MAX_REF_FILE, ref_path};
+use super::damaged::{DamagedRef, ReadRef, RefList};
+use super::{MAX_REF_FILE, parse_file, ref_path};
 use crate::{Error, Repo, Result, fs, remotes};
 
 /// Deeper folders of refs are not looked into.
@@ -30,74 +31,145 @@ struct Folder<'a> {
     depth: usize,
 }
 
-impl Repo {
-    /// All refs that are `prefix` or below it, sorted by name. Without a prefix local and remote
-    /// refs. A prefix may begin with `REMOTE:`.
-    pub fn list_refs(&self, prefix: Option<&str>) -> Result<BTreeMap<Refspec, CommitId>> {
-        let mut refs = BTreeMap::new();
-        if let Some(parent) = self.parent() {
-            refs = parent.list_refs(prefix)?;
+/// What was found below a folder, in no particular order.
+#[derive(Default)]
+struct Found {
+    refs: Vec<(Refspec, CommitId)>,
+    damaged: Vec<DamagedRef>,
+}
+
+impl Found {
+    fn add(&mut self, other: Self) {
+        self.refs.extend(other.refs);
+        self.damaged.extend(other.damaged);
+    }
+
+    /// Adds what reading a ref has given.
+    fn add_ref(&mut self, refspec: Refspec, read: Result<Option<CommitId>>) -> Result<()> {
+        match ReadRef::of(read)? {
+            ReadRef::At(commit) => self.refs.push((refspec, commit)),
+            ReadRef::Missing => {}
+            ReadRef::Damaged(damaged) => self.damaged.push(damaged),
         }
+        Ok(())
+    }
+
+    fn into_list(self) -> RefList {
+        let mut damaged = self.damaged;
+        damaged.sort_unstable();
+        RefList {
+            refs: self.refs.into_iter().collect(),
+            damaged,
+        }
+    }
+}
+
+impl Repo {
+    /// All refs that are `prefix` or below it and can be read, sorted by name. Without a prefix local and
+    /// remote refs. A prefix may begin with `REMOTE:`.
+    pub fn list_refs(&self, prefix: Option<&str>) -> Result<BTreeMap<Refspec, CommitId>> {
+        Ok(self.survey_refs(prefix)?.refs)
+    }
+
+    /// [`Repo::list_refs`], with the refs that cannot be read. Who deletes what no ref leads to has to ask
+    /// for these.
+    pub fn survey_refs(&self, prefix: Option<&str>) -> Result<RefList> {
+        let mut found = match self.parent() {
+            Some(parent) => parent.survey_refs(prefix)?,
+            None => RefList::default(),
+        };
         let Some(prefix) = prefix else {
-            // Who takes an incomplete list for all there is may delete what it lacks.
-            for folder in ["refs/heads", "refs/remotes"] {
-                let path = self.path().join(folder);
-                fs::open_dir(self.dir(), folder).map_err(Error::io("opendir", path))?;
-            }
-            self.collect_refs("refs/heads", None, &mut refs)?;
+            found.damaged.extend(self.missing_folders()?);
+            found.extend(self.refs_below("refs/heads", None)?, |name| name);
             for remote in self.remotes_with_refs()? {
-                self.collect_refs(&format!("refs/remotes/{remote}"), Some(&remote), &mut refs)?;
+                let below = self.refs_below(&format!("refs/remotes/{remote}"), Some(&remote))?;
+                found.extend(below, |name| name);
             }
-            return Ok(refs);
+            return Ok(found);
         };
         // Flatpak writes `REMOTE:.` for that.
         let whole_remote = prefix.strip_suffix(":.").or(prefix.strip_suffix(':'));
         if let Some(remote) = whole_remote {
             let remote = remote.parse().map_err(Error::invalid::<refs::Error>)?;
-            self.collect_refs(&format!("refs/remotes/{remote}"), Some(&remote), &mut refs)?;
-            return Ok(refs);
+            let below = self.refs_below(&format!("refs/remotes/{remote}"), Some(&remote))?;
+            found.extend(below, |name| name);
+            return Ok(found);
         }
         let exact: Refspec = prefix.parse().map_err(Error::invalid::<refs::Error>)?;
         let path = ref_path(&exact);
-        if let Some(commit) = self.read_ref_file(&path)? {
-            refs.insert(exact, commit);
-        } else {
-            let Refspec { remote, name } = exact;
-            refs.extend(self.collect_below(
-                self.dir(),
-                &path,
-                &path,
-                remote.as_ref(),
-                name.as_str(),
-                0,
-            )?);
+        let mut own = Found::default();
+        match ReadRef::of(self.read_ref_file(&path))? {
+            ReadRef::At(commit) => own.refs.push((exact, commit)),
+            ReadRef::Damaged(damaged) => own.damaged.push(damaged),
+            ReadRef::Missing => {
+                let Refspec { remote, name } = exact;
+                let at = (self.dir(), path.as_str());
+                own = self.collect_below(at, &path, remote.as_ref(), name.as_str(), 0)?;
+            }
         }
-        Ok(refs)
+        found.extend(own.into_list(), |name| name);
+        Ok(found)
     }
 
-    /// The local refs of this very repository, sorted by name.
+    /// The refs that cannot be used: they cannot be read, or their commits are missing. Dangling aliases are none
+    /// of them.
+    pub fn unusable_refs(&self) -> Result<Vec<DamagedRef>> {
+        let found = self.survey_refs(None)?;
+        let mut unusable = found.damaged;
+        unusable.retain(|one| !one.is_dangling);
+        for (refspec, commit) in found.refs {
+            if !self.has_object(&commit.object())? {
+                let reason = Error::not_found(commit);
+                unusable.push(DamagedRef::new(&ref_path(&refspec), reason));
+            }
+        }
+        Ok(unusable)
+    }
+
+    /// The folders without which nobody knows what refs there were.
+    fn missing_folders(&self) -> Result<Vec<DamagedRef>> {
+        let has_remotes = self
+            .config()
+            .file
+            .groups()
+            .any(|group| group.starts_with("remote \""));
+        let mut missing = Vec::new();
+        for (folder, counts) in [("refs/heads", true), ("refs/remotes", has_remotes)] {
+            let stat = fs::stat(self.dir(), folder);
+            let stat = stat.map_err(Error::io("looking at", self.path().join(folder)))?;
+            if stat.is_none() && counts {
+                missing.push(DamagedRef::new(folder, "the folder is missing"));
+            }
+        }
+        Ok(missing)
+    }
+
+    /// The local refs of this very repository that can be read, sorted by name.
     pub fn local_refs(&self) -> Result<BTreeMap<RefName, CommitId>> {
-        let mut refs = BTreeMap::new();
-        self.collect_refs("refs/heads", None, &mut refs)?;
-        Ok(refs
-            .into_iter()
-            .map(|(refspec, commit)| (refspec.name, commit))
-            .collect())
+        Ok(self.survey_local_refs()?.refs)
     }
 
-    /// The refs that mirror other collections: collection, name, commit.
+    /// [`Repo::local_refs`], with those that cannot be read.
+    pub fn survey_local_refs(&self) -> Result<RefList<RefName>> {
+        let mut found = RefList::default();
+        found.extend(self.refs_below("refs/heads", None)?, |refspec| refspec.name);
+        Ok(found)
+    }
+
+    /// The refs that mirror other collections and can be read: collection, name, commit.
     pub fn mirror_refs(&self) -> Result<BTreeMap<(CollectionId, RefName), CommitId>> {
-        let mut found = BTreeMap::new();
+        Ok(self.survey_mirror_refs()?.refs)
+    }
+
+    /// [`Repo::mirror_refs`], with those that cannot be read.
+    pub fn survey_mirror_refs(&self) -> Result<RefList<(CollectionId, RefName)>> {
+        let mut found = RefList::default();
         for name in self.names_in("refs/mirrors")? {
             let Ok(collection) = name.parse::<CollectionId>() else {
                 continue;
             };
-            let mut refs = BTreeMap::new();
-            self.collect_refs(&format!("refs/mirrors/{collection}"), None, &mut refs)?;
-            found.extend(
-                refs.into_iter()
-                    .map(|(refspec, id)| ((collection.clone(), refspec.name), id)),
-            );
+            let below = self.refs_below(&format!("refs/mirrors/{collection}"), None)?;
+            found.extend(below, |refspec| (collection.clone(), refspec.name));
         }
         Ok(found)
     }
@@ -108,28 +180,27 @@ impl Repo {
         Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
-    fn collect_refs(
-        &self,
-        base: &str,
-        remote: Option<&RemoteName>,
-        refs: &mut BTreeMap<Refspec, CommitId>,
-    ) -> Result<()> {
-        refs.extend(self.collect_below(self.dir(), base, base, remote, "", 0)?);
-        Ok(())
+    fn refs_below(&self, base: &str, remote: Option<&RemoteName>) -> Result<RefList> {
+        let found = self.collect_below((self.dir(), base), base, remote, "", 0)?;
+        Ok(found.into_list())
     }
 
-    /// What is below the folder `name` of `at`, in no particular order. Folders of many are read by
-    /// all threads.
+    /// What is below the folder `name` of `at`. Folders of many are read by all threads.
     fn collect_below(
         &self,
-        at: BorrowedFd<'_>,
-        name: &str,
+        (at, name): (BorrowedFd<'_>, &str),
         path: &str,
         remote: Option<&RemoteName>,
         prefix: &str,
         depth: usize,
-    ) -> Result<Vec<(Refspec, CommitId)>> {
-        let io = |path: &str| Error::io("reading", self.path().join(path));
+    ) -> Result<Found> {
+        let unreadable = |error| match self.unreadable(path, error) {
+            Error::DamagedRef(damaged) => Ok(Found {
+                refs: Vec::new(),
+                damaged: vec![damaged],
+            }),
+            error => Err(error),
+        };
         let dir = match fs::open_dir(at, name) {
             Err(error)
                 if matches!(
@@ -137,14 +208,18 @@ impl Repo {
                     io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
                 ) =>
             {
-                return Ok(Vec::new());
+                return Ok(Found::default());
             }
-            dir => dir.map_err(io(path))?,
+            Err(error) => return unreadable(error),
+            Ok(dir) => dir,
         };
         if depth > MAX_DEPTH {
-            return Ok(Vec::new());
+            return Ok(Found::default());
         }
-        let entries = fs::entries_once(&dir).map_err(io(path))?;
+        let entries = match fs::entries_once(&dir) {
+            Ok(entries) => entries,
+            Err(error) => return unreadable(error),
+        };
         let folder = Folder {
             dir,
             path,
@@ -152,30 +227,28 @@ impl Repo {
             prefix,
             depth,
         };
+        let mut found = Found::default();
         if entries.len() < PARALLEL {
-            let mut found = Vec::new();
             for (name, kind) in entries {
-                found.extend(self.collect_entry(&folder, name, kind)?);
+                found.add(self.collect_entry(&folder, name, kind)?);
             }
             return Ok(found);
         }
-        let found: Vec<Vec<_>> = entries
+        let all: Vec<Found> = entries
             .into_par_iter()
             .with_min_len(PARALLEL / 4)
             .map(|(name, kind)| self.collect_entry(&folder, name, kind))
             .collect::<Result<_>>()?;
-        Ok(found.into_iter().flatten().collect())
+        for one in all {
+            found.add(one);
+        }
+        Ok(found)
     }
 
-    fn collect_entry(
-        &self,
-        folder: &Folder<'_>,
-        name: Vec<u8>,
-        kind: FileType,
-    ) -> Result<Vec<(Refspec, CommitId)>> {
+    fn collect_entry(&self, folder: &Folder<'_>, name: Vec<u8>, kind: FileType) -> Result<Found> {
         // Temporary files and what cannot be a ref are passed over, as libostree does.
         let Ok(name) = String::from_utf8(name) else {
-            return Ok(Vec::new());
+            return Ok(Found::default());
         };
         let below = format!("{}/{name}", folder.path);
         let full = match folder.prefix {
@@ -183,7 +256,7 @@ impl Repo {
             prefix => format!("{prefix}/{name}"),
         };
         let Ok(full) = full.parse::<RefName>() else {
-            return Ok(Vec::new());
+            return Ok(Found::default());
         };
         let io = || Error::io("reading", self.path().join(&below));
         let kind = match kind {
@@ -196,8 +269,7 @@ impl Repo {
         };
         if kind.is_dir() {
             return self.collect_below(
-                folder.dir.as_fd(),
-                &name,
+                (folder.dir.as_fd(), &name),
                 &below,
                 folder.remote,
                 full.as_str(),
@@ -209,22 +281,31 @@ impl Repo {
             true => fs::read_file(&folder.dir, &*name, MAX_REF_FILE),
             false => Ok(None),
         };
-        let commit = match bytes {
-            Ok(Some(bytes)) => Some(self.parse_ref_file(&below, &bytes)?),
-            _ => self.read_ref_file(&below)?,
+        let read = match bytes {
+            Ok(Some(bytes)) => parse_file(&below, &bytes).map(Some),
+            _ => self.read_ref_file(&below),
         };
         let refspec = Refspec {
             remote: folder.remote.cloned(),
             name: full,
         };
-        Ok(commit.map(|commit| (refspec, commit)).into_iter().collect())
+        let mut found = Found::default();
+        found.add_ref(refspec, read)?;
+        Ok(found)
     }
 
     /// The aliases among the local refs, with the ref that each names.
     pub fn list_aliases(&self) -> Result<BTreeMap<RefName, RefName>> {
         let mut aliases = BTreeMap::new();
-        for name in self.local_refs()?.into_keys() {
-            let target = self.alias_target(&format!("refs/heads/{name}"))?;
+        let local = self.survey_local_refs()?;
+        let damaged = local.damaged.iter().filter_map(DamagedRef::refspec);
+        let damaged: Vec<RefName> = damaged.map(|refspec| refspec.name).collect();
+        for name in local.refs.into_keys().chain(damaged) {
+            // An alias that leads nowhere is none.
+            let target = match self.alias_target(&format!("refs/heads/{name}")) {
+                Err(Error::DamagedRef(_)) => None,
+                target => target?,
+            };
             let target = target
                 .as_deref()
                 .and_then(|path| path.strip_prefix("refs/heads/"))
@@ -235,12 +316,16 @@ impl Repo {
     }
 
     /// The refs that are in a collection: mirrors of others, the local ones if the repository has a
-    /// collection id itself, and those of remotes that have one.
+    /// collection id itself, and those of remotes that have one. Those that cannot be read are left out.
     pub fn collection_refs(&self) -> Result<BTreeMap<(CollectionId, RefName), CommitId>> {
-        let mut refs = self.mirror_refs()?;
+        Ok(self.survey_collection_refs()?.refs)
+    }
+
+    /// [`Repo::collection_refs`], with those that cannot be read.
+    pub fn survey_collection_refs(&self) -> Result<RefList<(CollectionId, RefName)>> {
+        let mut found = self.survey_mirror_refs()?;
         if let Some(own) = &self.config().collection_id {
-            let local = self.local_refs()?.into_iter();
-            refs.extend(local.map(|(name, commit)| ((own.clone(), name), commit)));
+            found.extend(self.survey_local_refs()?, |name| (own.clone(), name));
         }
         for remote in self.remotes_with_refs()? {
             let section = remotes::section(&remote);
@@ -249,11 +334,9 @@ impl Repo {
                 continue;
             };
             let id: CollectionId = id.parse().map_err(Error::invalid::<refs::Error>)?;
-            let mut found = BTreeMap::new();
-            self.collect_refs(&format!("refs/remotes/{remote}"), None, &mut found)?;
-            let found = found.into_iter();
-            refs.extend(found.map(|(refspec, commit)| ((id.clone(), refspec.name), commit)));
+            let below = self.refs_below(&format!("refs/remotes/{remote}"), None)?;
+            found.extend(below, |refspec| (id.clone(), refspec.name));
         }
-        Ok(refs)
+        Ok(found)
     }
 }

@@ -27,13 +27,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod damaged;
 mod journal;
 mod list;
 pub mod pattern;
 mod stamp;
 mod write;
 
-pub use self::stamp::RefsStamp;
+pub(crate) use self::damaged::ReadRef;
+pub use self::damaged::{DamagedRef, RefList, UNKNOWN_COMMIT};
+pub use self::stamp::{RefsStamp, Touched};
 use oxtree_format::CommitId;
 use oxtree_format::refs::{Refspec, parse_ref_file};
 use rustix::fs::{AtFlags, FileType};
@@ -44,7 +47,7 @@ use crate::{Error, Repo, Result, fs};
 /// A ref file has 65 bytes.
 const MAX_REF_FILE: u64 = 4096;
 
-/// So many aliases may stand for each other.
+/// The longest chain of aliases to a ref.
 const MAX_ALIASES: usize = 8;
 
 /// One ref to be changed.
@@ -98,28 +101,46 @@ impl Repo {
         }
     }
 
+    /// The commit of a ref of which the file may be damaged: then nobody knows it.
+    pub fn read_ref_if_sound(&self, refspec: &Refspec) -> Result<Option<CommitId>> {
+        match self.read_ref(refspec) {
+            Err(Error::DamagedRef(_)) => Ok(None),
+            read => read,
+        }
+    }
+
+    /// A file that cannot be read is [`Error::DamagedRef`].
     fn read_ref_file(&self, path: &str) -> Result<Option<CommitId>> {
-        let full = || self.path().join(path);
         match rustix::fs::statat(self.dir(), path, AtFlags::empty()) {
-            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
-            Err(error) => return Err(Error::io("reading", full())(error)),
-            Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_dir() => return Ok(None),
+            Err(Errno::NOENT | Errno::NOTDIR) => {
+                let target = self.alias_target(path)?;
+                return target.map_or(Ok(None), |target| Err(dangling(path, &target)));
+            }
+            Err(Errno::LOOP) => return Err(too_many_aliases(path)),
+            Err(error) => return Err(self.unreadable(path, error.into())),
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_dir() => {
+                let target = self.alias_target(path)?;
+                return target.map_or(Ok(None), |target| Err(dangling(path, &target)));
+            }
             Ok(_) => {}
         }
         let target = self.follow_alias(path)?;
-        let Some(bytes) = fs::read_file(self.dir(), &*target, MAX_REF_FILE)
-            .map_err(Error::io("reading", full()))?
-        else {
-            return Ok(None);
-        };
-        self.parse_ref_file(path, &bytes).map(Some)
+        match fs::read_file(self.dir(), &*target, MAX_REF_FILE) {
+            Ok(Some(bytes)) => parse_file(path, &bytes).map(Some),
+            Ok(None) => Ok(None),
+            Err(error) => Err(self.unreadable(path, error)),
+        }
     }
 
-    fn parse_ref_file(&self, path: &str, bytes: &[u8]) -> Result<CommitId> {
-        parse_ref_file(bytes).map_err(|error| Error::Format {
-            path: self.path().join(path),
-            reason: error.to_string(),
-        })
+    /// The error where a file or folder of refs cannot be read: the ref is damaged, unless it is the process
+    /// that lacks something.
+    fn unreadable(&self, path: &str, error: std::io::Error) -> Error {
+        const LACKING: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INTR];
+        let lacking = LACKING.map(|errno| Some(errno.raw_os_error()));
+        match lacking.contains(&error.raw_os_error()) {
+            true => Error::io("reading", self.path().join(path))(error),
+            false => Error::DamagedRef(DamagedRef::new(path, format!("cannot be read: {error}"))),
+        }
     }
 
     /// The path that an alias leads to, which must be within `refs/heads`; any other path as it is.
@@ -131,26 +152,47 @@ impl Repo {
                 None => return Ok(path),
             }
         }
-        Err(Error::Format {
-            path: self.path().join(&path),
-            reason: "too many aliases".to_owned(),
-        })
+        Err(too_many_aliases(&path))
     }
 
     /// The path that the alias at `path` names; [`None`] if that is no alias.
     fn alias_target(&self, path: &str) -> Result<Option<String>> {
         let target = match rustix::fs::readlinkat(self.dir(), path, Vec::new()) {
             Ok(target) => target,
-            Err(Errno::INVAL | Errno::NOENT) => return Ok(None),
-            Err(error) => return Err(Error::io("reading", self.path().join(path))(error)),
+            Err(Errno::INVAL | Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+            Err(error) => return Err(self.unreadable(path, error.into())),
         };
         let target = target.to_string_lossy();
-        let outside = || Error::Format {
-            path: self.path().join(path),
-            reason: format!("alias leads out of refs/heads: {target}"),
+        let outside = || {
+            let reason = format!("an alias that leads out of refs/heads: {target}");
+            Error::DamagedRef(DamagedRef::new(path, reason))
         };
         join_relative(path, &target).map(Some).ok_or_else(outside)
     }
+}
+
+/// What a ref file says.
+fn parse_file(path: &str, bytes: &[u8]) -> Result<CommitId> {
+    parse_ref_file(bytes).map_err(|error| {
+        let reason = match bytes.is_empty() {
+            true => "the file is empty".to_owned(),
+            false => error.to_string(),
+        };
+        Error::DamagedRef(DamagedRef::new(path, reason))
+    })
+}
+
+fn dangling(path: &str, target: &str) -> Error {
+    let name = target.strip_prefix("refs/heads/").unwrap_or(target);
+    Error::DamagedRef(DamagedRef {
+        is_dangling: true,
+        ..DamagedRef::new(path, format!("an alias of {name}, which is no ref"))
+    })
+}
+
+fn too_many_aliases(path: &str) -> Error {
+    let reason = format!("more than {MAX_ALIASES} aliases, or a loop of them");
+    Error::DamagedRef(DamagedRef::new(path, reason))
 }
 
 /// `target` as seen from the folder of `path`; [`None`] if that is not below `refs/heads`.

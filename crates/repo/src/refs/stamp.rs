@@ -33,6 +33,27 @@ impl RefsStamp {
     }
 }
 
+/// When the directories of a repository and of its parents were changed last. Programs of OSTree touch that of a
+/// repository after they have changed a ref, be it a local one, that of a remote or of a mirror.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Touched(Vec<(u64, Duration)>);
+
+impl Touched {
+    /// Whether a change after this was taken is sure to make a difference. Where times are in whole seconds,
+    /// one has to pass; else the clock of the kernel ticks at least once in a hundredth of one.
+    pub fn is_settled(&self) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.unwrap_or_default();
+        self.0.iter().all(|(_, time)| {
+            let tick = match time.subsec_nanos() {
+                0 => Duration::from_millis(1100),
+                _ => Duration::from_millis(50),
+            };
+            now > *time + tick
+        })
+    }
+}
+
 /// When a file was changed in whatever way, which nobody can set.
 fn changed(stat: &Stat) -> Duration {
     let seconds = u64::try_from(stat.st_ctime).unwrap_or(0);
@@ -40,6 +61,16 @@ fn changed(stat: &Stat) -> Duration {
 }
 
 impl Repo {
+    /// When this repository, and those whose objects are its own as well, were touched last.
+    pub fn touched(&self) -> Result<Touched> {
+        let all = std::iter::successors(Some(self), |repo| repo.parent());
+        let times = all.map(|repo| {
+            let stat = fs::fstat(repo.dir()).map_err(Error::io("reading", repo.path()))?;
+            Ok((stat.st_ino, changed(&stat)))
+        });
+        Ok(Touched(times.collect::<Result<_>>()?))
+    }
+
     /// The stamp of the local refs: it stays the same as long as they do.
     pub fn refs_stamp(&self) -> Result<RefsStamp> {
         let mut stamp = RefsStamp::default();
@@ -62,9 +93,12 @@ fn note(at: BorrowedFd<'_>, name: &[u8], depth: usize, stamp: &mut RefsStamp) ->
         Err(error)
             if matches!(
                 error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                io::ErrorKind::NotFound
+                    | io::ErrorKind::NotADirectory
+                    | io::ErrorKind::PermissionDenied
             ) =>
         {
+            // What cannot be read has no refs that anybody could be told of.
             return Ok(());
         }
         dir => dir?,
@@ -105,6 +139,13 @@ mod tests {
             assert_eq!(stamp, repo.refs_stamp().unwrap());
             last = stamp;
         }
+        let touched = repo.touched().unwrap();
+        assert_eq!(touched, repo.touched().unwrap());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        repo.update_refs(&[RefUpdate::set("e".parse().unwrap(), commit)])
+            .unwrap();
+        assert_ne!(touched, repo.touched().unwrap());
+        last = repo.refs_stamp().unwrap();
         assert!(!repo.is_summary_after(&last).unwrap());
         std::thread::sleep(std::time::Duration::from_millis(20));
         std::fs::write(dir.path().join("repo/summary"), "").unwrap();

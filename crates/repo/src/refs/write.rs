@@ -10,7 +10,7 @@ use oxtree_format::refs::{CollectionId, RefName, write_ref_file};
 use rustix::fs::{AtFlags, FileType, Timespec, Timestamps, UTIME_NOW};
 use rustix::io::Errno;
 
-use super::{Expected, RefUpdate, ref_path};
+use super::{Expected, ReadRef, RefUpdate, UNKNOWN_COMMIT, ref_path};
 use crate::fs::lock::{FileLock, LockKind};
 use crate::fs::{self, tmpfile};
 use crate::{Error, Repo, Result, SummaryUpdate};
@@ -50,6 +50,12 @@ impl Repo {
         if updates.is_empty() {
             return Ok(());
         }
+        self.update_refs_only(updates)?;
+        self.summarize()
+    }
+
+    /// The same for a caller that sees to the summary.
+    pub(crate) fn update_refs_only(&self, updates: &[RefUpdate]) -> Result<()> {
         let lock = self.lock_refs()?;
         for update in updates {
             self.check_expected(update)?;
@@ -63,15 +69,22 @@ impl Repo {
         self.change_together(updates)?;
         self.touch()?;
         drop(lock);
-        self.summarize()
+        Ok(())
     }
 
-    /// Brings the summary up to date, if the config says that this happens by itself.
-    fn summarize(&self) -> Result<()> {
-        match self.config().auto_update_summary {
-            true => self.update_summary(&SummaryUpdate::default()),
-            false => Ok(()),
+    /// Brings the summary up to date, if the config says that this happens by itself. A signed one stays, since
+    /// there is no key to sign a new one with.
+    pub(crate) fn summarize(&self) -> Result<()> {
+        if self.config().auto_update_summary != Some(true) {
+            return Ok(());
         }
+        if let Some(lost) = self.refresh_summary(&SummaryUpdate::default(), &[])? {
+            let path = self.path().display();
+            tracing::warn!(
+                "core.auto-update-summary: the summary in {path} stays as it was: {lost}"
+            );
+        }
+        Ok(())
     }
 
     /// Sets a ref of a collection, or deletes it with [`None`]. Those of the repository's own
@@ -126,7 +139,12 @@ impl Repo {
         let Expected::Exactly(expected) = update.expected else {
             return Ok(());
         };
-        let actual = self.read_ref_file(&ref_path(&update.refspec))?;
+        let actual = match ReadRef::of(self.read_ref_file(&ref_path(&update.refspec)))? {
+            ReadRef::At(commit) => Some(commit),
+            // Nobody knows where it is, so it is as good as not there.
+            ReadRef::Damaged(_) if expected == Some(UNKNOWN_COMMIT) => expected,
+            ReadRef::Missing | ReadRef::Damaged(_) => None,
+        };
         // It may be there already: what a crash had left undone was done a moment ago.
         if actual == expected || actual == update.new {
             return Ok(());

@@ -10,6 +10,7 @@
 mod flush;
 mod leftovers;
 mod publish;
+mod space;
 mod staging;
 mod unfinished;
 
@@ -18,16 +19,15 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use oxtree_format::{FileId, ObjectId, ObjectKind};
 
 use self::flush::Flusher;
 use self::leftovers::Leftovers;
+use self::space::free_space;
 use self::staging::{QUARANTINE, remove_empty_folders};
-pub(crate) use self::staging::{Staging, move_objects, staged_objects};
+pub(crate) use self::staging::{STAGED_CACHE, STAGED_DELTA, Staging, move_objects, staged_objects};
 pub use self::unfinished::Unfinished;
-use crate::config::MinFreeSpace;
 use crate::fs;
 use crate::fs::lock::{FileLock, LockKind};
 use crate::{Error, FileObject, Repo, Result};
@@ -111,9 +111,7 @@ impl<'r> Transaction<'r> {
         let config = repo.config();
         // Without a sync at the end (or with one an object) there is nothing to wait for.
         let staged = config.fsync && !config.per_object_fsync;
-        let staging = staged
-            .then(|| Staging::create(repo, "staging-", false))
-            .transpose()?;
+        let staging = staged.then(|| Staging::of_transaction(repo)).transpose()?;
         Self::new(Handle::Lent(repo), lock, staging)
     }
 
@@ -184,7 +182,8 @@ impl<'r> Transaction<'r> {
             || self.take_over(object)?)
     }
 
-    fn is_staged_here(&self, object: &ObjectId) -> Result<bool> {
+    /// Whether the object is in this transaction.
+    pub fn is_staged_here(&self, object: &ObjectId) -> Result<bool> {
         let Some(staging) = &self.staging else {
             return Ok(false);
         };
@@ -308,38 +307,6 @@ impl<'r> Transaction<'r> {
         }
     }
 
-    /// Asks for `bytes` of disk space before they are written. Where it is short, what pushes have
-    /// left that were cut off has to go.
-    pub(crate) fn reserve(&self, bytes: u64) -> Result<()> {
-        let Some(space) = &self.space else {
-            return Ok(());
-        };
-        let less = |left: u64| left.checked_sub(bytes);
-        let reserved = || space.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-        if reserved().is_ok() {
-            return Ok(());
-        }
-        let deleted = self.repo.delete_unfinished(Duration::ZERO)?;
-        let deleted: u64 = deleted.iter().map(|one| one.bytes).sum();
-        let now = free_space(&self.repo)?.unwrap_or(u64::MAX);
-        let more = |left: u64| Some(left.saturating_add(deleted).min(now));
-        let _ = space.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-        match reserved() {
-            Ok(_) => Ok(()),
-            Err(_) => Err(Error::NoSpace {
-                rule: self.repo.config().min_free_space.to_string(),
-                requested: bytes,
-            }),
-        }
-    }
-
-    /// Gives back what was reserved for a file that is gone.
-    pub(crate) fn release(&self, bytes: u64) {
-        if let Some(space) = &self.space {
-            space.fetch_add(bytes, Ordering::Relaxed);
-        }
-    }
-
     /// The directory below which objects are written, in the layout of `objects/`.
     pub(crate) fn staging_dir(&self) -> BorrowedFd<'_> {
         match &self.staging {
@@ -394,17 +361,4 @@ impl Drop for Transaction<'_> {
         }
         self.leftovers.tidy(&self.repo);
     }
-}
-
-/// How many bytes may be written; [`None`] for as many as fit.
-fn free_space(repo: &Repo) -> Result<Option<u64>> {
-    let stat = rustix::fs::fstatvfs(repo.dir())
-        .map_err(Error::io("asking for free space on", repo.path()))?;
-    let block = stat.f_frsize;
-    let reserved = match repo.config().min_free_space {
-        MinFreeSpace::Percent(0) | MinFreeSpace::Bytes(0) => return Ok(None),
-        MinFreeSpace::Percent(percent) => stat.f_blocks / 100 * u64::from(percent) * block,
-        MinFreeSpace::Bytes(bytes) => bytes,
-    };
-    Ok(Some((stat.f_bavail * block).saturating_sub(reserved)))
 }

@@ -81,8 +81,8 @@ impl Transaction<'_> {
         staging.map_or(Ok(()), |staging| staging.remove(repo))
     }
 
-    /// The commits that were staged.
-    pub(crate) fn staged_commits(&self) -> Result<Vec<CommitId>> {
+    /// The commits of which the objects of this kind were staged: they themselves, or their detached metadata.
+    pub fn staged_commits(&self, kind: ObjectKind) -> Result<Vec<CommitId>> {
         let Some(staging) = &self.staging else {
             return Ok(Vec::new());
         };
@@ -93,14 +93,18 @@ impl Transaction<'_> {
             ObjectId::from_loose(dir, file, self.repo.mode().is_archive())
         });
         Ok(objects
-            .filter(|object| object.kind == ObjectKind::Commit)
+            .filter(|object| object.kind == kind)
             .map(|object| CommitId(object.checksum))
             .collect())
     }
 
-    /// Forgets staged commits that are not in `keep`, with their detached metadata. What an
-    /// interrupted push has left may include a commit without its files, which nobody is to see.
-    pub fn retain_commits(&self, keep: &HashSet<CommitId>) -> Result<()> {
+    /// Forgets staged commits that are not in `keep`, and detached metadata of those that are not in `detached`
+    /// either. What an interrupted push has left may include a commit without its files, which nobody is to see.
+    pub fn retain_commits(
+        &self,
+        keep: &HashSet<CommitId>,
+        detached: &HashSet<CommitId>,
+    ) -> Result<()> {
         let Some(staging) = &self.staging else {
             return Ok(());
         };
@@ -110,8 +114,14 @@ impl Transaction<'_> {
                 ObjectId::from_loose(dir, file, self.repo.mode().is_archive())
             });
             let stray = object.is_some_and(|object| {
-                matches!(object.kind, ObjectKind::Commit | ObjectKind::CommitMeta)
-                    && !keep.contains(&CommitId(object.checksum))
+                let commit = CommitId(object.checksum);
+                match object.kind {
+                    ObjectKind::Commit => !keep.contains(&commit),
+                    ObjectKind::CommitMeta => {
+                        !keep.contains(&commit) && !detached.contains(&commit)
+                    }
+                    _ => false,
+                }
             });
             if stray {
                 fs::remove_all(staging.dir.as_fd(), path.as_bytes()).map_err(io())?;

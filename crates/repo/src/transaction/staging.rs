@@ -27,7 +27,65 @@ pub(crate) struct Staging {
 /// What quarantines of pushes are called.
 pub(super) const QUARANTINE: &str = "oxtree-push-";
 
+/// What staging directories of transactions are called, here and by libostree.
+const STAGING: &str = "staging-";
+
+/// Those of a static delta that is being made.
+pub(crate) const STAGED_DELTA: &str = "oxtree-delta-";
+
+/// Those of a checkout that fills the cache of inflated files.
+pub(crate) const STAGED_CACHE: &str = "oxtree-cache-";
+
 impl Staging {
+    /// The staging directory of a transaction. What killed processes have left is deleted first, because none of it
+    /// was verified. An empty directory is used again.
+    pub(super) fn of_transaction(repo: &Repo) -> Result<Self> {
+        match Self::clear_abandoned(repo)? {
+            Some(empty) => Ok(empty),
+            None => Self::create(repo, STAGING, false),
+        }
+    }
+
+    /// Deletes staging directories whose owners are gone, and returns one of a transaction that was empty.
+    /// libostree makes a directory before it locks it, and takes another name if it does not get the lock. So
+    /// a directory without a lock file stays, and an empty one may be used but not deleted.
+    fn clear_abandoned(repo: &Repo) -> Result<Option<Self>> {
+        let mut empty = None;
+        for name in repo.tmp_entries()? {
+            let prefixes = [STAGING, STAGED_DELTA, STAGED_CACHE];
+            let is_staging = prefixes.iter().any(|prefix| name.starts_with(prefix));
+            let lock = format!("{name}{LOCK_SUFFIX}");
+            let has_lock = || fs::stat(repo.tmp(), &*lock).is_ok_and(|stat| stat.is_some());
+            if !is_staging || name.ends_with(LOCK_SUFFIX) || !has_lock() {
+                continue;
+            }
+            let is_ours = !name.starts_with(STAGING);
+            // What belongs to another user, or cannot be looked at, stays.
+            let Ok(Some(lock)) = Self::try_lock(repo, &name) else {
+                continue;
+            };
+            let Ok(dir) = fs::open_dir(repo.tmp(), &*name) else {
+                continue;
+            };
+            let left = Self {
+                name,
+                dir,
+                keep: false,
+                _lock: lock,
+            };
+            match !is_ours && left.is_empty() {
+                true if empty.is_none() => empty = Some(left),
+                true => {}
+                false => {
+                    if let Err(error) = left.remove(repo) {
+                        tracing::warn!("{error}");
+                    }
+                }
+            }
+        }
+        Ok(empty)
+    }
+
     pub(crate) fn create(repo: &Repo, prefix: &str, keep: bool) -> Result<Self> {
         loop {
             let name = fs::random_name(&format!("{prefix}{}-", repo.boot_id()));
@@ -47,6 +105,11 @@ impl Staging {
                 _lock: lock,
             });
         }
+    }
+
+    /// Its name below `tmp/`.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) fn try_lock(repo: &Repo, name: &str) -> Result<Option<FileLock>> {
@@ -193,7 +256,7 @@ impl Repo {
                 // The lock of what is gone.
                 Some(locked) => drop(self.remove_unused(locked)?),
                 None => {
-                    let outdated = name.starts_with("staging-") && !name.contains(self.boot_id());
+                    let outdated = name.starts_with(STAGING) && !name.contains(self.boot_id());
                     if outdated || is_old {
                         self.remove_unused(&name)?;
                     }

@@ -10,9 +10,9 @@ use std::collections::HashMap;
 use std::io::{self, Read};
 
 use oxtree_format::dirmeta::{S_IFDIR, S_IFLNK, S_IFMT, S_IFREG};
-use tar::{EntryType, Header};
+use tar::EntryType;
 
-use super::stream::{RawMember, Stream, invalid};
+use super::stream::{Check, RawMember, Stream, invalid};
 
 /// Bytes that tell the format.
 pub(super) const MAGIC: usize = 6;
@@ -65,6 +65,9 @@ const ODC: Layout = Layout {
     size: (65, 11),
 };
 
+/// Where `070702` has the sum of the content's bytes.
+const CHECK: (usize, usize) = (102, 8);
+
 /// Device and inode.
 type Identity = (u64, u64);
 
@@ -103,7 +106,7 @@ impl<R: Read> Stream<R> {
                 links.ended = true;
                 continue;
             };
-            let regular = member.header.entry_type().is_file();
+            let regular = member.kind.is_file();
             match (regular && several, member.size) {
                 (false, _) => return Ok(Some(member)),
                 (true, 0) => links.empty.push((identity, member)),
@@ -122,14 +125,20 @@ impl<R: Read> Stream<R> {
     fn cpio_member(&mut self) -> io::Result<Option<(Identity, bool, RawMember)>> {
         self.pass()?;
         let mut header = [0; NEWC.len];
-        self.from.read_exact(&mut header[..MAGIC])?;
-        let layout = layout(&header[..MAGIC]).ok_or_else(|| invalid("a damaged cpio header"))?;
+        let layout = match self.fill(&mut header[..MAGIC])? {
+            true => layout(&header[..MAGIC]).ok_or_else(|| self.damaged())?,
+            false => return Err(self.cut()),
+        };
+        let with_sums = header.starts_with(b"070702");
         let header = &mut header[..layout.len];
-        self.from.read_exact(&mut header[MAGIC..])?;
+        if !self.fill(&mut header[MAGIC..])? {
+            return Err(self.cut());
+        }
         let number = |(at, len)| number(&header[at..at + len], layout.radix);
         let name_len = number(layout.name)?;
         let mut name = self.cpio_text(name_len)?;
         name.pop_if(|last| *last == 0);
+        self.at(&name);
         self.skip = layout.padding(layout.len as u64 + name_len);
         if name == TRAILER {
             return Ok(None);
@@ -137,7 +146,7 @@ impl<R: Read> Stream<R> {
         self.pass()?;
         let mode = u32::try_from(number(layout.mode)?).unwrap_or(0);
         let mut member = RawMember {
-            header: Header::new_old(),
+            kind: EntryType::Char,
             name,
             link: Vec::new(),
             size: number(layout.size)?,
@@ -147,16 +156,24 @@ impl<R: Read> Stream<R> {
             records: Vec::new(),
             sparse: None,
         };
-        let kind = match mode & S_IFMT {
+        member.kind = match mode & S_IFMT {
             S_IFREG => EntryType::Regular,
             S_IFDIR => EntryType::Directory,
             S_IFLNK => EntryType::Symlink,
             _ => EntryType::Char,
         };
-        member.header.set_entry_type(kind);
         let padding = layout.padding(member.size);
-        match kind {
-            EntryType::Regular => self.skip = member.size + padding,
+        match member.kind {
+            EntryType::Regular => {
+                self.skip = member.size + padding;
+                if with_sums && member.size > 0 {
+                    self.check = Some(Check {
+                        expected: u32::try_from(number(CHECK)?).unwrap_or(0),
+                        sum: 0,
+                        left: member.size,
+                    });
+                }
+            }
             EntryType::Symlink => {
                 member.link = self.cpio_text(member.size)?;
                 member.size = 0;
@@ -183,7 +200,14 @@ impl<R: Read> Stream<R> {
         (&mut self.from).take(len).read_to_end(&mut text)?;
         match text.len() as u64 == len {
             true => Ok(text),
-            false => Err(io::ErrorKind::UnexpectedEof.into()),
+            false => Err(self.cut()),
+        }
+    }
+
+    fn damaged(&self) -> io::Error {
+        match self.last() {
+            "" => invalid("a damaged cpio header"),
+            last => invalid(&format!("the archive is damaged after {last}")),
         }
     }
 }
@@ -193,7 +217,7 @@ impl Links {
     fn last(&mut self) -> Option<RawMember> {
         let (identity, mut member) = self.empty.pop()?;
         if let Some(whole) = self.whole.get(&identity) {
-            member.header.set_entry_type(EntryType::Link);
+            member.kind = EntryType::Link;
             member.link.clone_from(whole);
         }
         Some(member)
@@ -253,11 +277,7 @@ mod tests {
             let mut content = member.link;
             stream.content(member.size).read_to_end(&mut content)?;
             let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-            members.push((
-                text(&member.name),
-                member.header.entry_type(),
-                text(&content),
-            ));
+            members.push((text(&member.name), member.kind, text(&content)));
         }
         Ok(members)
     }
@@ -276,6 +296,32 @@ mod tests {
         for end in 0..sample().len() - 3 {
             assert!(read(&sample()[..end]).is_err(), "{end}");
         }
+    }
+
+    #[test]
+    fn sums_are_verified() {
+        let mut bytes = sample();
+        for at in 0..bytes.len() - 6 {
+            if bytes[at..].starts_with(b"070701") {
+                bytes[at + 5] = b'2';
+            }
+        }
+        // Where the headers have no sums.
+        assert!(read(&bytes).is_err());
+        let at = bytes.windows(3).position(|bytes| bytes == b"abc").unwrap();
+        let header = bytes[..at]
+            .windows(6)
+            .rposition(|bytes| bytes == b"070702")
+            .unwrap();
+        bytes[header + 102..header + 110].copy_from_slice(b"00000126");
+        assert_eq!(read(&bytes).unwrap(), read(&sample()).unwrap());
+        let mut stream = Stream::cpio(&bytes[..]);
+        while stream.next().unwrap().is_some() {}
+        bytes[at] ^= 1;
+        assert!(read(&bytes).is_err());
+        let mut stream = Stream::cpio(&bytes[..]);
+        let skipped = std::iter::from_fn(|| stream.next().transpose());
+        assert!(skipped.collect::<io::Result<Vec<_>>>().is_err());
     }
 
     proptest! {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a member of a tar stream is.
 
+use base64::Engine as _;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use oxtree_format::Xattrs;
 use oxtree_format::dirmeta::{S_IFDIR, S_IFLNK, S_IFREG};
 use tar::EntryType;
@@ -45,16 +47,11 @@ impl Member {
         };
         let name = name.map_or(raw.name, String::into_bytes);
         let path = renamed(&name, filter)?;
-        let kind = raw.header.entry_type();
-        // Archives of before 1988 have no directories but this.
-        let is_dir = kind.is_dir() || (kind.is_file() && name.ends_with(b"/"));
         let target =
             || utf8(&raw.link).ok_or_else(|| format!("{}: no valid link target", escaped(&name)));
-        let (bits, kind) = match kind {
-            _ if is_dir => (S_IFDIR, Kind::Dir),
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                (S_IFREG, Kind::File(sparse))
-            }
+        let (bits, kind) = match raw.kind {
+            EntryType::Directory => (S_IFDIR, Kind::Dir),
+            EntryType::Regular | EntryType::GNUSparse => (S_IFREG, Kind::File(sparse)),
             EntryType::Symlink => (S_IFLNK, Kind::Symlink(target()?)),
             EntryType::Link => (S_IFREG, Kind::Link(renamed(&raw.link, filter)?)),
             _ => {
@@ -83,6 +80,11 @@ fn extended(records: Vec<(Vec<u8>, Vec<u8>)>) -> Result<Extended, String> {
     for (key, value) in records {
         if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
             extended.xattrs.push((name.to_vec(), value));
+        } else if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
+            let name = percent_decoded(name);
+            let bad = || format!("the extended attribute {} is not in base64", escaped(&name));
+            let value = base64_decoded(&value).ok_or_else(bad)?;
+            extended.xattrs.push((name, value));
         } else if key == b"RHT.security.selinux" {
             extended.xattrs.push((b"security.selinux".to_vec(), value));
         } else if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
@@ -97,6 +99,30 @@ fn extended(records: Vec<(Vec<u8>, Vec<u8>)>) -> Result<Extended, String> {
     extended.xattrs.sort_by(|a, b| a.0.cmp(&b.0));
     extended.xattrs.dedup_by(|a, b| a.0 == b.0);
     Ok(extended)
+}
+
+/// The bytes for which `%XX` stands; a percent sign before anything else is itself.
+fn percent_decoded(mut text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    while let [first, rest @ ..] = text {
+        let digits = rest.first_chunk::<2>().filter(|_| *first == b'%');
+        let code = digits
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .filter(|digits| !digits.starts_with('+'))
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        text = if code.is_some() { &rest[2..] } else { rest };
+        bytes.push(code.unwrap_or(*first));
+    }
+    bytes
+}
+
+/// libarchive leaves out the padding, others do not.
+fn base64_decoded(text: &[u8]) -> Option<Vec<u8>> {
+    let config = GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true);
+    let engine = GeneralPurpose::new(&base64::alphabet::STANDARD, config);
+    engine.decode(text.trim_ascii()).ok()
 }
 
 fn utf8(bytes: &[u8]) -> Option<String> {
@@ -157,6 +183,37 @@ mod tests {
             assert!(clean(bad).is_err(), "{bad:?}");
         }
         assert!(clean(&b"a/".repeat(MAX_DEPTH + 1)).is_err());
+    }
+
+    #[test]
+    fn attributes_as_libarchive_writes_them() {
+        assert_eq!(percent_decoded(b"user.%41%2fb%zz%"), b"user.A/b%zz%");
+        assert_eq!(percent_decoded(b"%+1%1"), b"%+1%1");
+        for text in ["AQID", "AQID\n"] {
+            assert_eq!(base64_decoded(text.as_bytes()).unwrap(), [1, 2, 3]);
+        }
+        for text in ["AQ", "AQ==", "AR"] {
+            assert_eq!(base64_decoded(text.as_bytes()).unwrap(), [1], "{text}");
+        }
+        assert_eq!(base64_decoded(b"").unwrap(), b"");
+        assert!(base64_decoded(b"A?Q=").is_none());
+        let record = |key: &str, value: &str| (key.as_bytes().to_vec(), value.as_bytes().to_vec());
+        let both = vec![
+            record("LIBARCHIVE.xattr.user.a", "eA"),
+            record("SCHILY.xattr.user.a", "x"),
+        ];
+        let extended = extended(both).unwrap();
+        assert_eq!(extended.xattrs, [(b"user.a".to_vec(), b"x".to_vec())]);
+        assert!(super::extended(vec![record("LIBARCHIVE.xattr.user.a", "!")]).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn base64_of_any_bytes(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..40)) {
+            let text = base64::engine::general_purpose::STANDARD_NO_PAD.encode(&bytes);
+            proptest::prop_assert_eq!(base64_decoded(text.as_bytes()).unwrap(), bytes.clone());
+            let _ = (percent_decoded(&bytes), base64_decoded(&bytes));
+        }
     }
 
     /// An archive with extended headers, and where its headers are.

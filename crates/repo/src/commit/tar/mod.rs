@@ -48,7 +48,8 @@ pub struct TarOptions {
     pub filter: Option<PathFilter>,
 }
 
-/// Lays the tar `stream` (or cpio; plain, or packed by gzip, xz or zstd) over `tree`. `path` is what messages call it.
+/// Lays the tar `stream` (or cpio; plain, or packed by gzip, bzip2, xz, lzma, lzip or zstd) over `tree`, and
+/// reads it to its end. `path` is what messages call it. Gives what is worth a warning.
 pub fn add_tar(
     stream: &mut dyn Read,
     path: &Path,
@@ -56,8 +57,8 @@ pub fn add_tar(
     modifier: &CommitModifier,
     tree: &mut MutableTree,
     transaction: &Transaction<'_>,
-) -> Result<()> {
-    let stream = BufReader::with_capacity(128 << 10, stream);
+) -> Result<Vec<String>> {
+    let stream = BufReader::with_capacity(128 << 10, Uninterrupted(stream));
     let stream = unpack::unpack(stream).map_err(Error::io("reading", path))?;
     let importer = Importer {
         path,
@@ -68,14 +69,60 @@ pub fn add_tar(
         stored: Mutex::default(),
         failed: AtomicBool::new(false),
     };
-    let steps = rayon::in_place_scope(|scope| importer.read(stream, scope))?;
+    let (steps, notes) = rayon::in_place_scope(|scope| importer.read(stream, scope))?;
     let stored = importer
         .stored
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner);
     // Each has its outcome once the scope has ended.
     let stored: Vec<FileId> = stored.into_iter().flatten().collect::<Result<_>>()?;
-    apply::apply(steps, &stored, options, tree, transaction)
+    apply::apply(steps, &stored, options, tree, transaction)?;
+    Ok(notes)
+}
+
+/// Tries again when a signal interrupts: not every decoder would.
+struct Uninterrupted<'r>(&'r mut dyn Read);
+
+impl Read for Uninterrupted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            match self.0.read(buffer) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
+    }
+}
+
+/// Reads all members of an archive and what they hold, for tests with damaged ones.
+#[doc(hidden)]
+pub fn read_archive(bytes: &[u8]) -> std::io::Result<Vec<String>> {
+    let stream = unpack::unpack(bytes)?;
+    let mut stream = open(stream.take(64 << 20))?;
+    while let Some(raw) = stream.next()? {
+        let size = raw.size;
+        let member = Member::new(raw, None).map_err(std::io::Error::other)?;
+        let mut content = stream.content(size);
+        if let Kind::File(sparse) = member.kind {
+            let content = sparse.reader(&mut content).map_err(std::io::Error::other)?;
+            std::io::copy(&mut content.take(64 << 20), &mut std::io::sink())?;
+        }
+    }
+    stream.finish()
+}
+
+/// The members of `stream`, in whichever of the formats it is.
+fn open<R: Read>(mut stream: R) -> std::io::Result<Stream<std::io::Chain<Cursor<Vec<u8>>, R>>> {
+    let mut start = Vec::new();
+    (&mut stream)
+        .take(cpio::MAGIC as u64)
+        .read_to_end(&mut start)?;
+    let is_cpio = cpio::is_cpio(&start);
+    let stream = Cursor::new(start).chain(stream);
+    Ok(match is_cpio {
+        true => Stream::cpio(stream),
+        false => Stream::new(stream),
+    })
 }
 
 /// What a member does to the tree.
@@ -107,30 +154,24 @@ struct Importer<'a> {
 }
 
 impl Importer<'_> {
-    /// Reads the whole stream.
-    fn read<'s>(&'s self, stream: Box<dyn Read + '_>, scope: &Scope<'s>) -> Result<Vec<Step>> {
-        let mut stream = stream;
-        let mut start = Vec::new();
-        (&mut stream)
-            .take(cpio::MAGIC as u64)
-            .read_to_end(&mut start)
-            .map_err(Error::io("reading", self.path))?;
-        let is_cpio = cpio::is_cpio(&start);
-        let stream = Cursor::new(start).chain(stream);
-        let mut stream = match is_cpio {
-            true => Stream::cpio(stream),
-            false => Stream::new(stream),
-        };
+    /// Reads the whole stream. Also gives what is worth a warning.
+    fn read<'s>(
+        &'s self,
+        stream: Box<dyn Read + '_>,
+        scope: &Scope<'s>,
+    ) -> Result<(Vec<Step>, Vec<String>)> {
+        let mut stream = open(stream).map_err(Error::io("reading", self.path))?;
         let mut steps = Vec::new();
         while let Some(raw) = stream.next().map_err(Error::io("reading", self.path))? {
             let size = raw.size;
             let member = Member::new(raw, self.filter).map_err(|reason| self.bad(reason))?;
             steps.extend(self.step(member, &mut stream.content(size), scope)?);
             if self.failed.load(Ordering::Relaxed) {
-                break;
+                return Ok((steps, Vec::new()));
             }
         }
-        Ok(steps)
+        let notes = stream.finish().map_err(Error::io("reading", self.path))?;
+        Ok((steps, notes))
     }
 
     /// Stores what a member holds; [`None`] if it is skipped.

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use crate::delta::stored::SUPERBLOCK;
 use crate::fs::tmpfile::{IfExists, TmpFile};
+use crate::transaction::{STAGED_DELTA, Staging};
 use crate::{Error, Repo, Result, fs};
 
 /// The folder into which files are written.
@@ -23,7 +24,10 @@ pub(super) struct Destination<'r> {
 
 enum Kind {
     /// A folder in `tmp/`, which becomes the delta's.
-    Staged { tmp: String, folder: String },
+    Staged {
+        tmp: Option<Staging>,
+        folder: String,
+    },
     /// A folder of the user's, in which the superblock has this name.
     Named(String),
 }
@@ -45,15 +49,15 @@ impl<'r> Destination<'r> {
                 kind: Kind::Named(name.ok_or_else(wrong)?.to_owned()),
             });
         }
-        let tmp = fs::random_name("delta-");
-        let path = repo.path().join("tmp").join(&tmp);
-        fs::ensure_dir(repo.tmp(), &*tmp).map_err(Error::io("creating", &path))?;
+        let tmp = Staging::create(repo, STAGED_DELTA, false)?;
+        let path = repo.path().join("tmp").join(tmp.name());
+        let dir = tmp.dir.try_clone();
         Ok(Self {
             repo,
-            dir: fs::open_dir(repo.tmp(), &*tmp).map_err(Error::io("opening", &path))?,
+            dir: dir.map_err(Error::io("opening", &path))?,
             path,
             kind: Kind::Staged {
-                tmp,
+                tmp: Some(tmp),
                 folder: name.folder(),
             },
         })
@@ -101,14 +105,18 @@ impl<'r> Destination<'r> {
         self.sync(self.dir.as_fd())?;
         self.add(&name, file)?;
         self.sync(self.dir.as_fd())?;
-        let Kind::Staged { tmp, folder } = &self.kind else {
+        let Kind::Staged {
+            tmp: Some(tmp),
+            folder,
+        } = &self.kind
+        else {
             return Ok(());
         };
         let repo = self.repo;
         let io = || Error::io("writing", repo.path().join(folder));
         let above = folder.rsplit_once('/').map_or("", |(above, _)| above);
         fs::ensure_dirs(repo.dir(), above).map_err(io())?;
-        swap(repo.tmp(), tmp, repo.dir(), folder).map_err(io())?;
+        swap(repo.tmp(), tmp.name(), repo.dir(), folder).map_err(io())?;
         let mut above = above;
         while !above.is_empty() {
             let dir = fs::open_dir(repo.dir(), above).map_err(io())?;
@@ -129,10 +137,11 @@ impl<'r> Destination<'r> {
 /// What is in `tmp/` is of no use any more: it did not become the delta, or is the one before it.
 impl Drop for Destination<'_> {
     fn drop(&mut self) {
-        if let Kind::Staged { tmp, .. } = &self.kind
-            && let Err(error) = fs::remove_all(self.repo.tmp(), tmp.as_bytes())
+        if let Kind::Staged { tmp, .. } = &mut self.kind
+            && let Some(tmp) = tmp.take()
+            && let Err(error) = tmp.remove(self.repo)
         {
-            tracing::warn!("deleting {}: {error}", self.path.display());
+            tracing::warn!("{error}");
         }
     }
 }
