@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 
+use oxtree_format::detached::join::Room;
 use oxtree_format::refs::RefName;
 use oxtree_format::{CommitId, FileId, ObjectId};
 use oxtree_repo::RefUpdate;
@@ -14,7 +15,7 @@ use oxtree_repo::sign::Signer;
 use crate::Result;
 use crate::protocol::message::{Limits, UnfinishedPush};
 use crate::protocol::stream::Record;
-use crate::receive::policy::Policy;
+use crate::receive::policy::{Derived, Policy};
 
 /// A store of commits.
 pub trait Destination: Sync {
@@ -25,6 +26,9 @@ pub trait Destination: Sync {
 
     /// How it stores files, in the words of a repository's config.
     fn mode(&self) -> &str;
+
+    /// The collection that its refs are in, if any.
+    fn collection(&self) -> Option<&str>;
 
     /// Its local refs.
     fn refs(&self) -> Result<BTreeMap<RefName, CommitId>>;
@@ -44,7 +48,7 @@ pub trait Destination: Sync {
     /// How much it takes.
     fn limits(&self) -> Result<Limits>;
 
-    /// Of these objects, which are not there. Changes nothing.
+    /// Of these objects, which are not there. Changes nothing. Detached metadata never is: it can change.
     fn missing(&self, objects: &[ObjectId]) -> Result<Vec<bool>>;
 
     /// The bytes of a metadata object.
@@ -61,7 +65,7 @@ pub trait Destination: Sync {
 
     /// Brings up to date what is computed from refs, now that these have changed. Can fail and be
     /// done again.
-    fn derive(&self, changed: &[RefName], said: &mut String) -> Result<()>;
+    fn derive(&self, changed: &[RefName], said: &mut String) -> Result<Derived>;
 }
 
 /// Objects that are not public yet. Used by many threads at once. Dropped, it keeps its verified
@@ -70,7 +74,8 @@ pub trait Quarantine: Send + Sync {
     /// Whether objects are in it that an interrupted one had left.
     fn is_resumed(&self) -> bool;
 
-    /// Of these objects, which are neither here nor public.
+    /// Of these objects, which are neither here nor public. Detached metadata has to be here: that which is
+    /// public can change.
     fn missing(&self, objects: &[ObjectId]) -> Result<Vec<bool>>;
 
     /// Reads an object of exactly `record.len` bytes, and keeps it if it is what `record` says.
@@ -107,12 +112,35 @@ pub trait Quarantine: Send + Sync {
     /// Adds signatures to a commit's detached metadata, by those who have not signed it yet.
     fn sign(&self, commit: CommitId, signers: &[&dyn Signer]) -> Result<()>;
 
+    /// The commits of which detached metadata has come.
+    fn detached(&self) -> Result<HashSet<CommitId>>;
+
+    /// Joins that of a commit with what is public, as far as there is room.
+    fn attach(&self, commit: CommitId, room: Room) -> Result<Attached>;
+
     /// Makes the objects public, and then changes the refs: all of them or none. Of commits only
-    /// those in `commits`, which are known to be complete: an interrupted push may have left others.
-    fn publish(self, refs: &[RefUpdate], commits: &HashSet<CommitId>) -> Result<()>;
+    /// those in `commits`, which are known to be complete: an interrupted push may have left others. Of detached
+    /// metadata that of those in `commits` or `attached`.
+    fn publish(
+        self,
+        refs: &[RefUpdate],
+        commits: &HashSet<CommitId>,
+        attached: &HashSet<CommitId>,
+    ) -> Result<()>;
 
     /// Throws everything away.
     fn discard(self) -> Result<()>;
+}
+
+/// The result for detached metadata that a pusher brings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attached {
+    /// Something is among it that is not public.
+    pub adds: bool,
+    /// Why some of it was left out, a reason each.
+    pub left_out: Vec<String>,
+    /// The kind of signatures for which there is no room; then nothing was done.
+    pub full: Option<String>,
 }
 
 /// What a destination's owner allows.

@@ -3,6 +3,8 @@
 
 use std::io;
 
+use oxtree_repo::words::plain;
+
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -70,7 +72,7 @@ pub enum Error {
         limit: u64,
     },
     /// The connection ended early.
-    #[error("{}: {}", broken(.0), .0)]
+    #[error("{}: {}", broken(.0), plain(&.0.to_string()))]
     Connection(#[source] io::Error),
     /// The pusher gave up and said why.
     #[error("the pusher has given up: {0}")]
@@ -81,6 +83,9 @@ pub enum Error {
     /// The receiver has too much to do.
     #[error("{0}; try again later")]
     Busy(String),
+    /// The receiver takes no pushes.
+    #[error("no push is accepted here: {0}")]
+    ReadOnly(String),
     /// A program of the receiver's owner could not be run.
     #[error("{0}")]
     Hook(String),

@@ -15,8 +15,10 @@ mod error;
 pub mod http_date;
 pub mod limits;
 pub mod local;
+mod memory;
 mod patience;
 pub mod protocol;
+pub mod proxy;
 pub mod pull;
 pub mod pull_local;
 pub mod push;
@@ -25,6 +27,7 @@ pub mod room;
 pub mod ssh;
 pub mod tunnel;
 pub mod url;
+pub mod visibility;
 
 pub use error::{Error, Result};
 pub use push::plan::{History, Request};

@@ -7,25 +7,26 @@ use std::io::{BufReader, Read};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
+use oxtree_format::detached::join::{Room, items};
 use oxtree_format::file::{PREFIX_LEN, header_len};
-use oxtree_format::refs::RefName;
+use oxtree_format::refs::{CollectionId, RefName};
 use oxtree_format::{CommitId, FileHeader, FileId, ObjectId, ObjectKind};
 use oxtree_repo::memory::Buffer;
-use oxtree_repo::object::metadata::check_metadata;
+use oxtree_repo::refs::UNKNOWN_COMMIT;
 use oxtree_repo::sign::Signer;
-use oxtree_repo::{RefUpdate, Repo, SummaryUpdate, Transaction, Unfinished, traverse};
+use oxtree_repo::{DamagedRef, RefUpdate, Repo, SummaryUpdate, Transaction, Unfinished, traverse};
 use rayon::prelude::*;
 
-use crate::destination::{Destination, Quarantine, Rules};
+use crate::destination::{Attached, Destination, Quarantine, Rules};
 use crate::limits::{self, Budget};
+use crate::memory::hold;
 use crate::protocol::message::{Limits, UnfinishedPush};
 use crate::protocol::patch::{self, Patched};
 use crate::protocol::stream::{Form, Record};
 use crate::push::{self, Audience, Options, Report};
-use crate::receive::policy::{Derive, Policy};
-use crate::room::{Held, Room};
+use crate::receive::policy::{Changed, Derive, Derived, Policy};
+use crate::room::Share;
 use crate::{Error, Result, receive};
 
 /// A repository on this machine.
@@ -37,7 +38,10 @@ pub struct LocalDestination {
 
 impl LocalDestination {
     /// The repository as a destination that asks for nothing but what its config says.
-    pub fn new(repo: Repo) -> Self {
+    pub fn new(mut repo: Repo) -> Self {
+        let auto_update = &mut repo.config_mut().auto_update_summary;
+        // A push does it once, when the refs are set.
+        *auto_update = auto_update.filter(|auto| !auto);
         Self::with_policy(repo, Policy::default())
     }
 
@@ -56,6 +60,7 @@ impl LocalDestination {
         Ok(LocalQuarantine {
             transaction,
             budget: Budget::new(self.limits()?),
+            client: self.policy.client.clone(),
         })
     }
 
@@ -77,12 +82,29 @@ impl Destination for LocalDestination {
         self.repo.mode().as_str()
     }
 
+    fn collection(&self) -> Option<&str> {
+        let collection = self.repo.config().collection_id.as_ref();
+        collection.map(CollectionId::as_str)
+    }
+
     fn refs(&self) -> Result<BTreeMap<RefName, CommitId>> {
-        Ok(self.repo.local_refs()?)
+        let found = self.repo.survey_local_refs()?;
+        let mut refs = found.refs;
+        // A damaged ref can be deleted and replaced.
+        let damaged = found.damaged.iter().filter_map(DamagedRef::refspec);
+        refs.extend(damaged.map(|refspec| (refspec.name, UNKNOWN_COMMIT)));
+        Ok(refs)
     }
 
     fn partial(&self) -> Result<HashSet<CommitId>> {
-        Ok(self.repo.partial_commits()?)
+        let mut partial = self.repo.partial_commits()?;
+        // A ref's commit that is missing can be pushed again.
+        for commit in self.repo.local_refs()?.into_values() {
+            if !self.repo.has_own_object(&commit.object())? {
+                partial.insert(commit);
+            }
+        }
+        Ok(partial)
     }
 
     fn unfinished(&self) -> Result<Vec<UnfinishedPush>> {
@@ -112,7 +134,10 @@ impl Destination for LocalDestination {
     }
 
     fn missing(&self, objects: &[ObjectId]) -> Result<Vec<bool>> {
-        let has = |object: &ObjectId| Ok(!self.repo.has_own_object(object)?);
+        let has = |object: &ObjectId| match object.kind {
+            ObjectKind::CommitMeta => Ok(true),
+            _ => Ok(!self.repo.has_own_object(object)?),
+        };
         objects.par_iter().map(has).collect()
     }
 
@@ -129,15 +154,26 @@ impl Destination for LocalDestination {
         self.quarantine_of(Transaction::shared_quarantine(repo)?)
     }
 
-    fn derive(&self, changed: &[RefName], said: &mut String) -> Result<()> {
+    fn derive(&self, changed: &[RefName], said: &mut String) -> Result<Derived> {
         match &self.policy.derive {
-            Derive::Nothing => Ok(()),
+            Derive::Nothing => Ok(Derived::Done),
             Derive::Summary => {
+                if self.repo.config().auto_update_summary == Some(false) {
+                    return Ok(Derived::Done);
+                }
                 let signers = self.policy.signers();
-                let update = SummaryUpdate::default();
-                Ok(self.repo.update_signed_summary(&update, &signers)?)
+                let lost = self
+                    .repo
+                    .refresh_summary(&SummaryUpdate::default(), &signers)?;
+                Ok(lost.into())
             }
-            Derive::By(deriver) => deriver(&self.repo, changed, said).map_err(Error::Hook),
+            Derive::By(deriver) => {
+                let changed = Changed {
+                    refs: changed,
+                    pusher: self.policy.pusher.as_deref(),
+                };
+                deriver(&self.repo, changed, said).map_err(Error::Hook)
+            }
         }
     }
 }
@@ -147,30 +183,8 @@ impl Destination for LocalDestination {
 pub struct LocalQuarantine<'d> {
     transaction: Transaction<'d>,
     budget: Budget,
-}
-
-/// Room for what all threads of the process hold of large objects, in bytes.
-static MEMORY: Room = Room::new(48 << 20);
-
-/// Of objects for which this is enough, every thread may hold one.
-const LITTLE: u64 = 1 << 20;
-
-/// Of larger contents than this, some blocks at a time are held.
-const MOST_HELD: u64 = 8 << 20;
-
-/// How long is waited for room: others may be slow in bringing the rest of what has it.
-const TURN: Duration = Duration::from_secs(120);
-
-/// Waits for room for `base` bytes, and a content of `size` with what it is packed to; for others, if
-/// that is much.
-fn hold(base: u64, size: u64) -> Result<Option<Held<'static>>> {
-    let bytes = base.saturating_add(2 * size.min(MOST_HELD));
-    if bytes <= LITTLE {
-        return Ok(None);
-    }
-    let held = MEMORY.hold_within(usize::try_from(bytes).unwrap_or(usize::MAX), TURN);
-    let busy = || Error::Busy("too many large objects are on their way".to_owned());
-    held.map(Some).ok_or_else(busy)
+    /// Whose part of the memory its objects need.
+    client: String,
 }
 
 impl Quarantine for LocalQuarantine<'_> {
@@ -179,7 +193,10 @@ impl Quarantine for LocalQuarantine<'_> {
     }
 
     fn missing(&self, objects: &[ObjectId]) -> Result<Vec<bool>> {
-        let has = |object: &ObjectId| Ok(!self.transaction.has_staged(object)?);
+        let has = |object: &ObjectId| match object.kind {
+            ObjectKind::CommitMeta => Ok(!self.transaction.is_staged_here(object)?),
+            _ => Ok(!self.transaction.has_staged(object)?),
+        };
         objects.par_iter().map(has).collect()
     }
 
@@ -246,11 +263,35 @@ impl Quarantine for LocalQuarantine<'_> {
         Ok(self.transaction.sign_commit_once(commit, signers)?)
     }
 
-    fn publish(self, refs: &[RefUpdate], commits: &HashSet<CommitId>) -> Result<()> {
-        self.transaction.retain_commits(commits)?;
+    fn detached(&self) -> Result<HashSet<CommitId>> {
+        let staged = self.transaction.staged_commits(ObjectKind::CommitMeta)?;
+        Ok(staged.into_iter().collect())
+    }
+
+    fn attach(&self, commit: CommitId, room: Room) -> Result<Attached> {
+        let joined = self.transaction.join_detached_metadata(commit, room)?;
+        let adds = joined.full.is_none() && {
+            let public = self.transaction.repo().load_detached_metadata(commit)?;
+            let public = items(public.as_deref().unwrap_or_default());
+            !items(&joined.detached.to_bytes()).is_subset(&public)
+        };
+        Ok(Attached {
+            adds,
+            left_out: joined.left_out,
+            full: joined.full,
+        })
+    }
+
+    fn publish(
+        self,
+        refs: &[RefUpdate],
+        commits: &HashSet<CommitId>,
+        attached: &HashSet<CommitId>,
+    ) -> Result<()> {
+        self.transaction.retain_commits(commits, attached)?;
         // They were checked to be complete, whatever an earlier pull had left of them.
         let complete: Vec<CommitId> = commits.iter().copied().collect();
-        self.transaction.commit_complete(refs, &complete)?;
+        self.transaction.commit_joined(refs, &complete)?;
         Ok(())
     }
 
@@ -270,7 +311,7 @@ impl LocalQuarantine<'_> {
         object: ObjectId,
         base: FileId,
         size: u64,
-    ) -> Result<(Buffer, Option<Held<'static>>)> {
+    ) -> Result<(Buffer, Option<Share<'static>>)> {
         let corrupt = |reason: &dyn std::fmt::Display| {
             let reason = format!("its base, file object {base}: {reason}");
             oxtree_repo::Error::corrupt(object, reason)
@@ -279,7 +320,7 @@ impl LocalQuarantine<'_> {
         if file.size > patch::MAX_CONTENT {
             return Err(corrupt(&"too large for a base").into());
         }
-        let held = hold(file.size, size)?;
+        let held = hold(&self.client, file.size, size)?;
         let mut content = file.content;
         let content = Buffer::read(&mut content, file.size).map_err(|e| corrupt(&e))?;
         let wrong = || corrupt(&"not of the size that it should have");
@@ -289,18 +330,14 @@ impl LocalQuarantine<'_> {
     fn put_metadata(&self, record: &Record, bytes: &mut dyn Read) -> Result<()> {
         let object = record.object;
         self.budget.take(&object, record.len, record.len)?;
-        let _held = hold(record.len, 0)?;
+        let _held = hold(&self.client, record.len, 0)?;
         let mut content = Vec::new();
         let len = bytes.read_to_end(&mut content).map_err(Error::Connection)?;
         if len as u64 != record.len {
             return Err(oxtree_repo::Error::corrupt(object, "it was cut off").into());
         }
         if object.kind == ObjectKind::CommitMeta {
-            // What is attached to a public commit belongs to those who have published it. Whoever brings
-            // something else is not told that there is something.
-            if self.is_public(&object)? {
-                return Ok(check_metadata(&object, &content)?);
-            }
+            // It is joined with what is public when it is known whose it is.
             let commit = CommitId(object.checksum);
             return Ok(self.transaction.write_detached_metadata(commit, &content)?);
         }
@@ -333,7 +370,7 @@ impl LocalQuarantine<'_> {
         if header.is_symlink() && size > 0 {
             return Err(corrupt("a symbolic link with content".to_owned()));
         }
-        let _held = hold(0, size)?;
+        let _held = hold(&self.client, 0, size)?;
         self.transaction
             .write_file(&header, size, bytes, Some(FileId(object.checksum)))?;
         Ok(())

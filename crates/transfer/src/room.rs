@@ -2,8 +2,9 @@
 //! Room for a bounded amount of something, bytes that wait in a queue, say: what is packed well is
 //! small, and may be far ahead of what the link has carried.
 
-use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Room for what waits.
 #[derive(Debug)]
@@ -42,15 +43,21 @@ impl Room {
 
     /// The same, but waits no longer than `patience`; none if there was no room until then.
     pub fn hold_within(&self, bytes: usize, patience: Duration) -> Option<Held<'_>> {
+        let taken = self.take_within(bytes, patience);
+        taken.then(|| Held { room: self, bytes })
+    }
+
+    /// Takes room, if there is some within `patience`.
+    fn take_within(&self, bytes: usize, patience: Duration) -> bool {
         let full = |taken: &mut Option<usize>| self.is_full(*taken, bytes);
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.freed.wait_timeout_while(taken, patience, full);
         let (mut taken, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         if waited.timed_out() {
-            return None;
+            return false;
         }
         *taken = taken.map(|taken| taken + bytes);
-        Some(Held { room: self, bytes })
+        true
     }
 
     fn is_full(&self, taken: Option<usize>, bytes: usize) -> bool {
@@ -85,6 +92,84 @@ impl Drop for Held<'_> {
     }
 }
 
+/// Room of which each client may have a part only, so that a slow client keeps only itself waiting.
+#[derive(Debug)]
+pub struct Shares {
+    all: Room,
+    own: usize,
+    /// The clients that have or want room, and how many times they do.
+    clients: Mutex<BTreeMap<String, (Arc<Room>, usize)>>,
+}
+
+impl Shares {
+    /// Room for so much, and for so much of one client.
+    pub const fn new(all: usize, own: usize) -> Self {
+        Self {
+            all: Room::new(all),
+            own,
+            clients: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    fn clients(&self) -> MutexGuard<'_, BTreeMap<String, (Arc<Room>, usize)>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there is room for `bytes` in the client's part and in all, but no longer than `patience`; none
+    /// if there was none until then.
+    pub fn hold_within(&self, client: &str, bytes: usize, patience: Duration) -> Option<Share<'_>> {
+        let began = Instant::now();
+        let new = || (Arc::new(Room::new(self.own)), 0);
+        let own = {
+            let mut clients = self.clients();
+            let (own, uses) = clients.entry(client.to_owned()).or_insert_with(new);
+            *uses += 1;
+            Arc::clone(own)
+        };
+        let mut share = Share {
+            shares: self,
+            client: client.to_owned(),
+            own,
+            bytes: [0; 2],
+        };
+        if share.own.take_within(bytes, patience) {
+            share.bytes[0] = bytes;
+            let left = patience.saturating_sub(began.elapsed());
+            if self.all.take_within(bytes, left) {
+                share.bytes[1] = bytes;
+                return Some(share);
+            }
+        }
+        None
+    }
+}
+
+/// Room that a client has.
+#[derive(Debug)]
+#[must_use]
+pub struct Share<'s> {
+    shares: &'s Shares,
+    client: String,
+    own: Arc<Room>,
+    /// Of the client's part, and of all.
+    bytes: [usize; 2],
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        let [own, all] = self.bytes;
+        self.own.give(own);
+        self.shares.all.give(all);
+        let mut clients = self.shares.clients();
+        if let Some((_, uses)) = clients.get_mut(&self.client) {
+            *uses -= 1;
+            if *uses == 0 {
+                clients.remove(&self.client);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,5 +200,21 @@ mod tests {
             room.close();
             assert_eq!(waiting.recv(), Ok(2));
         });
+    }
+
+    #[test]
+    fn a_client_that_holds_all_it_may_leaves_room_for_another() {
+        let shares = &Shares::new(10, 6);
+        let now = |client, bytes| shares.hold_within(client, bytes, Duration::ZERO);
+        let held = now("a", 6).unwrap();
+        assert!(now("a", 1).is_none());
+        let other = now("b", 4).unwrap();
+        assert!(now("b", 1).is_none());
+        drop(held);
+        // More than a part, and yet alone.
+        assert!(now("b", 7).is_none());
+        drop(other);
+        drop(now("b", 20).unwrap());
+        assert!(shares.clients().is_empty());
     }
 }

@@ -3,10 +3,10 @@
 //! or a local path.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::proxy::is_this_machine;
 use crate::{Error, Result};
 
 /// A parsed destination.
@@ -183,13 +183,7 @@ impl HttpUrl {
 
     /// Whether nobody on the way can read what is said.
     pub fn is_private(&self) -> bool {
-        let host = self.0.host_str().unwrap_or_default();
-        let address = host.trim_start_matches('[').trim_end_matches(']');
-        let loopback = |address: IpAddr| address.is_loopback();
-        self.0.scheme() == "https"
-            || host == "localhost"
-            || host.ends_with(".localhost")
-            || address.parse().is_ok_and(loopback)
+        self.0.scheme() == "https" || is_this_machine(&self.0)
     }
 }
 
@@ -305,6 +299,8 @@ mod tests {
             ("http://localhost:8080/r", "http://localhost:8080/r", true),
             ("http://127.0.0.2/", "http://127.0.0.2", true),
             ("http://[::1]:1/r", "http://[::1]:1/r", true),
+            ("http://x.localhost/", "http://x.localhost", false),
+            ("http://localhost./", "http://localhost.", false),
             (
                 "http://127.0.0.1.example.com/",
                 "http://127.0.0.1.example.com",

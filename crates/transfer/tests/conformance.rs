@@ -201,13 +201,13 @@ fn keeps_out_of_sight<D: Destination>(destination: &D, sample: &Sample, form: Fo
         .expect("complete");
     let commits = HashSet::from([sample.commit]);
     let wrong = to(&name, Some(sample.commit), sample.commit);
-    assert!(resumed.publish(&wrong, &commits).is_err());
+    assert!(resumed.publish(&wrong, &commits, &commits).is_err());
     assert!(destination.refs().expect("refs").is_empty());
 
     let again = destination.quarantine().expect("a quarantine");
     put_all(&again, sample, form);
     again
-        .publish(&to(&name, None, sample.commit), &commits)
+        .publish(&to(&name, None, sample.commit), &commits, &commits)
         .expect("published");
     assert_eq!(
         destination.refs().expect("refs"),

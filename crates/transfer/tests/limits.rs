@@ -42,6 +42,7 @@ impl Speech {
             force: false,
             timestamp: 0,
             fast_forward: false,
+            detached: None,
         });
         speech.say(&Message::Update {
             updates: updates.collect(),

@@ -250,7 +250,7 @@ fn the_future_the_hook_and_the_log() {
         }),
         audit: Some(audit(&log)),
         derive: Derive::By(Box::new(|repo, changed, _| {
-            assert_eq!(changed.len(), 1);
+            assert_eq!(changed.refs.len(), 1);
             std::fs::write(repo.path().join("derived"), "").map_err(|error| error.to_string())?;
             Err("the mirror is away".to_owned())
         })),

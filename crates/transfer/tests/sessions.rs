@@ -36,6 +36,7 @@ fn update(name: &str, more: bool) -> Frame {
         force: false,
         timestamp: 0,
         fast_forward: false,
+        detached: None,
     };
     let updates = vec![update];
     Message::Update {

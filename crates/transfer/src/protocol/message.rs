@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use oxtree_format::checksum::hex;
+use oxtree_format::detached::join::ItemId;
 use oxtree_format::refs::RefName;
 use oxtree_format::{CommitId, DirMetaId, DirTreeId, ObjectId, ObjectKind};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -198,6 +200,39 @@ pub struct WireUpdate {
     /// The old commit is an ancestor of the new one, as far as the pusher can see.
     #[serde(default)]
     pub fast_forward: bool,
+    /// Names of what the pusher has beside the new commit: signatures above all. [`None`]: it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detached: Option<Vec<WireItem>>,
+}
+
+impl WireUpdate {
+    /// Whether the ref is to stay what it is: only detached metadata is offered.
+    pub fn stays(&self) -> bool {
+        self.detached.is_some() && self.new.is_some() && self.old == self.new
+    }
+}
+
+/// The name of a signature, or of another value that is kept beside a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WireItem(pub ItemId);
+
+impl Serialize for WireItem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for WireItem {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let wrong = || de::Error::custom("expected 32 hexadecimal digits");
+        let digits = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = u128::from_str_radix(&text, 16).map_err(|_| wrong())?;
+        match digits && text.len() == 32 {
+            true => Ok(Self(number.to_be_bytes())),
+            false => Err(wrong()),
+        }
+    }
 }
 
 /// How a push ended.
@@ -208,9 +243,12 @@ pub struct Outcome {
     /// Objects that were new to the receiver.
     #[serde(default)]
     pub objects: u64,
-    /// What went wrong after the refs were set; they stay set.
+    /// What the user should know of what came after the refs were set; they stay set.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// Whether something has failed then. Not told.
+    #[serde(skip)]
+    pub failed: bool,
 }
 
 /// A push that is running, or was cut off.
@@ -404,6 +442,7 @@ mod tests {
             force: false,
             timestamp: 1,
             fast_forward: true,
+            detached: Some(vec![WireItem([0xab; 16])]),
         };
         let message = Message::Update {
             updates: vec![update],
@@ -416,7 +455,18 @@ mod tests {
             text.starts_with(r#"{"type":"update","updates":[{"ref":"os/main","old":null,"#),
             "{text}"
         );
+        let item = format!(r#""detached":["{}"]"#, "ab".repeat(16));
+        assert!(text.contains(&item), "{text}");
         assert_eq!(Message::parse(&frame.payload).unwrap(), message);
+        for wrong in [
+            "ab",
+            &"+".repeat(32),
+            &format!("+{}", "a".repeat(31)),
+            &"ab".repeat(17),
+        ] {
+            let text = text.replace(&"ab".repeat(16), wrong);
+            assert!(Message::parse(text.as_bytes()).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -20,6 +20,9 @@ pub const STATUS: &str = "status";
 /// The capability of a receiver that takes patches, and payloads in zstd.
 pub const SQUEEZE: &str = "squeeze";
 
+/// The capability of a receiver that takes detached metadata of commits that it has already.
+pub const DETACHED: &str = "detached";
+
 /// The first line of the receiver.
 pub const RECEIVER_GREETING: &[u8] = b"OXTREE-RECEIVE\n";
 

@@ -194,9 +194,12 @@ impl Deltas<'_> {
     async fn index(&self, to: CommitId) -> Result<Vec<(DeltaName, Checksum)>> {
         let path = index::path(to);
         match self.fetcher.find(self.objects, &path, MAX_INDEX).await? {
-            Some(bytes) => {
-                index::parse(&bytes).map_err(|error| wrong(format!("the index of {to}: {error}")))
-            }
+            Some(bytes) => Ok(index::parse(&bytes).unwrap_or_else(|error| {
+                tracing::warn!(
+                    "the index of static deltas to {to} cannot be read, so none is used: {error}"
+                );
+                Vec::new()
+            })),
             None => Ok(Vec::new()),
         }
     }

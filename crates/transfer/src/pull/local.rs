@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use oxtree_repo::Repo;
-use oxtree_repo::object::import::ImportOptions;
+use oxtree_repo::object::import::{ImportOptions, Verify};
 use oxtree_repo::sign::{Subject, Verifier};
 
 use super::request::Request;
@@ -43,11 +43,17 @@ pub(super) fn pull(job: &Job<'_>, path: &Path) -> Result<Report> {
         depth: options.depth,
         commit_metadata_only: options.commit_metadata_only,
         require_deltas: options.deltas == Use::Required,
+        delta_verifier: options.delta_verifier.as_deref(),
         part: Part::of_root(&options.subpaths),
         import: ImportOptions {
-            verify: options.untrusted,
+            // Where a commit is signed, what it names has to be what was signed.
+            verify: Verify::All,
             bareuseronly_files: options.bareuseronly_files,
         },
+    };
+    let left_out = match job.is_of_all() && summary.bytes.is_none() {
+        true => source.unusable_refs()?,
+        false => Vec::new(),
     };
     let copied = pull_local::copy(job.repo, &source, &copy, job.progress)?;
     if let (true, Some(bytes)) = (job.is_of_all(), &summary.bytes) {
@@ -60,6 +66,7 @@ pub(super) fn pull(job: &Job<'_>, path: &Path) -> Result<Report> {
         written: copied.bytes,
         deltas: copied.deltas,
         is_local: true,
+        left_out: left_out.iter().map(ToString::to_string).collect(),
         ..Report::default()
     })
 }

@@ -111,10 +111,17 @@ async fn mirror_list(fetcher: &Fetcher, list: &Url) -> Result<Mirrors> {
     let mut why = invalid(format!(
         "No valid mirrors were found in mirrorlist '{list}'"
     ));
+    // Those that work, but may have objects and refs alone.
+    let mut silent = Vec::new();
     while !places.is_empty() {
-        let path = "config";
-        match fetcher.get(&one(places[0].clone())?, path, MAX_LIST).await {
-            Ok(_) => break,
+        let place = one(places[0].clone())?;
+        let found = match fetcher.find(&place, "config", MAX_LIST).await {
+            Ok(None) => fetcher.find(&place, "summary.sig", MAX_LIST).await,
+            found => found,
+        };
+        match found {
+            Ok(Some(_)) => break,
+            Ok(None) => silent.push(places.remove(0)),
             Err(error @ Error::Fetch { .. }) => {
                 tracing::debug!("not a mirror: {error}");
                 why = error;
@@ -123,5 +130,6 @@ async fn mirror_list(fetcher: &Fetcher, list: &Url) -> Result<Mirrors> {
             Err(error) => return Err(error),
         }
     }
+    places.extend(silent);
     Mirrors::new(places).ok_or(why)
 }

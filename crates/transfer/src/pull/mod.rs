@@ -55,8 +55,6 @@ pub struct Options {
     pub commit_metadata_only: bool,
     /// Only these files and directories; the commits are noted to be partial.
     pub subpaths: Vec<String>,
-    /// Verify objects also of a repository on this machine.
-    pub untrusted: bool,
     /// Do not verify files from a web server, where they are kept as they come.
     pub http_trusted: bool,
     /// Regular files with mode bits other than 0775 are an error.
@@ -96,7 +94,6 @@ impl Default for Options {
             depth: Some(0),
             commit_metadata_only: false,
             subpaths: Vec::new(),
-            untrusted: false,
             http_trusted: false,
             bareuseronly_files: false,
             verify_bindings: true,
@@ -128,7 +125,7 @@ pub struct CacheOptions {
 }
 
 /// What was pulled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Commits, dirtrees and dirmetas that were fetched.
     pub metadata: u64,
@@ -148,6 +145,8 @@ pub struct Report {
     pub estimate: Option<Estimate>,
     /// The remote is on this machine.
     pub is_local: bool,
+    /// Its refs that cannot be read or whose commits are missing, where all refs were asked for.
+    pub left_out: Vec<String>,
 }
 
 /// The summary of a remote.

@@ -11,6 +11,7 @@ use super::fetch::{Cookies, Fetcher, Network, TlsOptions};
 use super::invalid;
 use super::mirrors::{self, Place};
 use crate::Result;
+use crate::proxy::ProxySetting;
 
 /// A remote, as far as a pull has to know it.
 #[derive(Clone, Debug)]
@@ -108,7 +109,10 @@ fn tls(repo: &Repo, name: &RemoteName) -> Result<TlsOptions> {
         ca: text("tls-ca-path")?.map(PathBuf::from),
         client,
         http1_only: repo.remote_flag(name, "http2")? == Some(false),
-        proxy: text("proxy")?,
+        proxy: text("proxy")?.map(|address| ProxySetting {
+            address,
+            origin: format!("the key proxy of remote {name}"),
+        }),
     })
 }
 

@@ -44,7 +44,8 @@ impl Destination {
                 let refs = repo.collection_refs()?;
                 Ok(refs.get(&(collection.clone(), name.clone())).copied())
             }
-            other => Ok(repo.read_ref(&other.refspec(name.clone()))?),
+            // A ref that cannot be read is replaced.
+            other => Ok(repo.read_ref_if_sound(&other.refspec(name.clone()))?),
         }
     }
 
@@ -112,7 +113,7 @@ pub(crate) fn publish(
 ) -> Result<()> {
     if transaction.is_resumed() {
         let commits: HashSet<CommitId> = steps.iter().map(|step| step.commit).collect();
-        transaction.retain_commits(&commits)?;
+        transaction.retain_commits(&commits, &commits)?;
     }
     let mut complete = Vec::new();
     for step in steps {

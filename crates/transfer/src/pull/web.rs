@@ -4,6 +4,7 @@
 use oxtree_format::delta::DeltaName;
 use oxtree_format::keyfile::KeyFile;
 use oxtree_format::refs::RefName;
+use oxtree_format::summary::keys;
 use oxtree_format::{Checksum, CommitId};
 use oxtree_repo::{Config, Mode, Repo, Transaction};
 use tokio::runtime::Runtime;
@@ -34,6 +35,8 @@ struct Plan {
     signatures: Mirrors,
     objects: Mirrors,
     tombstones: bool,
+    /// The remote's mode, where it is none that can be pulled from.
+    odd_mode: Option<Mode>,
     deltas: Announced,
     summary: Summary,
     wanted: Vec<Wanted>,
@@ -85,6 +88,11 @@ pub(super) fn pull(job: &Job<'_>) -> Result<Report> {
     });
     let (deltas, (fetched, steps)) = match filled {
         Ok(filled) => filled,
+        // An archive has files, others have them by other names.
+        Err(error) if error.is_missing_file() && plan.odd_mode.is_some() => {
+            transaction.abort()?;
+            return Err(plan.odd_mode.map_or(error, wrong_mode));
+        }
         // What has come so far need not come again.
         Err(error @ Error::Fetch { .. }) => return Err(error),
         Err(error) => {
@@ -187,15 +195,15 @@ async fn plan(job: &Job<'_>, fetcher: &Fetcher) -> Result<Plan> {
     let needs_summary = job.is_of_all()
         || options.summary_verifier.is_some()
         || job.requests.iter().any(Request::is_open);
-    let (config, summary) = tokio::join!(fetcher.get(&signatures, "config", MAX_CONFIG), async {
+    let (config, summary) = tokio::join!(fetcher.find(&signatures, "config", MAX_CONFIG), async {
         match needs_summary {
             true => fetch_summary(job.repo, remote, options, fetcher, place).await,
             false => Ok(Summary::default()),
         }
     });
     let summary = summary?;
-    let config = read_config(&config?)?;
-    let deltas = match (config.indexed_deltas, &summary.bytes) {
+    let told = Told::new(config?.as_deref(), summary.bytes.as_deref())?;
+    let deltas = match (told.indexed_deltas, &summary.bytes) {
         (true, _) => Announced::Indexed,
         (false, Some(summary)) => Announced::Listed(listed_deltas(summary)?),
         (false, None) => Announced::Unknown,
@@ -227,7 +235,8 @@ async fn plan(job: &Job<'_>, fetcher: &Fetcher) -> Result<Plan> {
     Ok(Plan {
         signatures,
         objects,
-        tombstones: config.tombstone_commits,
+        tombstones: told.tombstones,
+        odd_mode: told.odd_mode,
         deltas,
         summary,
         wanted,
@@ -241,18 +250,58 @@ fn listed_deltas(summary: &[u8]) -> Result<Vec<(DeltaName, Checksum)>> {
     Ok(deltas.unwrap_or_default())
 }
 
-/// The remote's config. What is no archive cannot be pulled from a web server.
-fn read_config(bytes: &[u8]) -> Result<Config> {
-    let wrong = |reason: String| invalid(format!("Parsing the remote's config: {reason}"));
-    let file = KeyFile::parse(bytes).map_err(|error| wrong(error.to_string()))?;
-    let config = Config::new(file).map_err(wrong)?;
-    match config.mode.is_archive() {
-        true => Ok(config),
-        false => Err(invalid(format!(
-            "Can't pull from archives with mode \"{}\"",
-            config.mode
-        ))),
+/// What a remote says of itself.
+struct Told {
+    tombstones: bool,
+    indexed_deltas: bool,
+    odd_mode: Option<Mode>,
+}
+
+impl Told {
+    /// By its config and its summary, neither of which it need have: objects and refs are enough. What is no
+    /// archive cannot be pulled from a web server, but for commits and folders.
+    fn new(config: Option<&[u8]>, summary: Option<&[u8]>) -> Result<Self> {
+        let config = config.and_then(read_config);
+        let summary = summary.map(oxtree_format::Summary::parse).transpose();
+        let summary = summary.map_err(|error| invalid(format!("Parsing the summary: {error}")))?;
+        let flag = |key: &str| {
+            let summary = summary.as_ref();
+            summary.is_some_and(|summary| summary.value(key) == Some(true))
+        };
+        let mode = summary.as_ref().and_then(oxtree_format::Summary::mode);
+        let mode: Option<Mode> = mode.and_then(|mode| mode.parse().ok());
+        let says_mode = mode.is_some();
+        // A server that packs files for its clients says so in the config; the summary is that of the repository.
+        let own = config.as_ref().map(|config| config.mode).or(mode);
+        let odd_mode = own.filter(|mode| !mode.is_archive());
+        match odd_mode {
+            Some(mode) if says_mode => Err(wrong_mode(mode)),
+            odd_mode => Ok(Self {
+                tombstones: config
+                    .as_ref()
+                    .is_some_and(|config| config.tombstone_commits)
+                    || flag(keys::TOMBSTONE_COMMITS),
+                indexed_deltas: config.as_ref().is_some_and(|config| config.indexed_deltas)
+                    || flag(keys::INDEXED_DELTAS),
+                odd_mode,
+            }),
+        }
     }
+}
+
+/// The remote's config, if that is what it is.
+fn read_config(bytes: &[u8]) -> Option<Config> {
+    // A file that says nothing of a repository is no config.
+    bytes.windows(6).find(|word| word == b"[core]")?;
+    let file = KeyFile::parse(bytes).map_err(|error| error.to_string());
+    let config = file.and_then(Config::new);
+    config
+        .inspect_err(|reason| tracing::debug!("the remote's config cannot be read: {reason}"))
+        .ok()
+}
+
+fn wrong_mode(mode: Mode) -> Error {
+    invalid(format!("Can't pull from archives with mode \"{mode}\""))
 }
 
 /// Where a ref is that no summary tells of.

@@ -10,18 +10,6 @@ use oxtree_repo::traverse::Objects;
 pub(super) struct Both<'a> {
     pub(super) source: &'a Repo,
     pub(super) repo: &'a Repo,
-    /// What is damaged at the source is to be named itself, not what seems to be missing from it.
-    pub(super) verify: bool,
-}
-
-impl Both<'_> {
-    /// Whether these are the bytes of the object, unless the source is believed.
-    pub(super) fn verify(&self, object: &ObjectId, bytes: &[u8]) -> oxtree_repo::Result<()> {
-        match self.verify {
-            true => check_checksum(object, bytes),
-            false => Ok(()),
-        }
-    }
 }
 
 impl Objects for Both<'_> {
@@ -30,7 +18,8 @@ impl Objects for Both<'_> {
             Err(error) if error.is_missing_object() => return self.repo.load_metadata(object),
             bytes => bytes?,
         };
-        self.verify(object, &bytes)?;
+        // What is damaged at the source is to be named itself, not what seems to be missing from it.
+        check_checksum(object, &bytes)?;
         Ok(bytes)
     }
 

@@ -3,11 +3,13 @@
 
 use oxtree_format::CommitId;
 use oxtree_repo::delta::DeltaFiles;
+use oxtree_repo::sign::{Subject, Verifier};
 use oxtree_repo::traverse::Objects;
 use oxtree_repo::{Repo, Transaction};
 
 use crate::Result;
 use crate::deltas::{Estimate, Report, best, is_whole, none_found};
+use crate::pull::invalid;
 
 /// Stages what each commit that is not whole here gets by a delta, from a commit that is, or else from
 /// scratch. Each has to have one.
@@ -15,6 +17,7 @@ pub(super) fn apply(
     source: &Repo,
     transaction: &Transaction<'_>,
     commits: impl Iterator<Item = CommitId>,
+    verifier: Option<&dyn Verifier>,
 ) -> Result<Report> {
     let mut report = Report::default();
     for commit in commits {
@@ -22,6 +25,9 @@ pub(super) fn apply(
             continue;
         }
         let files = find(source, transaction, commit)?;
+        if let Some(verifier) = verifier {
+            verify(&files, commit, verifier)?;
+        }
         let superblock = files.superblock()?;
         transaction.check_delta_source(&superblock)?;
         let (parts, bytes) = files.apply_parts(&superblock, transaction)?;
@@ -54,6 +60,16 @@ pub(crate) fn estimate(
         }
     }
     Ok(estimate)
+}
+
+/// Whether the superblock is signed as it has to be.
+fn verify(files: &DeltaFiles, commit: CommitId, verifier: &dyn Verifier) -> Result<()> {
+    let signed = files.signed()?;
+    let signatures = signed.as_ref().map(|signed| signed.signatures.to_bytes());
+    let superblock = signed.as_ref().map_or(&[][..], |signed| signed.superblock);
+    verifier
+        .verify(Subject::Delta(commit), superblock, signatures.as_deref())
+        .map_err(|error| invalid(error.to_string()))
 }
 
 /// The delta to take.

@@ -10,13 +10,14 @@ mod both;
 pub(crate) mod deltas;
 mod history;
 mod part;
+mod refs;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use oxtree_format::detached::Detached;
 use oxtree_format::refs::{CollectionId, RefName, RemoteName};
-use oxtree_format::{Checksum, Commit, CommitId, ObjectId, ObjectKind, Summary};
-use oxtree_repo::object::import::{Buffer, ImportOptions, Importer, links_files};
-use oxtree_repo::object::verify::check_checksum;
+use oxtree_format::{Commit, CommitId, ObjectId, ObjectKind};
+use oxtree_repo::object::import::{Buffer, ImportOptions, Importer, Verify, links_files};
 use oxtree_repo::sign::Verifier;
 use oxtree_repo::traverse;
 use oxtree_repo::{CommitState, Mode, Progress, Repo, Transaction};
@@ -24,6 +25,7 @@ use rayon::prelude::*;
 
 use self::both::Both;
 use self::history::History;
+use self::refs::{look_up, wanted};
 use crate::pull::invalid;
 use crate::pull::local::summary;
 use crate::pull::policy::Policy;
@@ -31,10 +33,17 @@ use crate::pull::subpath::Part;
 use crate::pull::wanted::{Destination, Step, Wanted, is_complete, publish};
 use crate::{Error, Result};
 
+/// What is taken from a repository of the user's own: nothing is read that only gets another name.
+const OWN: ImportOptions = ImportOptions {
+    verify: Verify::Copies,
+    bareuseronly_files: false,
+};
+
 /// How to pull.
 #[derive(Debug)]
 pub struct Options {
-    /// Refs and checksums of commits; none for all local refs of the source.
+    /// Refs and checksums of commits; none for all local refs of the source, or if it has none, for those of the
+    /// collections that it mirrors.
     pub revs: Vec<String>,
     /// The refs are written as those of this remote.
     pub remote: Option<RemoteName>,
@@ -62,7 +71,7 @@ impl Default for Options {
             depth: Some(0),
             commit_metadata_only: false,
             require_deltas: false,
-            import: ImportOptions::default(),
+            import: OWN,
             verify_bindings: true,
             commit_verifier: None,
             summary_verifier: None,
@@ -92,6 +101,8 @@ pub(crate) struct Copy<'a> {
     pub(crate) depth: Option<u64>,
     pub(crate) commit_metadata_only: bool,
     pub(crate) require_deltas: bool,
+    /// Has to be content with the signatures of each static delta.
+    pub(crate) delta_verifier: Option<&'a dyn Verifier>,
     pub(crate) part: Part,
     pub(crate) import: ImportOptions,
 }
@@ -132,6 +143,7 @@ pub fn pull_local(
         depth: options.depth,
         commit_metadata_only: options.commit_metadata_only,
         require_deltas: options.require_deltas,
+        delta_verifier: None,
         part: Part::All,
         import: options.import,
     };
@@ -169,8 +181,9 @@ pub fn copy_collection(
         depth: Some(0),
         commit_metadata_only: false,
         require_deltas: false,
+        delta_verifier: None,
         part: Part::All,
-        import: ImportOptions::default(),
+        import: OWN,
     };
     copy(repo, source, &copied, progress)
 }
@@ -191,6 +204,7 @@ pub(crate) fn copy(
             source,
             &transaction,
             copy.wanted.iter().map(|wanted| wanted.commit),
+            copy.delta_verifier,
         ),
         false => Ok(crate::deltas::Report::default()),
     };
@@ -223,53 +237,6 @@ pub(crate) fn copy(
     }
 }
 
-fn wanted(source: &Repo, revs: &[String]) -> Result<Vec<Wanted>> {
-    if revs.is_empty() {
-        let all = source.list_refs(None)?.into_iter();
-        return all
-            .map(|(refspec, commit)| match refspec.remote {
-                None => Ok(Wanted {
-                    name: Some(refspec.name),
-                    commit,
-                }),
-                // libostree's behaviour: nobody says what it should be called here.
-                Some(_) => Err(invalid(format!("Invalid ref name {refspec}"))),
-            })
-            .collect();
-    }
-    revs.iter()
-        .map(|rev| {
-            if let Some(checksum) = Checksum::from_hex(rev.as_bytes()) {
-                return Ok(Wanted {
-                    name: None,
-                    commit: CommitId(checksum),
-                });
-            }
-            let name: RefName = rev.parse().map_err(oxtree_repo::Error::invalid)?;
-            let commit = source.read_ref(&name.clone().into())?;
-            let commit = commit.ok_or_else(|| oxtree_repo::Error::RefNotFound(rev.clone()))?;
-            Ok(Wanted {
-                name: Some(name),
-                commit,
-            })
-        })
-        .collect()
-}
-
-/// Takes the commits of refs from a summary.
-fn look_up(wanted: &mut [Wanted], summary: &[u8]) -> Result<()> {
-    let summary = Summary::parse(summary).map_err(oxtree_repo::Error::invalid)?;
-    for Wanted { name, commit } in wanted {
-        let Some(name) = name else { continue };
-        *commit = summary
-            .refs
-            .get(name.as_str())
-            .map(|entry| entry.commit)
-            .ok_or_else(|| invalid(format!("No such branch '{name}' in repository summary")))?;
-    }
-    Ok(())
-}
-
 #[derive(Default)]
 struct Counts {
     metadata: AtomicU64,
@@ -292,7 +259,6 @@ impl Pull<'_> {
         let both = Both {
             source: self.source,
             repo: self.repo,
-            verify: self.copy.import.verify,
         };
         let importer = Importer::new(self.transaction, self.source, self.copy.import)?;
         let mut history = History::new(self.repo, &both, self.copy.depth);
@@ -339,8 +305,6 @@ impl Pull<'_> {
     ) -> Result<()> {
         let mut detached = None;
         if self.copy.policy.verifier.is_some() {
-            // What is signed is what the name says, not what happens to be in the file.
-            check_checksum(&id.object(), bytes)?;
             detached = self.source.load_detached_metadata(id)?;
         }
         self.copy
@@ -426,6 +390,10 @@ impl Pull<'_> {
             return Ok(());
         };
         if self.repo.load_detached_metadata(commit)?.as_ref() == Some(&theirs) {
+            return Ok(());
+        }
+        if Detached::parse(&theirs).is_err() {
+            tracing::warn!("the detached metadata of commit {commit} cannot be read: left out");
             return Ok(());
         }
         Ok(self.transaction.write_detached_metadata(commit, &theirs)?)

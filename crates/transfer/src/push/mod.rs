@@ -29,15 +29,15 @@ use self::check::check_objects;
 pub use self::link::Compression;
 use self::listen::Listener;
 use self::parcels::Arrived;
-use self::plan::{Plan, Request, wanted_refs};
+use self::plan::{Plan, Remote, Request, wanted_refs};
 use self::rate::Paced;
 use self::send::{Packing, Shipment, Stream, piece_for};
 use self::session::{Event, Session};
 pub use self::status::status;
 use crate::limits::check;
 use crate::protocol::frame::{self, FrameKind, MAX_FRAME};
-use crate::protocol::message::{Message, Outcome, Receiver, bit, put_id};
-use crate::protocol::{ID_LEN, PUSHER_GREETING, SQUEEZE, VERSION};
+use crate::protocol::message::{Message, Outcome, Receiver, WireUpdate, bit, put_id};
+use crate::protocol::{DETACHED, ID_LEN, PUSHER_GREETING, SQUEEZE, VERSION};
 use crate::receive::chain;
 use crate::{Error, Result};
 
@@ -142,6 +142,23 @@ pub fn push(
     Ok(report)
 }
 
+/// How many of these fit into a message. Names of detached metadata are a quarter as long as a ref's.
+fn fitting(updates: &[WireUpdate]) -> usize {
+    let mut weight = 0;
+    let mut fits = |update: &&WireUpdate| {
+        weight += 1 + update
+            .detached
+            .as_ref()
+            .map_or(0, |all| all.len().div_ceil(4));
+        weight <= MAX_UPDATES
+    };
+    updates
+        .iter()
+        .take_while(|update| fits(update))
+        .count()
+        .max(1)
+}
+
 /// Nobody is to prune what is being pushed. Who may not write here cannot lock, either.
 fn hold(repo: &Repo) -> Result<impl Sized + use<>> {
     let writable = repo.check_writable().ok();
@@ -200,9 +217,12 @@ impl<W: Write> Conversation<'_, W> {
             self.repo,
             &self.options.request,
             wanted,
-            &session.refs,
-            &session.partial,
-            &session.roots,
+            Remote {
+                refs: &session.refs,
+                partial: &session.partial,
+                roots: &session.roots,
+                takes_detached: session.receiver.can(DETACHED),
+            },
         )?;
         let mut report = Report {
             offered: plan.objects.len() as u64,
@@ -257,7 +277,7 @@ impl<W: Write> Conversation<'_, W> {
         check("a list of objects to push", ids, limits.ids, key)?;
         let mut left = &plan.updates[..];
         while !left.is_empty() {
-            let (updates, rest) = left.split_at(left.len().min(MAX_UPDATES));
+            let (updates, rest) = left.split_at(fitting(left));
             left = rest;
             let (updates, dry_run) = (updates.to_vec(), self.options.dry_run);
             self.say(&Message::Update {

@@ -4,13 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use oxtree_format::detached::join::items;
 use oxtree_format::refs::RefName;
-use oxtree_format::{Commit, CommitId, DirId, ObjectId, ObjectKind};
+use oxtree_format::{Commit, CommitId, Detached, DirId, ObjectId, ObjectKind};
 use oxtree_repo::object::verify::check_checksum;
 use oxtree_repo::{CommitState, Repo, traverse};
 use rayon::prelude::*;
 
-use crate::protocol::message::{RefOutcome, Status, WireCommit, WireRef, WireUpdate};
+use crate::protocol::message::{RefOutcome, Status, WireCommit, WireItem, WireRef, WireUpdate};
 use crate::{Error, Result};
 
 /// How much of the history before a commit goes along.
@@ -38,6 +39,16 @@ pub struct Request {
     pub history: History,
 }
 
+impl Request {
+    /// What of this cannot be done together.
+    pub fn contradiction(&self) -> Option<String> {
+        let both = self.refs.iter().find(|name| self.deletes.contains(name))?;
+        Some(format!(
+            "ref {both} is both to be pushed and to be deleted: name it only once"
+        ))
+    }
+}
+
 /// What is to be sent.
 #[derive(Debug, Default)]
 pub struct Plan {
@@ -51,8 +62,29 @@ pub struct Plan {
     pub steps: Vec<(CommitId, CommitId)>,
 }
 
+/// What the receiver has told of itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Remote<'r> {
+    /// Its refs.
+    pub refs: &'r BTreeMap<RefName, CommitId>,
+    /// The commits that it has only in part.
+    pub partial: &'r HashSet<CommitId>,
+    /// Root directories of its refs' commits that it has told, all of which it has.
+    pub roots: &'r HashSet<DirId>,
+    /// Whether it takes detached metadata of commits that it has already.
+    pub takes_detached: bool,
+}
+
+/// Names of detached metadata that are told: for more than that in one push or of one commit, the receiver asks
+/// without knowing them.
+const MAX_ITEMS: usize = 50_000;
+const MAX_ITEMS_EACH: usize = 200;
+
 /// The local refs that are asked for; an error names all that are not there.
 pub fn wanted_refs(repo: &Repo, request: &Request) -> Result<BTreeMap<RefName, CommitId>> {
+    if let Some(contradiction) = request.contradiction() {
+        return Err(Error::NothingToPush(contradiction));
+    }
     let local = repo.local_refs()?;
     if request.refs.is_empty() && !request.deletes.is_empty() {
         return Ok(BTreeMap::new());
@@ -66,7 +98,11 @@ pub fn wanted_refs(repo: &Repo, request: &Request) -> Result<BTreeMap<RefName, C
         .filter(|name| !local.contains_key(**name))
         .map(|name| name.as_str())
         .collect();
-    if !missing.is_empty() {
+    if let Some(first) = missing.first() {
+        // One that cannot be read is there.
+        if let Ok(name) = first.parse::<RefName>() {
+            repo.read_ref(&name.into())?;
+        }
         let path = repo.path().display();
         return Err(Error::NothingToPush(format!(
             "Refs {} not found in {path}",
@@ -85,23 +121,37 @@ impl Plan {
         repo: &Repo,
         request: &Request,
         wanted: &BTreeMap<RefName, CommitId>,
-        remote: &BTreeMap<RefName, CommitId>,
-        partial: &HashSet<CommitId>,
-        roots: &HashSet<DirId>,
+        remote: Remote<'_>,
     ) -> Result<Self> {
+        let Remote {
+            refs: remote,
+            partial,
+            roots,
+            takes_detached,
+        } = remote;
         let mut plan = Self::default();
+        let mut room = MAX_ITEMS;
         // What the receiver has only in part is as good as not there.
         let whole = |id: &CommitId| !partial.contains(id);
         let theirs: HashSet<CommitId> = remote.values().copied().filter(whole).collect();
         let mut seen = HashSet::new();
         for (name, tip) in wanted {
             let old = remote.get(name).copied();
+            let detached = match takes_detached {
+                true => detached_items(repo, *tip, &mut room)?,
+                false => None,
+            };
             if old == Some(*tip) && whole(tip) {
-                plan.unchanged.push(unchanged(name, *tip));
+                match detached.as_ref().is_some_and(|all| !all.is_empty()) {
+                    true => plan.add_detached(repo, name, *tip, (detached, &mut seen))?,
+                    false => plan.unchanged.push(unchanged(name, *tip)),
+                }
                 continue;
             }
             let lineage = Lineage::follow(repo, *tip, old, (&theirs, roots), request.history)?;
             plan.add_objects(repo, &lineage, old.filter(whole), &mut seen)?;
+            // Also where the receiver has the commit: it may have been signed since.
+            plan.add_detached_object(repo, *tip, &mut seen)?;
             plan.updates.push(WireUpdate {
                 name: WireRef(name.clone()),
                 old: old.map(WireCommit),
@@ -109,9 +159,11 @@ impl Plan {
                 force: request.force,
                 timestamp: lineage.timestamp,
                 fast_forward: lineage.fast_forward,
+                detached,
             });
         }
-        for name in &request.deletes {
+        let deletes: BTreeSet<&RefName> = request.deletes.iter().collect();
+        for name in deletes {
             plan.delete(name, remote)?;
         }
         Ok(plan)
@@ -129,7 +181,42 @@ impl Plan {
             force: false,
             timestamp: 0,
             fast_forward: false,
+            detached: None,
         });
+        Ok(())
+    }
+
+    /// Offers what is kept beside the commit of a ref that stays what it is.
+    fn add_detached(
+        &mut self,
+        repo: &Repo,
+        name: &RefName,
+        tip: CommitId,
+        (detached, seen): (Option<Vec<WireItem>>, &mut HashSet<ObjectId>),
+    ) -> Result<()> {
+        self.add_detached_object(repo, tip, seen)?;
+        self.updates.push(WireUpdate {
+            name: WireRef(name.clone()),
+            old: Some(WireCommit(tip)),
+            new: Some(WireCommit(tip)),
+            force: false,
+            timestamp: 0,
+            fast_forward: true,
+            detached,
+        });
+        Ok(())
+    }
+
+    fn add_detached_object(
+        &mut self,
+        repo: &Repo,
+        commit: CommitId,
+        seen: &mut HashSet<ObjectId>,
+    ) -> Result<()> {
+        let detached = ObjectId::new(ObjectKind::CommitMeta, commit.0);
+        if repo.has_object(&detached)? && seen.insert(detached) {
+            self.objects.push(detached);
+        }
         Ok(())
     }
 
@@ -165,10 +252,7 @@ impl Plan {
             }
             self.objects
                 .extend(objects.into_iter().filter(|object| seen.insert(*object)));
-            let detached = ObjectId::new(ObjectKind::CommitMeta, commit.0);
-            if repo.has_object(&detached)? && seen.insert(detached) {
-                self.objects.push(detached);
-            }
+            self.add_detached_object(repo, *commit, seen)?;
             base = Some(*commit);
         }
         Ok(())
@@ -199,6 +283,26 @@ impl traverse::Objects for Verified<'_> {
     fn is_partial(&self, commit: CommitId) -> oxtree_repo::Result<bool> {
         traverse::Objects::is_partial(self.0, commit)
     }
+}
+
+/// The names of what is kept beside a commit, so that the receiver can tell whether it lacks some of it.
+fn detached_items(
+    repo: &Repo,
+    commit: CommitId,
+    room: &mut usize,
+) -> Result<Option<Vec<WireItem>>> {
+    let Some(bytes) = repo.load_detached_metadata(commit)? else {
+        return Ok(Some(Vec::new()));
+    };
+    let object = ObjectId::new(ObjectKind::CommitMeta, commit.0);
+    Detached::parse(&bytes).map_err(|error| oxtree_repo::Error::corrupt(object, error))?;
+    let mut all: Vec<WireItem> = items(&bytes).into_iter().map(WireItem).collect();
+    if all.len() > (*room).min(MAX_ITEMS_EACH) {
+        return Ok(None);
+    }
+    *room -= all.len();
+    all.sort_unstable();
+    Ok(Some(all))
 }
 
 fn unchanged(name: &RefName, commit: CommitId) -> RefOutcome {

@@ -43,7 +43,13 @@ impl Audit {
     pub fn record(&self, refs: &[RefOutcome]) -> std::io::Result<()> {
         let time = (self.now)().duration_since(SystemTime::UNIX_EPOCH);
         let mut text = Vec::new();
-        for outcome in refs {
+        // Refs that were named because of what is kept beside their commits are no news otherwise.
+        let is_news = |outcome: &&RefOutcome| {
+            outcome.status != Status::Unchanged
+                || outcome.old != outcome.new
+                || outcome.reason.is_some()
+        };
+        for outcome in refs.iter().filter(is_news) {
             let line = Line {
                 time: time.as_ref().map_or(0, std::time::Duration::as_secs),
                 identity: self.identity.as_deref(),

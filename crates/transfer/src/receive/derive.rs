@@ -7,28 +7,36 @@ use oxtree_format::refs::RefName;
 use super::admit::Verdict;
 use super::chain;
 use super::hook::is_change;
-use super::policy::Derive;
+use super::policy::{Derive, Derived};
 use crate::destination::Destination;
+use crate::protocol::message::Outcome;
 
-/// Brings everything up to date; returns what the user should know. What programs print on the way is `said`.
+/// Brings everything up to date, and notes in the outcome what the user should know. What programs print on the
+/// way is `said`.
 pub fn derive<D: Destination>(
     destination: &D,
     verdict: &Verdict,
+    outcome: &mut Outcome,
     said: &mut String,
-) -> Vec<String> {
+) {
     let changes = verdict.iter().filter(|change| is_change(change.status));
     let changed: Vec<RefName> = changes.map(|change| change.name.0.clone()).collect();
     if changed.is_empty() {
-        return Vec::new();
+        return;
     }
-    let Err(error) = destination.derive(&changed, said) else {
-        return Vec::new();
+    let warning = match destination.derive(&changed, said) {
+        Ok(Derived::Done) => return,
+        Ok(Derived::Skipped(what)) => format!("published, but {what}"),
+        Err(error) => {
+            outcome.failed = true;
+            let error = chain(&error);
+            match destination.policy().derive {
+                Derive::By(_) => format!("published, but then: {error}"),
+                _ => format!(
+                    "published, but the summary could not be updated: {error}; run `ostree summary -u` there"
+                ),
+            }
+        }
     };
-    let error = chain(&error);
-    vec![match destination.policy().derive {
-        Derive::By(_) => format!("published, but then: {error}"),
-        _ => format!(
-            "published, but the summary could not be updated: {error}; run `ostree summary -u` there"
-        ),
-    }]
+    outcome.warnings.push(warning);
 }

@@ -3,7 +3,7 @@
 //! and we fetch from it. What is fetched takes the same road as what is sent: quarantine, limits,
 //! policy, publish.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -19,7 +19,9 @@ use super::record;
 use super::take_in::{is_of_no_use, settle};
 use crate::destination::{Destination, Quarantine};
 use crate::local::{LocalDestination, LocalQuarantine};
-use crate::protocol::message::{Limits, Outcome, Status, WireCommit, WireRef, WireUpdate};
+use crate::protocol::message::{
+    Limits, Outcome, RefOutcome, Status, WireCommit, WireRef, WireUpdate,
+};
 use crate::pull::fetch::{Cookies, Fetcher, Mirrors, Network, TlsOptions};
 use crate::pull::objects::{Source, What};
 use crate::pull::policy::Policy as PullPolicy;
@@ -71,7 +73,7 @@ pub fn receive_from_url(
     let runtime = web::runtime()?;
     let summary = runtime.block_on(fetcher.get(&places, "summary", limits.metadata()))?;
     let remote = wanted_refs(&summary, &request.refs)?;
-    let current = destination.refs()?;
+    let current = destination.policy().visible(destination.refs()?);
     let mut report = Report {
         current: current.clone(),
         ..Report::default()
@@ -197,9 +199,11 @@ impl Door<'_> {
         current: &BTreeMap<RefName, CommitId>,
     ) -> Result<Outcome> {
         let forced = self.request.force || self.destination.policy().forced(false);
+        // A commit that is here may have been signed since.
+        let all = forced || self.destination.policy().takes_detached();
         let news = remote
             .iter()
-            .filter(|(name, commit)| forced || current.get(*name) != Some(*commit));
+            .filter(|(name, commit)| all || current.get(*name) != Some(*commit));
         let news: Vec<(&RefName, &CommitId)> = news.collect();
         if news.is_empty() {
             return Ok(Outcome::default());
@@ -221,15 +225,23 @@ impl Door<'_> {
                 ..Outcome::default()
             });
         }
-        // What stays as it is is not fetched, and not judged again.
+        // What stays as it is is not fetched, and not judged again, unless something comes beside it.
+        let brought = quarantine.detached()?;
+        let stays = |outcome: &RefOutcome| {
+            outcome.status == Status::Unchanged && outcome.old == outcome.new
+        };
+        let brings = |outcome: &RefOutcome| {
+            let new = outcome.new.as_ref();
+            stays(outcome) && new.is_some_and(|new| brought.contains(&new.0))
+        };
         let (skipped, going): (Vec<_>, Vec<_>) = verdict
             .into_iter()
             .zip(updates)
-            .partition(|(outcome, _)| outcome.status == Status::Unchanged);
+            .partition(|(outcome, _)| outcome.status == Status::Unchanged && !brings(outcome));
         let updates: Vec<WireUpdate> = going.into_iter().map(|(_, update)| update).collect();
         let wanted = updates.iter().filter_map(|update| update.new.as_ref());
         let wanted: Vec<Wanted> = wanted.map(|new| no_name(new.0)).collect();
-        let came = self.fill(&quarantine, &wanted, false);
+        let came = self.fill(&quarantine, &wanted, false, HashSet::new());
         let came = came.map(|commits| {
             let stats = quarantine.parts().0.stats();
             (stats.metadata_written + stats.content_written, commits)
@@ -239,6 +251,10 @@ impl Door<'_> {
         outcome
             .refs
             .extend(skipped.into_iter().map(|(outcome, _)| outcome));
+        // Nothing was asked for that stays what it is.
+        outcome
+            .refs
+            .retain(|one| forced || !stays(one) || one.reason.is_some());
         outcome.refs.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(outcome)
     }
@@ -251,14 +267,15 @@ impl Door<'_> {
         current: &BTreeMap<RefName, CommitId>,
     ) -> Result<(Verdict, Vec<WireUpdate>)> {
         let wanted: Vec<Wanted> = news.iter().map(|(_, commit)| no_name(**commit)).collect();
-        self.fill(quarantine, &wanted, true)?;
+        let policy = self.destination.policy();
+        let hidden = policy.hidden(news.iter().map(|(_, commit)| **commit))?;
+        self.fill(quarantine, &wanted, true, hidden)?;
         let mut updates = Vec::with_capacity(news.len());
-        let mut roots = HashMap::with_capacity(news.len());
+        let mut known = HashMap::with_capacity(news.len());
         for (name, commit) in news {
             let bytes = quarantine.parts().0.load_metadata(&commit.object())?;
             let parsed = oxtree_format::Commit::parse(&bytes)
                 .map_err(|error| oxtree_repo::Error::corrupt(**commit, error))?;
-            roots.insert(**commit, parsed.root);
             updates.push(WireUpdate {
                 name: WireRef((*name).clone()),
                 old: current.get(*name).map(|old| WireCommit(*old)),
@@ -266,18 +283,23 @@ impl Door<'_> {
                 force: self.request.force,
                 timestamp: parsed.timestamp,
                 fast_forward: false,
+                detached: None,
             });
+            known.insert(**commit, bytes);
         }
-        let verdict = admit::before(self.destination, &updates, self.request.dry_run, &roots)?;
+        let verdict = admit::before(self.destination, &updates, self.request.dry_run, &known)?;
         Ok((verdict, updates))
     }
 
-    /// Fetches commits, with all that is in them or not, and none of their history.
+    /// Fetches commits, with all that is in them or not, and none of their history. Those in `hidden` are
+    /// fetched though they may be here: a pusher that does not serve one is told what it would be told if it
+    /// were not.
     fn fill(
         &self,
         quarantine: &LocalQuarantine<'_>,
         wanted: &[Wanted],
         commits_only: bool,
+        hidden: HashSet<CommitId>,
     ) -> Result<Vec<CommitId>> {
         let (transaction, budget) = quarantine.parts();
         let what = What {
@@ -293,7 +315,7 @@ impl Door<'_> {
         let asked = HashMap::new();
         let source = Source::new(fetcher, places(), places(), transaction, &[], what, asked)?;
         let policy = no_policy(self.destination.repo());
-        let source = source.within(budget);
+        let source = source.within(budget).without(hidden);
         let (_, steps) = source.fill(&self.runtime, wanted, &policy, self.progress)?;
         Ok(steps.iter().map(|step| step.commit).collect())
     }

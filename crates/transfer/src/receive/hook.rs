@@ -11,7 +11,13 @@ use crate::{Error, Result};
 /// So much of what a hook says reaches the pusher.
 const MAX_OUTPUT: u64 = 64 << 10;
 
-/// A program that is asked.
+/// Who pushes. Where that is not known, a hook does not have this variable, whatever is in ours.
+const ENV_PUSHER: &str = "OSTREE_RECEIVE_IDENTITY";
+
+/// The refs that a push has changed.
+pub const ENV_REFS: &str = "OSTREE_RECEIVE_REFS";
+
+/// A program of the owner's.
 #[derive(Clone, Debug)]
 pub struct Hook {
     /// The program and its arguments. No shell is involved.
@@ -30,21 +36,32 @@ pub struct Answer {
 }
 
 impl Hook {
+    /// The command, for a push by `pusher`, an SSH identity or the name of a token. What our own
+    /// environment says of a push is not passed on: nothing else is known of the push than what is
+    /// said here.
+    pub fn to_command(&self, pusher: Option<&str>) -> io::Result<Command> {
+        let split = self.command.split_first();
+        let (program, arguments) = split.ok_or_else(|| io::Error::other("its name is empty"))?;
+        let mut command = Command::new(program);
+        command.args(arguments).env_remove(ENV_REFS);
+        match pusher {
+            Some(pusher) => command.env(ENV_PUSHER, pusher),
+            None => command.env_remove(ENV_PUSHER),
+        };
+        command.envs(self.env.iter().cloned());
+        Ok(command)
+    }
+
     /// Tells it of each ref that is to change, a line each: `OLD NEW REF`, with 64 zeros where there
-    /// is no commit; and waits for its answer.
-    pub fn ask(&self, refs: &[RefOutcome]) -> Result<Answer> {
+    /// is no commit; and waits for its answer. `pusher`: see [`Self::to_command`].
+    pub fn ask(&self, refs: &[RefOutcome], pusher: Option<&str>) -> Result<Answer> {
         let failed = |error: io::Error| {
             let name = self.command.join(" ");
             Error::Hook(format!(
                 "the receiver's hook {name} could not be asked: {error}"
             ))
         };
-        let (program, arguments) = self
-            .command
-            .split_first()
-            .ok_or_else(|| failed(io::Error::other("its name is empty")))?;
-        let mut command = Command::new(program);
-        command.args(arguments).envs(self.env.iter().cloned());
+        let command = self.to_command(pusher).map_err(failed)?;
         let (status, text) = run(command, question(refs)).map_err(failed)?;
         let allowed = status.success();
         Ok(Answer { allowed, text })
@@ -110,7 +127,32 @@ mod tests {
     fn ask(script: &str, refs: &[RefOutcome]) -> Answer {
         let command = ["sh", "-c", script].map(str::to_owned).to_vec();
         let env = vec![("WHERE".to_owned(), "/srv/repo".into())];
-        Hook { command, env }.ask(refs).unwrap()
+        Hook { command, env }.ask(refs, Some("ci")).unwrap()
+    }
+
+    #[test]
+    fn a_hook_knows_of_the_push_what_is_known_of_it() {
+        let hook = Hook {
+            command: vec!["hook".to_owned()],
+            env: vec![("WHERE".to_owned(), "/srv/repo".into())],
+        };
+        let variables = |pusher| {
+            let command = hook.to_command(pusher).unwrap();
+            let variables = command.get_envs().map(|(name, value)| {
+                let text = |text: &std::ffi::OsStr| text.to_str().unwrap().to_owned();
+                format!(
+                    "{}={}",
+                    text(name),
+                    value.map_or("(removed)".to_owned(), text)
+                )
+            });
+            variables.collect::<Vec<_>>().join(" ")
+        };
+        let others = "OSTREE_RECEIVE_REFS=(removed) WHERE=/srv/repo";
+        let expected = format!("OSTREE_RECEIVE_IDENTITY=ci {others}");
+        assert_eq!(variables(Some("ci")), expected);
+        let expected = format!("OSTREE_RECEIVE_IDENTITY=(removed) {others}");
+        assert_eq!(variables(None), expected);
     }
 
     #[test]
@@ -133,7 +175,7 @@ mod tests {
             command: vec!["/no/such/hook".to_owned()],
             env: Vec::new(),
         };
-        let error = hook.ask(&[]).unwrap_err().to_string();
+        let error = hook.ask(&[], None).unwrap_err().to_string();
         assert!(error.contains("/no/such/hook"), "{error}");
         let command = Vec::new();
         assert!(
@@ -141,7 +183,7 @@ mod tests {
                 command,
                 env: Vec::new()
             }
-            .ask(&[])
+            .ask(&[], None)
             .is_err()
         );
     }

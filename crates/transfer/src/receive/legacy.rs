@@ -12,6 +12,7 @@ use oxtree_format::{CommitId, ObjectKind};
 
 use super::admit::{self, Verdict};
 use super::ingest::{Ingest, QUEUE};
+use super::policy::Policy;
 use super::progress::Ears;
 use super::take_in::settle;
 use super::{chain, lost, patience, record, seconds};
@@ -42,7 +43,7 @@ pub fn receive_legacy<D: Destination>(
     let from = BufReader::with_capacity(PIECE, Timed::new(from, &patience));
     let to = BufWriter::new(Timed::new(to, &patience));
     let mut pusher = Pusher { from, to };
-    let current = destination.refs()?;
+    let current = destination.policy().visible(destination.refs()?);
     introduce(destination, &current, &mut pusher, notice)?;
     let changes = match pusher.hear("before it said what it wants")? {
         Request::Update(changes) => changes,
@@ -61,7 +62,7 @@ pub fn receive_legacy<D: Destination>(
     }
     let quarantine = destination.quarantine()?;
     pusher.answer(&Ok(()))?;
-    let came = read_objects(&quarantine, &mut pusher, limits);
+    let came = read_objects(&quarantine, destination.policy(), &mut pusher, limits);
     if matches!(&came, Ok((0, _))) {
         // That is how a pusher ends that has changed its mind.
         return Ok(None);
@@ -132,6 +133,7 @@ fn update(change: &Change) -> WireUpdate {
         force: false,
         timestamp: 0,
         fast_forward: true,
+        detached: None,
     }
 }
 
@@ -229,9 +231,11 @@ fn out_of_turn() -> Error {
 /// verified. How many were sent, and the commits among them.
 fn read_objects<Q: Quarantine>(
     quarantine: &Q,
+    policy: &Policy,
     pusher: &mut Pusher<impl Read, impl Write>,
     limits: Limits,
 ) -> Result<(u64, Vec<CommitId>)> {
+    let brings = !policy.promotes_only();
     std::thread::scope(|scope| {
         let mut ingest = Ingest::start(scope, quarantine, limits.object, QUEUE);
         let (mut objects, mut bytes) = (0, 0_u64);
@@ -252,13 +256,22 @@ fn read_objects<Q: Quarantine>(
                 }
                 Request::Update(_) => return Err(out_of_turn()),
             };
+            let object = record.object;
             objects += 1;
             bytes = bytes.saturating_add(record.len);
             let checked = check("a push", objects, limits.ids, "max-ids")
                 .and_then(|()| limits.check_objects(objects))
                 .and_then(|()| check_metadata(&record, limits))
                 .and_then(|()| limits.check_stream(bytes, bytes));
-            let taken = checked.and_then(|()| take(quarantine, &mut ingest, pusher, record));
+            let taken = checked.and_then(|()| {
+                let mut missing = quarantine.missing(&[object])?;
+                policy.hide(&[object], &mut missing)?;
+                match brings && missing.contains(&true) {
+                    true => take(&mut ingest, pusher, record),
+                    // What is there already is not looked at.
+                    false => pusher.read_object(record.len, &mut |_| Ok(())),
+                }
+            });
             match &taken {
                 // Nobody is there who could be told.
                 Err(Error::Connection(_)) => {}
@@ -267,8 +280,9 @@ fn read_objects<Q: Quarantine>(
                 Ok(()) => pusher.answer(&Ok(()))?,
             }
             taken?;
-            if record.object.kind == ObjectKind::Commit {
-                commits.push(CommitId(record.object.checksum));
+            // What was not looked at, and is not known to this pusher, was not brought.
+            if brings && object.kind == ObjectKind::Commit {
+                commits.push(CommitId(object.checksum));
             }
         }
     })
@@ -282,16 +296,12 @@ fn check_metadata(record: &Record, limits: Limits) -> Result<()> {
     }
 }
 
-/// Takes one object in. What is there already is not looked at.
-fn take<Q: Quarantine>(
-    quarantine: &Q,
+/// Takes one object in.
+fn take(
     ingest: &mut Ingest<'_>,
     pusher: &mut Pusher<impl Read, impl Write>,
     record: Record,
 ) -> Result<()> {
-    if !quarantine.missing(&[record.object])?.contains(&true) {
-        return pusher.read_object(record.len, &mut |_| Ok(()));
-    }
     ingest.feed(Event::Begin(record))?;
     pusher.read_object(record.len, &mut |piece| ingest.feed(Event::Bytes(piece)))?;
     ingest.feed(Event::End)

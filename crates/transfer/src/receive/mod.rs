@@ -4,18 +4,21 @@
 
 pub mod admit;
 pub mod audit;
+mod bindings;
 pub mod derive;
+mod detached;
 pub mod from_url;
 pub mod hook;
 pub mod ingest;
+mod judge;
 pub mod legacy;
 pub mod policy;
 mod progress;
 pub mod publish;
 pub mod push;
 pub mod session;
-pub mod sight;
 mod take_in;
+mod view;
 
 use std::collections::{HashMap, HashSet};
 use std::io::{BufReader, BufWriter, Read, Write};
@@ -23,9 +26,10 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use oxtree_format::CommitId;
+use oxtree_repo::words::plain;
 use rayon::prelude::*;
 
-use self::policy::Commits;
+use self::policy::{Commits, Policy};
 use self::progress::busy;
 use self::session::{Event, Session};
 use self::take_in::take_in;
@@ -36,7 +40,7 @@ use crate::protocol::message::{
     Limits, Message, Outcome, Receiver, WireCommit, WireMeta, WireRef, WireTree, write_bitmap,
 };
 use crate::protocol::stream::Event as StreamEvent;
-use crate::protocol::{PUSHER_GREETING, RECEIVER_GREETING, SQUEEZE, STATUS, VERSION};
+use crate::protocol::{DETACHED, PUSHER_GREETING, RECEIVER_GREETING, SQUEEZE, STATUS, VERSION};
 use crate::{Error, Result};
 
 /// Refs a message: well below a frame, with the longest names.
@@ -126,11 +130,12 @@ fn explain(error: &Error) -> String {
 
 /// An error with all its causes, on one line.
 pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+    let mut text = plain(&error.to_string()).into_owned();
     let mut cause = error.source();
     while let Some(error) = cause {
         let more = error.to_string();
-        if !text.contains(&more) {
+        let more = plain(&more);
+        if !text.contains(&*more) {
             text = format!("{text}: {more}");
         }
         cause = error.source();
@@ -200,6 +205,7 @@ pub(super) fn record<D: Destination>(destination: &D, outcome: &mut Outcome) {
     if let Err(error) = audit.record(&outcome.refs) {
         let warning = format!("the push could not be noted in the audit log: {error}");
         outcome.warnings.push(warning);
+        outcome.failed = true;
     }
 }
 
@@ -207,30 +213,19 @@ fn conclude(to: &mut impl Write, outcome: &Outcome) -> Result<()> {
     let (first, last) = outcome
         .refs
         .split_at(outcome.refs.len().saturating_sub(RESULTS_A_MESSAGE));
+    let mut tell = |outcome, more| send(to, &Message::Outcome { outcome, more });
     for refs in first.chunks(RESULTS_A_MESSAGE) {
         let outcome = Outcome {
             refs: refs.to_vec(),
             ..Outcome::default()
         };
-        send(
-            to,
-            &Message::Outcome {
-                outcome,
-                more: true,
-            },
-        )?;
+        tell(outcome, true)?;
     }
     let outcome = Outcome {
         refs: last.to_vec(),
         ..outcome.clone()
     };
-    send(
-        to,
-        &Message::Outcome {
-            outcome,
-            more: false,
-        },
-    )?;
+    tell(outcome, false)?;
     to.flush().map_err(Error::Connection)
 }
 
@@ -245,14 +240,14 @@ fn introduce<D: Destination>(
         &Message::Receiver(Receiver {
             versions: vec![VERSION],
             agent: agent.to_owned(),
-            capabilities: vec![STATUS.to_owned(), SQUEEZE.to_owned()],
+            capabilities: capabilities(destination.policy()),
             mode: destination.mode().to_owned(),
             limits,
         }),
     )?;
     let mut lacking = destination.partial()?;
-    let refs: Vec<(WireRef, WireCommit)> = destination
-        .refs()?
+    let refs = destination.policy().visible(destination.refs()?);
+    let refs: Vec<(WireRef, WireCommit)> = refs
         .into_iter()
         .map(|(name, commit)| (WireRef(name), WireCommit(commit)))
         .collect();
@@ -278,6 +273,13 @@ fn introduce<D: Destination>(
     }
 }
 
+/// What the receiver can do beyond the version. Detached metadata is not good for copies.
+fn capabilities(policy: &Policy) -> Vec<String> {
+    let detached = policy.takes_detached().then_some(DETACHED);
+    let all = [STATUS, SQUEEZE].into_iter().chain(detached);
+    all.map(str::to_owned).collect()
+}
+
 /// Where commits are copied, the root directories of what refs are at, unless something is `lacking`.
 /// Of a commit that was made here the pusher knows nothing else.
 pub fn roots<D: Destination>(
@@ -290,7 +292,7 @@ pub fn roots<D: Destination>(
     }
     let whole = refs.par_iter().filter(|(_, id)| !lacking.contains(&id.0));
     let roots = whole.map(|(_, id)| {
-        let root = admit::root(&id.0, &|object| destination.load(object))?;
+        let root = judge::root(&id.0, &|object| destination.load(object))?;
         Ok(root.map(|root| (WireTree(root.tree), WireMeta(root.meta))))
     });
     roots.filter_map(Result::transpose).collect()
@@ -361,7 +363,10 @@ fn negotiate<'d, D: Destination>(
         }));
     }
     if session.dry_run {
-        let missing = destination.missing(&session.offered)?;
+        let mut missing = destination.missing(&session.offered)?;
+        let (updates, offered) = (&session.updates, &session.offered);
+        detached::ask(destination, updates, true, offered, &mut missing)?;
+        destination.policy().hide(&session.offered, &mut missing)?;
         check_count(&missing, limits)?;
         answer(to, &missing)?;
         let objects = missing.iter().filter(|missing| **missing).count() as u64;
@@ -372,19 +377,28 @@ fn negotiate<'d, D: Destination>(
         }));
     }
     // What an interrupted push has left is verified first.
-    let offered = &session.offered;
-    let (quarantine, missing) = busy(to, 0, || {
+    let (updates, offered) = (&session.updates, &session.offered);
+    let (quarantine, mut missing) = busy(to, 0, || {
         let quarantine = destination.quarantine()?;
-        let missing = quarantine.missing(offered)?;
+        let mut missing = quarantine.missing(offered)?;
+        detached::ask(destination, updates, false, offered, &mut missing)?;
+        destination.policy().hide(offered, &mut missing)?;
         Ok((quarantine, missing))
     })?;
     check_count(&missing, limits)?;
+    if destination.policy().promotes_only() {
+        missing.fill(false);
+    }
     // Nothing missing, nothing to wait for: the outcome is the answer.
     if missing.contains(&true) {
         answer(to, &missing)?;
         to.flush().map_err(Error::Connection)?;
     }
     session.want(&missing);
+    if destination.policy().promotes_only() {
+        // It has offered them, and brings none.
+        session.commits.clear();
+    }
     Ok(Negotiated::Quarantine(quarantine))
 }
 

@@ -2,22 +2,23 @@
 //! What the owner of a repository asks of pushes, beyond the rules in its config: whose commits are
 //! taken, who may change which ref, what is made of what has come. It holds for every door.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use oxtree_format::ObjectId;
 use oxtree_format::refs::RefName;
-use oxtree_repo::Repo;
+use oxtree_format::{CommitId, ObjectId};
 use oxtree_repo::refs::pattern::fits;
 use oxtree_repo::sign::{Signer, Verifier};
+use oxtree_repo::{LostSignatures, Repo};
 
 use super::audit::Audit;
 use super::hook::Hook;
-use super::sight::{Eyes, Sight};
+use super::view::View;
 use crate::Result;
 use crate::limits::Caps;
 use crate::protocol::message::RefOutcome;
+use crate::visibility::Visibility;
 
 /// All of it. The default asks for nothing.
 #[derive(Debug, Default)]
@@ -32,15 +33,21 @@ pub struct Policy {
     pub stale: Stale,
     /// Whose word it is that a ref may go back or sideways.
     pub force: Force,
+    /// No push may delete a ref.
+    pub no_deletes: bool,
     /// How far ahead of its clock the receiver lets a commit be.
     pub future: Option<Future>,
     /// Refs that are made from others here (`appstream/…`, `ostree-metadata`) are left out.
     pub no_generated_refs: bool,
-    /// Who pushes, as far as that is known.
+    /// The name of the SSH identity or the token that pushes, for hooks; [`None`] where nobody knows it.
+    pub pusher: Option<String>,
+    /// Which client's part of the memory its objects need, where a process has several.
+    pub client: String,
+    /// What this pusher may do; [`None`] for anything.
     pub identity: Option<Identity>,
-    /// Which of the commits that are there they may know of; [`None`]: all.
-    pub sight: Option<Box<dyn Sight>>,
-    /// Bounds for them.
+    /// Which refs and commits the pusher may know of; [`None`]: all.
+    pub visibility: Option<Box<dyn Visibility>>,
+    /// Bounds for this pusher.
     pub caps: Caps,
     /// Is asked before anything is published.
     pub hook: Option<Hook>,
@@ -108,6 +115,8 @@ pub struct Identity {
     pub dry_run_only: bool,
     /// They may delete no ref.
     pub no_deletes: bool,
+    /// They may only set refs to commits that are there.
+    pub promote_only: bool,
 }
 
 /// Is told of the changes of refs that are about to be made, so that what has to be done after them is
@@ -126,18 +135,49 @@ impl fmt::Debug for Herald {
 /// How what is computed from refs is brought up to date.
 #[derive(Default)]
 pub enum Derive {
-    /// By a new summary.
+    /// By a new summary, unless `core.auto-update-summary` turns it off or signatures would be lost.
     #[default]
     Summary,
     /// Not at all.
     Nothing,
-    /// By this, which is given the refs that have changed. The error is for the pusher's user, and so is what
-    /// it puts at the end of the text.
+    /// By this, which is given what has changed. The error is for the pusher's user, and so is what it puts
+    /// at the end of the text.
     By(Box<Deriver>),
 }
 
 /// See [`Derive::By`].
-pub type Deriver = dyn Fn(&Repo, &[RefName], &mut String) -> Result<(), String> + Send + Sync;
+pub type Deriver = dyn Fn(&Repo, Changed<'_>, &mut String) -> Result<Derived, String> + Send + Sync;
+
+/// What a push has changed.
+#[derive(Clone, Copy, Debug)]
+pub struct Changed<'a> {
+    /// The refs.
+    pub refs: &'a [RefName],
+    /// See [`Policy::pusher`].
+    pub pusher: Option<&'a str>,
+}
+
+/// What became of what is computed from refs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Derived {
+    /// All is as the owner wants it.
+    #[default]
+    Done,
+    /// Something stays as it was, and the user should know why: a new summary would lose the signatures of
+    /// the old one.
+    Skipped(String),
+}
+
+impl From<Option<LostSignatures>> for Derived {
+    fn from(lost: Option<LostSignatures>) -> Self {
+        match lost {
+            Some(lost) => Self::Skipped(format!(
+                "the summary stays as it was: {lost}; write and sign a new one there"
+            )),
+            None => Self::Done,
+        }
+    }
+}
 
 impl fmt::Debug for Derive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -152,7 +192,30 @@ impl fmt::Debug for Derive {
 impl Policy {
     /// Makes those of these objects missing that the pusher, who has brought none, may not know of.
     pub fn hide(&self, ids: &[ObjectId], missing: &mut [bool]) -> Result<()> {
-        Eyes::new(self, &HashSet::new()).hide(ids, missing)
+        View::new(self, &HashSet::new()).hide(ids, missing)
+    }
+
+    /// Those of these commits that the pusher, who has brought none, may not know of.
+    pub(super) fn hidden(
+        &self,
+        commits: impl Iterator<Item = CommitId>,
+    ) -> Result<HashSet<CommitId>> {
+        let (none, mut hidden) = (HashSet::new(), HashSet::new());
+        let view = View::new(self, &none);
+        for commit in commits {
+            if view.hides(&commit.object())? {
+                hidden.insert(commit);
+            }
+        }
+        Ok(hidden)
+    }
+
+    /// Those of these refs that the pusher may know of.
+    pub fn visible(&self, mut refs: BTreeMap<RefName, CommitId>) -> BTreeMap<RefName, CommitId> {
+        if let Some(visibility) = &self.visibility {
+            refs.retain(|name, _| visibility.sees_ref(name.as_str()));
+        }
+        refs
     }
 
     /// Whether a push may move a ref back or sideways, if it asks for that or not.
@@ -162,6 +225,34 @@ impl Policy {
             Force::Always => true,
             Force::Never => false,
         }
+    }
+
+    /// Whether commits are signed here.
+    pub(super) fn signs(&self) -> bool {
+        !self.signers.is_empty()
+    }
+
+    /// Whether the pusher may write some refs only.
+    pub(super) fn limits_refs(&self) -> bool {
+        let identity = self.identity.as_ref();
+        identity.is_some_and(|identity| identity.refs.is_some())
+    }
+
+    /// Whether it matters what a pushed commit is bound to: see [`super::bindings`].
+    pub(super) fn minds_bindings(&self) -> bool {
+        self.commits == Commits::Keep && (self.signs() || self.limits_refs())
+    }
+
+    /// Whether detached metadata of commits that are here can be brought.
+    pub fn takes_detached(&self) -> bool {
+        let identity = self.identity.as_ref();
+        self.commits == Commits::Keep && !identity.is_some_and(|identity| identity.read_only)
+    }
+
+    /// Whether the pusher may bring nothing.
+    pub(super) fn promotes_only(&self) -> bool {
+        let identity = self.identity.as_ref();
+        identity.is_some_and(|identity| identity.promote_only)
     }
 
     /// The signers, as the store takes them.
@@ -185,8 +276,14 @@ impl Identity {
             return Some(format!("{who} may only do dry runs here"));
         }
         let refs = self.refs.as_ref()?;
-        let allowed = refs.iter().any(|pattern| fits(pattern, name.as_str()));
+        let allowed = self.may_write(name.as_str());
         (!allowed).then(|| format!("{who} may not change this ref, only {}", refs.join(", ")))
+    }
+
+    /// Whether a ref is one of those that they may change.
+    pub(super) fn may_write(&self, name: &str) -> bool {
+        let refs = self.refs.as_ref();
+        refs.is_none_or(|refs| refs.iter().any(|pattern| fits(pattern, name)))
     }
 }
 

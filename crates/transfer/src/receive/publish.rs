@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use oxtree_format::CommitId;
 use oxtree_format::refs::Refspec;
+use oxtree_repo::refs::UNKNOWN_COMMIT;
 use oxtree_repo::{Expected, RefUpdate};
 
 use super::admit::{Verdict, refuse_rest};
@@ -33,6 +34,7 @@ pub fn prepare<Q: Quarantine>(
         };
         if policy.commits == Commits::Copy {
             let old = change.old.as_ref().map(|old| old.0);
+            let old = old.filter(|old| *old != UNKNOWN_COMMIT);
             new.0 = quarantine.copy_commit(new.0, &change.name.0, old)?;
             public.insert(new.0);
         }
@@ -46,6 +48,7 @@ pub fn publish<Q: Quarantine>(
     quarantine: Q,
     verdict: &mut Verdict,
     commits: &HashSet<CommitId>,
+    attached: &HashSet<CommitId>,
 ) -> Result<()> {
     let changes = verdict.iter().filter(|change| is_change(change.status));
     let updates: Vec<RefUpdate> = changes
@@ -55,7 +58,7 @@ pub fn publish<Q: Quarantine>(
             new: change.new.as_ref().map(|commit| commit.0),
         })
         .collect();
-    match quarantine.publish(&updates, commits) {
+    match quarantine.publish(&updates, commits, attached) {
         Err(Error::Repo(oxtree_repo::Error::RefMoved { name, actual, .. })) => {
             let now = actual.map_or_else(|| "gone".to_owned(), |now| format!("at {now}"));
             for outcome in verdict.iter_mut().filter(|r| r.name.to_string() == name) {

@@ -230,6 +230,15 @@ impl Session {
 pub(super) fn check_updates(updates: &[WireUpdate], limits: Limits) -> Result<()> {
     let count = updates.len() as u64;
     check("a list of refs to change", count, limits.refs, "max-refs")?;
+    let items = updates.iter().filter_map(|update| update.detached.as_ref());
+    let items = items.map(|all| all.len() as u64).sum();
+    let key = "max-refs";
+    check(
+        "a list of detached metadata",
+        items,
+        10 * limits.refs.max(10_000),
+        key,
+    )?;
     let mut names = HashSet::new();
     match updates.iter().find(|update| !names.insert(&update.name)) {
         Some(twice) => Err(unexpected(&format!("ref {}, twice", twice.name))),

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From the first object to the outcome: ingest, admit, publish, derive.
 
-use std::collections::HashSet;
 use std::io::{Read, Write};
 
 use oxtree_format::CommitId;
 
+use super::admit::Decision;
 use super::hook::is_change;
 use super::ingest::{Ingest, QUEUE};
 use super::policy::Herald;
@@ -67,9 +67,6 @@ pub(super) fn settle<D: Destination, Q: Quarantine>(
     }
 }
 
-/// A verdict, and the commits that are complete and become public.
-type Judged = (admit::Verdict, HashSet<CommitId>);
-
 /// Admits. `commits`: those that came along, a parent before its child.
 pub(super) fn judge<D: Destination, Q: Quarantine>(
     destination: &D,
@@ -78,7 +75,7 @@ pub(super) fn judge<D: Destination, Q: Quarantine>(
     objects: u64,
     commits: &[CommitId],
     to: &mut impl Listener,
-) -> Result<Judged> {
+) -> Result<Decision> {
     busy(to, objects, || {
         admit::decide(destination, quarantine, updates, commits)
     })
@@ -88,11 +85,22 @@ pub(super) fn judge<D: Destination, Q: Quarantine>(
 pub(super) fn conclude<D: Destination, Q: Quarantine>(
     destination: &D,
     quarantine: Q,
-    (mut refs, commits): Judged,
+    decision: Decision,
     objects: u64,
     to: &mut impl Listener,
 ) -> Result<Outcome> {
-    let mut warnings = Vec::new();
+    let Decision {
+        verdict: mut refs,
+        commits,
+        attached,
+        warnings,
+    } = decision;
+    let mut outcome = Outcome {
+        objects,
+        failed: !warnings.is_empty(),
+        warnings,
+        ..Outcome::default()
+    };
     if admit::is_refused(&refs) {
         // All of it was verified: the next try need not send it again.
         admit::refuse_rest(&mut refs);
@@ -103,21 +111,19 @@ pub(super) fn conclude<D: Destination, Q: Quarantine>(
             if let Some(Herald(announce)) = &policy.herald {
                 announce(&refs).map_err(Error::Hook)?;
             }
-            publish::publish(quarantine, &mut refs, &commits)
+            publish::publish(quarantine, &mut refs, &commits, &attached)
         })?;
         if !admit::is_refused(&refs) {
             let mut said = String::new();
-            warnings = busy(to, objects, || {
-                Ok(derive::derive(destination, &refs, &mut said))
+            busy(to, objects, || {
+                derive::derive(destination, &refs, &mut outcome, &mut said);
+                Ok(())
             })?;
             pass_on(&said, to)?;
         }
     }
-    Ok(Outcome {
-        refs,
-        objects,
-        warnings,
-    })
+    outcome.refs = refs;
+    Ok(outcome)
 }
 
 /// Asks the owner's hook, if there is one. If it says no, nothing may change.
@@ -131,7 +137,9 @@ fn ask<D: Destination>(
     let Some(hook) = destination.policy().hook.as_ref().filter(|_| changes) else {
         return Ok(true);
     };
-    let answer = busy(to, objects, || hook.ask(refs))?;
+    let answer = busy(to, objects, || {
+        hook.ask(refs, destination.policy().pusher.as_deref())
+    })?;
     let text = pass_on(&answer.text, to)?;
     if !answer.allowed {
         for change in refs.iter_mut().filter(|change| is_change(change.status)) {

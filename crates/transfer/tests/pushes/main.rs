@@ -18,7 +18,7 @@ use oxtree_transfer::local::LocalDestination;
 use oxtree_transfer::protocol::message::{Outcome, Status, WireCommit, WireRef, WireUpdate};
 use oxtree_transfer::protocol::stream::Record;
 use oxtree_transfer::receive::push::{Intent, Opened, Push, Pushes};
-use oxtree_transfer::room::Room;
+use oxtree_transfer::room::Shares;
 use proptest::prelude::*;
 
 use self::client::{Client, client, stream};
@@ -120,7 +120,10 @@ fn apply(outcome: &Outcome, dry_run: bool, refs: &mut BTreeMap<RefName, CommitId
             continue;
         }
         let old = it.old.as_ref().map(|old| old.0);
-        if refs.get(&it.name.0).copied() != old {
+        let new = it.new.as_ref().map(|new| new.0);
+        // Another push at the same moment may have done the same.
+        let actual = refs.get(&it.name.0).copied();
+        if actual != old && actual != new {
             return None;
         }
         match &it.new {
@@ -221,7 +224,7 @@ impl World {
                         let some = objects.iter().enumerate();
                         let some = some.filter(|(at, _)| which >> (at % 32) & 1 == 1);
                         let sent = stream(some.map(|(_, object)| *object));
-                        let _ = push.take(&destination, &mut &sent[..], &Room::new(1));
+                        let _ = push.take(&destination, &mut &sent[..], &Shares::new(1, 1));
                     }
                     Step::SendBroken(at) => {
                         let sent = stream(objects.iter().copied());
@@ -232,7 +235,7 @@ impl World {
                             let place = at * 31 % cut.len();
                             cut[place] ^= 0x40;
                         }
-                        let _ = push.take(&destination, &mut &cut[..], &Room::new(1));
+                        let _ = push.take(&destination, &mut &cut[..], &Shares::new(1, 1));
                     }
                     Step::Put(at) => {
                         let (record, bytes) = objects[at % objects.len()];
@@ -275,12 +278,14 @@ impl World {
                 force: wish.force,
                 timestamp: 0,
                 fast_forward: false,
+                detached: None,
             })
         });
         self.ids += 1;
         let id = format!("push-{}", self.ids);
         let intent = Intent {
             owner: Some(client.name.to_string()),
+            owner_id: None,
             updates: updates.collect(),
             dry_run: wish.dry_run,
         };
@@ -330,7 +335,7 @@ impl World {
                 let sent = stream(self.objects(*who, *version));
                 let destination = &destination;
                 scope.spawn(move || {
-                    let _ = push.take(destination, &mut &sent[..], &Room::new(1));
+                    let _ = push.take(destination, &mut &sent[..], &Shares::new(1, 1));
                 });
             }
             let ending = pushes.iter().map(|(who, push, _)| {
@@ -434,7 +439,7 @@ fn a_push_goes_on_after_a_restart() {
             let (push, destination) = (&push, &destination);
             scope.spawn(move || {
                 let sent = stream(half);
-                push.take(destination, &mut &sent[..], &Room::new(1))
+                push.take(destination, &mut &sent[..], &Shares::new(1, 1))
                     .unwrap();
             });
         }
@@ -452,7 +457,7 @@ fn a_push_goes_on_after_a_restart() {
         .collect();
     assert_eq!(missing, wanted);
     let sent = stream(rest);
-    push.take(&destination, &mut &sent[..], &Room::new(1))
+    push.take(&destination, &mut &sent[..], &Shares::new(1, 1))
         .unwrap();
     let outcome = push.finish(&destination, &mut |_| {}).unwrap();
     assert!(outcome.is_ok(), "{outcome:?}");
@@ -482,13 +487,14 @@ fn what_was_left_is_taken_up_or_makes_room() {
     let objects: Vec<(Record, Vec<u8>)> = world.objects(0, version).into_iter().cloned().collect();
     let push = world.pushes.get(&id, world.now).unwrap();
     let sent = stream(&objects);
-    push.take(&destination, &mut &sent[..], &Room::new(1))
+    push.take(&destination, &mut &sent[..], &Shares::new(1, 1))
         .unwrap();
     drop(push);
     let open_for = |world: &mut World, version: usize| {
         let client = &world.clients[0];
         let intent = Intent {
             owner: Some(client.name.to_string()),
+            owner_id: None,
             updates: vec![WireUpdate {
                 name: WireRef(client.name.clone()),
                 old: None,
@@ -496,6 +502,7 @@ fn what_was_left_is_taken_up_or_makes_room() {
                 force: false,
                 timestamp: 0,
                 fast_forward: false,
+                detached: None,
             }],
             dry_run: false,
         };
@@ -543,6 +550,7 @@ fn those_that_have_ended_make_room() {
     let mut finish = |owner: &str, number: u64| {
         let intent = Intent {
             owner: Some(owner.to_owned()),
+            owner_id: None,
             updates: vec![WireUpdate {
                 name: WireRef("os/none".parse().unwrap()),
                 old: None,
@@ -550,6 +558,7 @@ fn those_that_have_ended_make_room() {
                 force: false,
                 timestamp: 1,
                 fast_forward: true,
+                detached: None,
             }],
             dry_run: true,
         };

@@ -4,22 +4,20 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use reqwest::Identity;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Identity, NoProxy, Proxy};
 
 use super::tls::distrusted;
 use super::trust;
+use crate::proxy::{Proxies, ProxySetting, Rules};
 use crate::{Error, Result};
-
-/// So many times a server may send us on.
-const MAX_REDIRECTS: usize = 10;
 
 /// How to use the network.
 #[derive(Clone, Debug)]
 pub struct Network {
     /// Whom we say we are.
     pub user_agent: String,
-    /// Headers to be sent with each request.
+    /// Headers to be sent with each request, but to no other server that one sends us on to.
     pub headers: Vec<(String, String)>,
     /// How often a request is made again that failed for a reason that may pass.
     pub retries: u32,
@@ -50,17 +48,6 @@ impl Default for Network {
     }
 }
 
-/// Which proxies are used, as the usual variables of the environment say.
-#[derive(Clone, Debug, Default)]
-pub struct Proxies {
-    /// `http_proxy`.
-    pub http: Option<String>,
-    /// `https_proxy`.
-    pub https: Option<String>,
-    /// `no_proxy`.
-    pub except: Option<String>,
-}
-
 /// What a remote's section says about connections.
 #[derive(Clone, Debug, Default)]
 pub struct TlsOptions {
@@ -73,10 +60,16 @@ pub struct TlsOptions {
     /// `http2=false`: not even if the server can.
     pub http1_only: bool,
     /// `proxy`, instead of those of the environment.
-    pub proxy: Option<String>,
+    pub proxy: Option<ProxySetting>,
 }
 
-/// The client for all requests to a remote, or to a server that is pushed to.
+/// Which proxies are used.
+pub(crate) fn rules(network: &Network, tls: &TlsOptions) -> Result<Rules> {
+    Rules::new(&network.proxies, tls.proxy.as_ref())
+}
+
+/// The client for all requests to a remote, or to a server that is pushed to. It does not go where a server
+/// sends it on to.
 pub(crate) fn build(network: &Network, tls: &TlsOptions) -> Result<reqwest::Client> {
     match configure(network, tls, false)?.build() {
         Ok(client) => Ok(client),
@@ -118,16 +111,12 @@ fn configure(
     let mut client = reqwest::Client::builder()
         .user_agent(&network.user_agent)
         .default_headers(headers(&network.headers)?)
-        .redirect(match network.redirects {
-            true => reqwest::redirect::Policy::limited(MAX_REDIRECTS),
-            false => reqwest::redirect::Policy::none(),
-        })
+        .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .connect_timeout(network.low_speed_time)
         .http2_initial_stream_window_size(1 << 20)
         .http2_initial_connection_window_size(8 << 20)
-        .tls_danger_accept_invalid_certs(tls.permissive)
-        .no_proxy();
+        .tls_danger_accept_invalid_certs(tls.permissive);
     if tls.http1_only {
         client = client.http1_only();
     }
@@ -143,13 +132,10 @@ fn configure(
             client = client.identity(identity.map_err(|error| not_ours(files, &describe(&error)))?);
         }
     }
-    for proxy in proxies(&network.proxies, tls)? {
-        client = client.proxy(proxy);
-    }
-    Ok(client)
+    Ok(rules(network, tls)?.apply(client))
 }
 
-fn headers(pairs: &[(String, String)]) -> Result<HeaderMap> {
+pub(super) fn headers(pairs: &[(String, String)]) -> Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     for (name, value) in pairs {
         let wrong = |reason: String| unusable(format!("header {name}: {reason}"));
@@ -158,22 +144,6 @@ fn headers(pairs: &[(String, String)]) -> Result<HeaderMap> {
         headers.append(key, value);
     }
     Ok(headers)
-}
-
-fn proxies(environment: &Proxies, tls: &TlsOptions) -> Result<Vec<Proxy>> {
-    let wrong = |error: reqwest::Error| unusable(format!("proxy: {}", describe(&error)));
-    if let Some(proxy) = tls.proxy.as_ref().filter(|proxy| !proxy.is_empty()) {
-        return Ok(vec![Proxy::all(proxy).map_err(wrong)?]);
-    }
-    let except = environment.except.as_deref().and_then(NoProxy::from_string);
-    let mut proxies = Vec::new();
-    if let Some(proxy) = &environment.http {
-        proxies.push(Proxy::http(proxy).map_err(wrong)?.no_proxy(except.clone()));
-    }
-    if let Some(proxy) = &environment.https {
-        proxies.push(Proxy::https(proxy).map_err(wrong)?.no_proxy(except));
-    }
-    Ok(proxies)
 }
 
 /// Who we are: the certificate, and its key.
@@ -207,7 +177,7 @@ const TUNNEL: [(&str, &str); 2] = [
 ];
 
 /// What went wrong, with its causes, and without the URL.
-pub(crate) fn describe(error: &reqwest::Error) -> String {
+pub fn describe(error: &reqwest::Error) -> String {
     if let Some((_, reason)) = distrusted(error) {
         return reason;
     }

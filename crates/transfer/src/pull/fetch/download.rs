@@ -11,6 +11,8 @@ use reqwest::header::{COOKIE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIF
 use reqwest::{Response, StatusCode};
 
 use super::client::describe;
+use super::page::is_page;
+use super::redirect::sent_on;
 use super::{FetchFault, Fetcher, Mirrors, fault, refused};
 use crate::{Error, Result};
 
@@ -18,6 +20,8 @@ use crate::{Error, Result};
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// The longest wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// The most redirects that are followed.
+const MAX_REDIRECTS: usize = 10;
 
 /// What the server is told of the file that we have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,27 +92,42 @@ impl Download {
     /// The file, if it is not as it was when these were told.
     pub(crate) async fn unless(mut self, conditions: Conditions) -> Result<Fresh> {
         self.conditions = conditions;
-        let fresh = loop {
-            match self.start().await {
-                Ok(response) if response.status() == StatusCode::NOT_MODIFIED => {
-                    return Ok(Fresh::Unchanged);
+        loop {
+            let response = match self.start().await {
+                Ok(response) => response,
+                Err(error) => {
+                    self.again(error).await?;
+                    continue;
                 }
-                Ok(response) => {
-                    let header = |name| {
-                        let value = response.headers().get(name)?.to_str().ok()?;
-                        Some(value.to_owned())
-                    };
-                    let told = Conditions {
-                        etag: header(ETAG),
-                        modified: header(LAST_MODIFIED),
-                    };
-                    self.response = Some(response);
-                    break told;
-                }
-                Err(error) => self.again(error).await?,
+            };
+            if response.status() == StatusCode::NOT_MODIFIED {
+                return Ok(Fresh::Unchanged);
             }
-        };
-        Ok(Fresh::New(self.rest(Vec::new()).await?, fresh))
+            let header = |name| {
+                let value = response.headers().get(name)?.to_str().ok()?;
+                Some(value.to_owned())
+            };
+            let told = Conditions {
+                etag: header(ETAG),
+                modified: header(LAST_MODIFIED),
+            };
+            self.response = Some(response);
+            let bytes = self.rest(Vec::new()).await?;
+            if !is_page(&bytes) {
+                return Ok(Fresh::New(bytes, told));
+            }
+            self.was_page().await?;
+        }
+    }
+
+    /// The server has sent a web page in place of the file, so it has none: begins again with the next mirror.
+    pub(crate) async fn was_page(&mut self) -> Result<()> {
+        let reason = "the server has answered with a web page, so it has no such file";
+        self.again(fault(&self.url(), FetchFault::Missing, reason))
+            .await?;
+        (self.response, self.promised) = (None, None);
+        (self.position, self.skip) = (0, 0);
+        Ok(())
     }
 
     /// How many bytes it has, as far as the server has said.
@@ -151,8 +170,10 @@ impl Download {
         };
         let next = self.within_patience(response.chunk()).await?;
         let url = || self.url();
+        let rules = &self.fetcher.0.rules;
         let chunk = next.map_err(|error| {
-            let reason = format!("Download incomplete: {}", describe(&error));
+            let way = rules.through(&url());
+            let reason = format!("Download incomplete: {}{way}", describe(&error));
             fault(&url(), FetchFault::Trouble, reason)
         })?;
         let Some(mut chunk) = chunk else {
@@ -189,11 +210,52 @@ impl Download {
     async fn start(&mut self) -> Result<Response> {
         self.window = Window::now(&self.fetcher);
         let url = self.url();
-        let inner = &self.fetcher.0;
-        let mut request = inner.client.get(url.clone());
+        let mut at = url.clone();
+        let mut redirects = 0;
+        let response = loop {
+            let response = self.ask(&url, &at).await?;
+            let status = response.status();
+            let next = match self.fetcher.0.redirects {
+                true => sent_on(&at, &response).map_err(|reason| self.other(reason))?,
+                false => None,
+            };
+            let Some(next) = next else { break response };
+            redirects += 1;
+            if redirects > MAX_REDIRECTS {
+                return Err(self.other("too many redirects".to_owned()));
+            }
+            tracing::debug!("{} {} leads elsewhere", status.as_u16(), at.path());
+            at = next;
+        };
+        let status = response.status();
+        if status == StatusCode::NOT_MODIFIED && self.conditions != Conditions::default() {
+            return Ok(response);
+        }
+        if status != StatusCode::OK && status != StatusCode::PARTIAL_CONTENT {
+            let way = self.fetcher.0.rules.through_to(&at, status);
+            return Err(refused(&url, status, &way));
+        }
+        if response
+            .content_length()
+            .is_some_and(|len| len > self.limit)
+        {
+            return Err(self.too_large());
+        }
+        Ok(response)
+    }
+
+    /// Makes one request, for what is at `url`, or where `url` leads.
+    async fn ask(&mut self, url: &reqwest::Url, at: &reqwest::Url) -> Result<Response> {
+        let fetcher = self.fetcher.clone();
+        let inner = &*fetcher.0;
+        let mut request = inner.client.get(at.clone());
+        // They may be secrets, and were meant for this server alone.
+        if at.origin() == url.origin() {
+            request = request.headers(inner.headers.clone());
+        }
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = now.unwrap_or_default().as_secs();
-        if let Some(cookies) = inner.cookies.header(&url, now) {
+        if let Some(cookies) = inner.cookies.header(at, now) {
             request = request.header(COOKIE, cookies);
         }
         if let Some(etag) = &self.conditions.etag {
@@ -207,36 +269,28 @@ impl Download {
         let sent = self.within_patience(request.send()).await?;
         let response = sent.map_err(|error| {
             let broken = error.is_connect() || error.is_timeout() || error.is_request();
-            let kind = match broken && !error.is_redirect() {
+            let kind = match broken {
                 true => FetchFault::Trouble,
                 false => FetchFault::Other,
             };
             if error.is_connect() {
-                self.fetcher.slow_down();
+                fetcher.slow_down();
             }
-            fault(&url, kind, describe(&error))
+            let way = inner.rules.through(at);
+            fault(url, kind, describe(&error) + &way)
         })?;
-        self.fetcher.learn(response.version());
-        let status = response.status();
+        fetcher.learn(response.version());
         tracing::debug!(
             "{} {} {:?}",
-            status.as_u16(),
-            url.path(),
+            response.status().as_u16(),
+            at.path(),
             response.version()
         );
-        if status == StatusCode::NOT_MODIFIED && self.conditions != Conditions::default() {
-            return Ok(response);
-        }
-        if status != StatusCode::OK && status != StatusCode::PARTIAL_CONTENT {
-            return Err(refused(&url, status));
-        }
-        if response
-            .content_length()
-            .is_some_and(|len| len > self.limit)
-        {
-            return Err(self.too_large());
-        }
         Ok(response)
+    }
+
+    fn other(&self, reason: String) -> Error {
+        fault(&self.url(), FetchFault::Other, reason)
     }
 
     /// Where the response begins, if it is one to a request for the rest.
@@ -301,9 +355,10 @@ impl Download {
             }
             if self.fetcher.received() - self.window.received < enough.max(1) {
                 let reason = format!(
-                    "timed out: less than {} bytes a second for {} seconds",
+                    "timed out: less than {} bytes a second for {} seconds{}",
                     self.fetcher.0.slow,
-                    patience.as_secs()
+                    patience.as_secs(),
+                    self.fetcher.0.rules.through(&self.url())
                 );
                 self.fetcher.slow_down();
                 return Err(fault(&self.url(), FetchFault::Trouble, reason));

@@ -5,6 +5,8 @@
 mod client;
 mod cookies;
 mod download;
+mod page;
+mod redirect;
 mod tls;
 mod trust;
 
@@ -12,13 +14,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use reqwest::header::HeaderMap;
 use reqwest::{StatusCode, Version};
 
-pub use self::client::{Network, Proxies, TlsOptions};
-pub(crate) use self::client::{PROXY_NAME, build, describe, other_scheme};
+pub use self::client::{Network, TlsOptions, describe};
+pub(crate) use self::client::{PROXY_NAME, build, other_scheme, rules};
 pub use self::cookies::{Cookie, Cookies};
 pub(crate) use self::download::{Chunk, Conditions, Download, Fresh};
+pub(crate) use self::page::is_page;
 pub(crate) use self::tls::{Distrusted, distrusted};
+use crate::proxy::Rules;
 use crate::{Error, Result};
 
 /// How many requests are under way before it is known what the server can do.
@@ -79,6 +84,12 @@ pub(crate) struct Fetcher(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     client: reqwest::Client,
+    /// Which proxies it uses.
+    rules: Rules,
+    /// What is sent to the servers that are asked, and to no others.
+    headers: HeaderMap,
+    /// Go where a server sends us on to.
+    redirects: bool,
     cookies: Cookies,
     /// How often a request is made again.
     retries: u32,
@@ -98,8 +109,15 @@ impl Fetcher {
     /// Ready to fetch, as the network's and a remote's settings say.
     pub(crate) fn new(network: &Network, tls: &TlsOptions, cookies: Cookies) -> Result<Self> {
         let fixed = network.parallel.filter(|parallel| *parallel > 0);
+        let without_headers = Network {
+            headers: Vec::new(),
+            ..network.clone()
+        };
         Ok(Self(Arc::new(Inner {
-            client: client::build(network, tls)?,
+            client: client::build(&without_headers, tls)?,
+            rules: client::rules(network, tls)?,
+            headers: client::headers(&network.headers)?,
+            redirects: network.redirects,
             cookies,
             retries: network.retries,
             slow: network.low_speed_bytes,
@@ -133,10 +151,16 @@ impl Fetcher {
         }
     }
 
-    /// A file of at most `limit` bytes, all of it.
+    /// A file of at most `limit` bytes, all of it. A web page is none: the server has no such file.
     pub(crate) async fn get(&self, from: &Mirrors, path: &str, limit: u64) -> Result<Vec<u8>> {
         let mut download = Download::new(self.clone(), from.clone(), path.to_owned(), limit);
-        download.rest(Vec::new()).await
+        loop {
+            let bytes = download.rest(Vec::new()).await?;
+            if !is_page(&bytes) {
+                return Ok(bytes);
+            }
+            download.was_page().await?;
+        }
     }
 
     /// Learns from a response how much the server can do at once.
@@ -182,7 +206,7 @@ pub(crate) fn fault(url: &reqwest::Url, fault: FetchFault, reason: impl Into<Str
 }
 
 /// The error that a status other than success is.
-fn refused(url: &reqwest::Url, status: StatusCode) -> Error {
+fn refused(url: &reqwest::Url, status: StatusCode, way: &str) -> Error {
     let kind = match status {
         StatusCode::NOT_FOUND | StatusCode::FORBIDDEN | StatusCode::GONE => FetchFault::Missing,
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => FetchFault::Trouble,
@@ -191,5 +215,5 @@ fn refused(url: &reqwest::Url, status: StatusCode) -> Error {
     };
     let words = status.canonical_reason().unwrap_or_default();
     let reason = format!("Server returned HTTP {} {words}", status.as_u16());
-    fault(url, kind, reason.trim_end())
+    fault(url, kind, format!("{}{way}", reason.trim_end()))
 }

@@ -53,8 +53,6 @@ impl<'scope: 'threads, 'threads> Run<'_, 'scope, 'threads, '_> {
             self.source.store_metadata(&object, &bytes)?;
         }
         match new.detached.filter(|theirs| known.as_ref() != Some(theirs)) {
-            // What a pusher brings takes the place of nothing.
-            Some(_) if self.source.budget.is_some() && known.is_some() => {}
             Some(theirs) if Detached::parse(&theirs).is_ok() => {
                 self.source.store_detached(id, &theirs)?;
             }
@@ -136,7 +134,7 @@ pub(super) async fn get_commit(
     is_tip: bool,
     tombstones: bool,
 ) -> Result<Option<Vec<u8>>> {
-    let error = match asker.get(objects, path_of(&id.object())).await {
+    let error = match asker.object(objects, &id.object()).await {
         Ok(bytes) => return Ok(Some(bytes)),
         Err(error) if error.is_missing_file() => error,
         Err(error) => return Err(error),

@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
+use oxtree_format::{Checksum, ObjectId};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
+use super::path_of;
 use crate::Result;
-use crate::pull::fetch::{Download, Fetcher, Mirrors};
+use crate::pull::fetch::{Download, Fetcher, Mirrors, is_page};
 
 /// Larger metadata is fetched one at a time, in bytes.
 const LARGE: usize = 1 << 20;
@@ -33,8 +35,38 @@ impl Asker {
         }
     }
 
-    pub(super) async fn get(&self, from: &Mirrors, path: String) -> Result<Vec<u8>> {
+    /// An object. A web page that is not this object itself means that it is not there.
+    pub(super) async fn object(&self, from: &Mirrors, object: &ObjectId) -> Result<Vec<u8>> {
+        let is_it = |bytes: &[u8]| Checksum::of(bytes) == object.checksum;
+        self.get(from, path_of(object), is_it).await
+    }
+
+    /// [`None`] if there is none.
+    pub(super) async fn find(&self, from: &Mirrors, path: String) -> Result<Option<Vec<u8>>> {
+        match self.get(from, path, |_| false).await {
+            Err(error) if error.is_missing_file() => Ok(None),
+            got => got.map(Some),
+        }
+    }
+
+    /// A file that may look like a web page if `is_it`.
+    async fn get(
+        &self,
+        from: &Mirrors,
+        path: String,
+        is_it: impl Fn(&[u8]) -> bool,
+    ) -> Result<Vec<u8>> {
         let mut download = Download::new(self.fetcher.clone(), from.clone(), path, self.limit);
+        loop {
+            let bytes = self.whole(&mut download).await?;
+            if !is_page(&bytes) || is_it(&bytes) {
+                return Ok(bytes);
+            }
+            download.was_page().await?;
+        }
+    }
+
+    async fn whole(&self, download: &mut Download) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         while let Some(chunk) = download.chunk().await? {
             bytes.extend_from_slice(&chunk);
@@ -46,14 +78,6 @@ impl Asker {
             }
         }
         Ok(bytes)
-    }
-
-    /// [`None`] if there is none.
-    pub(super) async fn find(&self, from: &Mirrors, path: String) -> Result<Option<Vec<u8>>> {
-        match self.get(from, path).await {
-            Err(error) if error.is_missing_file() => Ok(None),
-            got => got.map(Some),
-        }
     }
 }
 

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use oxtree_format::{CommitId, FileId, FilezHeader, ObjectId, ObjectKind};
-use oxtree_repo::object::import::{Buffer, ImportOptions, Importer, check_mode};
+use oxtree_repo::object::import::{Buffer, ImportOptions, Importer, Verify, check_mode};
 use oxtree_repo::traverse::Objects as _;
 use oxtree_repo::{Progress, Repo, Transaction};
 
@@ -62,6 +62,8 @@ pub(crate) struct Source<'a> {
     caches: Vec<Cache<'a>>,
     what: What,
     budget: Option<&'a Budget>,
+    /// Commits that are fetched though they may be here.
+    hidden: HashSet<CommitId>,
     /// Detached metadata that was asked for before.
     detached: HashMap<CommitId, Option<Vec<u8>>>,
     counts: Counts,
@@ -105,7 +107,7 @@ impl<'a> Source<'a> {
         detached: HashMap<CommitId, Option<Vec<u8>>>,
     ) -> Result<Self> {
         let import = ImportOptions {
-            verify: !what.trusted,
+            verify: Verify::All,
             bareuseronly_files: what.bareuseronly_files,
         };
         let cache = |repo: &'a Repo| {
@@ -120,6 +122,7 @@ impl<'a> Source<'a> {
             caches: caches.iter().map(cache).collect::<Result<_>>()?,
             what,
             budget: None,
+            hidden: HashSet::new(),
             detached,
             counts: Counts::default(),
             seen: Mutex::default(),
@@ -132,6 +135,11 @@ impl<'a> Source<'a> {
             budget: Some(budget),
             ..self
         }
+    }
+
+    /// Takes none of these commits from what is here already.
+    pub(crate) fn without(self, hidden: HashSet<CommitId>) -> Self {
+        Self { hidden, ..self }
     }
 
     /// Puts the commits that are wanted into the transaction, with all that is wanted of them. Every

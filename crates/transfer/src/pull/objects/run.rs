@@ -16,7 +16,7 @@ use super::scan::{Scanned, TreeWant};
 use super::stream::{PIECES, PieceReader, Pieces, send_pieces};
 use super::{CommitWant, Source, path_of};
 use crate::limits::Budget;
-use crate::pull::fetch::Download;
+use crate::pull::fetch::{Download, is_page};
 use crate::pull::policy::Policy;
 use crate::pull::wanted::{Step, Wanted};
 use crate::{Error, Result};
@@ -164,7 +164,8 @@ where
 
     fn start_commit(&mut self, want: CommitWant) -> Result<()> {
         let object = want.id.object();
-        let is_here = self.source.is_here(&object)?;
+        let is_hidden = self.source.hidden.contains(&want.id);
+        let is_here = !is_hidden && self.source.is_here(&object)?;
         let asker = self.asker();
         let (signatures, objects) = (&self.source.signatures, &self.source.objects);
         let (signatures, objects) = (signatures.clone(), objects.clone());
@@ -201,7 +202,7 @@ where
     ) {
         let (asker, from) = (self.asker(), self.source.objects.clone());
         self.start(async move {
-            let got = asker.get(&from, path_of(&object)).await;
+            let got = asker.object(&from, &object).await;
             event(got.map(|what| Held {
                 what,
                 _place: asker,
@@ -375,6 +376,12 @@ async fn begin(download: &mut Download) -> Result<(Vec<u8>, bool), Error> {
     let mut first = Vec::new();
     while let Some(chunk) = download.chunk().await? {
         first.extend_from_slice(&chunk);
+        // A file begins with the size of its header, which is less than this would be.
+        if is_page(&first) {
+            download.was_page().await?;
+            first.clear();
+            continue;
+        }
         if first.len() > SMALL {
             return Ok((first, true));
         }

@@ -12,8 +12,9 @@ use tokio::runtime::Runtime;
 use super::refusal::{http_response, is_outcome, reason, wish};
 use super::retry::{Failure, Patience};
 use super::{HttpOptions, Token};
+use crate::proxy::Rules;
 use crate::pull::fetch::{
-    Distrusted, PROXY_NAME, TlsOptions, build, describe, distrusted, other_scheme,
+    Distrusted, PROXY_NAME, TlsOptions, build, describe, distrusted, other_scheme, rules,
 };
 use crate::push::Report;
 use crate::url::HttpUrl;
@@ -32,6 +33,8 @@ pub(super) struct Api {
     client: reqwest::Client,
     /// The same, by HTTP/1.1 alone.
     plain: reqwest::Client,
+    /// Which proxies both use.
+    rules: Rules,
     token: Option<Token>,
     idle: Option<Duration>,
     retries: u32,
@@ -101,6 +104,17 @@ impl Api {
             );
             return Err(Error::Destination(reason));
         }
+        let rules = rules(&how.network, &how.tls)?;
+        let address = url.at("");
+        let proxy = rules.proxy(&address).filter(|proxy| !proxy.is_here());
+        if let (Some(proxy), Some(_), "http", false) = (proxy, &token, address.scheme(), how.plain)
+        {
+            let reason = format!(
+                "{url}: a token is not sent where others can read it, and requests go through the \
+                 proxy {proxy}: use https or no proxy, or say --plain-http"
+            );
+            return Err(Error::Destination(reason));
+        }
         let mut network = how.network.clone();
         // Nobody else is to get what is for this server.
         network.redirects = false;
@@ -111,6 +125,7 @@ impl Api {
         Ok(Self {
             client: build(&network, &how.tls)?,
             plain: build(&network, &http1)?,
+            rules,
             url: url.clone(),
             token,
             idle,
@@ -235,6 +250,7 @@ impl Api {
         if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
             reason = format!("{reason}: {PROXY_NAME}");
         }
+        reason += &self.rules.through_to(response.url(), status);
         if status == StatusCode::UNAUTHORIZED && self.token.is_none() {
             reason = format!(
                 "{reason}: there is no token: set OXTREE_TOKEN, or use --token-file or \
@@ -290,7 +306,9 @@ impl Api {
         let done = tokio::time::timeout(idle, what).await;
         done.map_err(|_| {
             let seconds = idle.as_secs_f32();
-            let text = format!("nothing has come from the far side for {seconds} s (--timeout)");
+            let way = self.rules.through(&self.url.at(""));
+            let text =
+                format!("nothing has come from the far side for {seconds} s (--timeout){way}");
             let error = std::io::Error::new(std::io::ErrorKind::TimedOut, text);
             Failure::Silent(Error::Connection(error))
         })
@@ -313,7 +331,7 @@ impl Api {
         let error = Error::Server {
             url: self.url.to_string(),
             status: None,
-            reason,
+            reason: reason + &self.rules.through(&self.url.at("")),
         };
         match lasting {
             true => Failure::Lasting(error),

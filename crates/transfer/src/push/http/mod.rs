@@ -31,16 +31,16 @@ use self::retry::Failure;
 pub use self::token::Token;
 use super::link::Link;
 use super::parcels::Sizes;
-use super::plan::{Plan, wanted_refs};
+use super::plan::{Plan, Remote, wanted_refs};
 use super::session::{Event, MAX_LIST, Session, bounded, check_version};
 use super::{Audience, Options, Report, hold, missing, shipment};
 use crate::limits::check;
-use crate::protocol::ID_LEN;
 use crate::protocol::frame::{Frame, FrameKind, MAX_FRAME};
 use crate::protocol::message::{
     Outcome, Receiver, UnfinishedPush, WireCommit, WireMeta, WireRef, WireTree, WireUpdate, bit,
     put_id,
 };
+use crate::protocol::{DETACHED, ID_LEN};
 use crate::pull::fetch::{Network, TlsOptions};
 use crate::pull::web::runtime;
 use crate::receive::push::{PushInfo, PushState};
@@ -181,7 +181,13 @@ impl Push<'_> {
             meta: meta.0,
         });
         let (request, roots) = (&self.options.request, roots.collect());
-        let plan = Plan::new(self.repo, request, wanted, &refs, &partial, &roots)?;
+        let remote = Remote {
+            refs: &refs,
+            partial: &partial,
+            roots: &roots,
+            takes_detached: about.receiver.can(DETACHED),
+        };
+        let plan = Plan::new(self.repo, request, wanted, remote)?;
         let mut report = Report {
             offered: plan.objects.len() as u64,
             dry_run: self.options.dry_run,

@@ -24,7 +24,7 @@ use super::{HttpOptions, MAX_REFS, parse};
 use crate::archived::Archived;
 use crate::protocol::message::{Outcome, RefOutcome, Status, WireUpdate};
 use crate::pull::web::runtime;
-use crate::push::plan::{Plan, wanted_refs};
+use crate::push::plan::{Plan, Remote, wanted_refs};
 use crate::push::rate::Paced;
 use crate::push::{Audience, Options, Report, hold};
 use crate::tunnel::serve::random;
@@ -102,9 +102,12 @@ impl Old<'_> {
             self.repo,
             &self.options.request,
             wanted,
-            &refs,
-            &none,
-            &HashSet::new(),
+            Remote {
+                refs: &refs,
+                partial: &none,
+                roots: &HashSet::new(),
+                takes_detached: false,
+            },
         )?;
         let mut report = Report {
             offered: plan.objects.len() as u64,
@@ -177,7 +180,7 @@ impl Old<'_> {
                 .map(|update| outcome(update, done(update)))
                 .collect(),
             objects: report.missing,
-            warnings: Vec::new(),
+            ..Outcome::default()
         })
     }
 

@@ -43,6 +43,8 @@ const CUT_OFF: u64 = 5;
 pub struct Intent {
     /// Who opens it; only they are to see it.
     pub owner: Option<String>,
+    /// Tells the owner from others who have, or had, the same name.
+    pub owner_id: Option<String>,
     /// The refs to change.
     pub updates: Vec<WireUpdate>,
     /// Nothing is to be changed.
@@ -126,6 +128,7 @@ impl<D: Destination + 'static> Pushes<D> {
         }
         let record = Record {
             owner: intent.owner,
+            owner_id: intent.owner_id,
             updates: intent.updates,
             dry_run: intent.dry_run,
             opened: now,
@@ -215,11 +218,11 @@ impl<D: Destination + 'static> Pushes<D> {
         Some(push)
     }
 
-    /// What there is to say about all pushes that `wanted` names the owner of.
-    pub fn list(&self, now: u64, wanted: impl Fn(Option<&str>) -> bool) -> Vec<PushInfo> {
+    /// What there is to say about all pushes that are `wanted`.
+    pub fn list(&self, now: u64, wanted: impl Fn(&Push<D>) -> bool) -> Vec<PushInfo> {
         let all: Vec<_> = self.lock().values().cloned().collect();
-        let infos = all.iter().map(|push| self.info(push, now));
-        infos.filter(|info| wanted(info.owner.as_deref())).collect()
+        let wanted = all.iter().filter(|push| wanted(push));
+        wanted.map(|push| self.info(push, now)).collect()
     }
 
     /// What there is to say about a push.

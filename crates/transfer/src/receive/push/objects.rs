@@ -6,12 +6,13 @@ use std::io::Read;
 use oxtree_format::{ObjectId, ObjectKind};
 
 use crate::destination::Quarantine;
+use crate::memory::TURN;
 use crate::protocol::frame::{self, Frame, FrameKind};
 use crate::protocol::message::{Limits, Progress};
 use crate::protocol::stream::{Decoder, Event, Unpacker, ZSTD};
 use crate::receive::ingest::Ingest;
 use crate::receive::progress::Meter;
-use crate::room::Room;
+use crate::room::Shares;
 use crate::{Error, Result};
 
 /// Small objects that wait for a worker: there may be many streams.
@@ -37,8 +38,8 @@ pub(super) struct Before {
 pub(super) struct Bounds<'r> {
     pub(super) limits: Limits,
     pub(super) before: Before,
-    /// For those in zstd.
-    pub(super) squeezed: &'r Room,
+    /// For those in zstd, and whose part of it.
+    pub(super) squeezed: (&'r Shares, &'r str),
 }
 
 /// Takes in a stream, from its first to its last byte. What came before an error counts.
@@ -72,7 +73,7 @@ fn read(
     let Bounds {
         limits,
         before,
-        squeezed,
+        squeezed: (squeezed, client),
     } = bounds;
     let mut unpacker = Unpacker::default();
     let mut decoder = Decoder::default();
@@ -92,7 +93,11 @@ fn read(
         let came = before.bytes.saturating_add(*came);
         if frame.payload.first() == Some(&ZSTD) {
             // To unpack it needs more memory than all the rest.
-            window.get_or_insert_with(|| squeezed.hold(1));
+            if window.is_none() {
+                let held = squeezed.hold_within(client, 1, TURN);
+                let busy = || Error::Busy("too many packed streams are on their way".to_owned());
+                window = Some(held.ok_or_else(busy)?);
+            }
         }
         let commits = &mut brought.commits;
         decoder.feed(&unpacker.unpack(&frame.payload)?, &mut |event| {

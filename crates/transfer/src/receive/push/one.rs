@@ -6,7 +6,7 @@ use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
-use oxtree_format::{Commit, CommitId, FileId, ObjectId};
+use oxtree_format::{Commit, CommitId, FileId, ObjectId, ObjectKind};
 
 use super::Intent;
 use super::ledger::Place;
@@ -19,10 +19,10 @@ use crate::protocol::message::{
 };
 use crate::protocol::stream;
 use crate::receive::progress::Listener;
-use crate::receive::sight::Eyes;
 use crate::receive::take_in::{conclude, judge};
-use crate::receive::{admit, record};
-use crate::room::Room;
+use crate::receive::view::View;
+use crate::receive::{admit, detached, record};
+use crate::room::Shares;
 use crate::{Error, Result};
 
 /// Where the objects are.
@@ -89,6 +89,11 @@ impl<D: Destination + 'static> Push<D> {
     /// Who has opened it.
     pub fn owner(&self) -> Option<String> {
         self.record().owner.clone()
+    }
+
+    /// Whether it was opened under this name, and this id if both have one.
+    pub fn is_owned_by(&self, name: Option<&str>, id: Option<&str>) -> bool {
+        self.record().is_owned_by(name, id)
     }
 
     /// What it is at.
@@ -176,15 +181,20 @@ impl<D: Destination + 'static> Push<D> {
         let limits = destination.limits()?;
         let key = "max-ids and receive.max-memory";
         crate::limits::check("a list of object ids", ids.len() as u64, limits.ids, key)?;
-        let (dry_run, brought) = {
+        let (dry_run, brought, updates) = {
             let record = self.record();
-            (record.dry_run, record.brought_ids())
+            let updates = match ids.iter().any(|id| id.kind == ObjectKind::CommitMeta) {
+                true => record.updates.clone(),
+                false => Vec::new(),
+            };
+            (record.dry_run, record.brought_ids(), updates)
         };
         let mut missing = match dry_run {
             true => destination.missing(ids)?,
             false => self.with(destination, |quarantine| quarantine.missing(ids))?,
         };
-        Eyes::new(destination.policy(), &brought).hide(ids, &mut missing)?;
+        detached::ask(destination, &updates, dry_run, ids, &mut missing)?;
+        View::new(destination.policy(), &brought).hide(ids, &mut missing)?;
         let mut record = self.record();
         if dry_run {
             record.objects += missing.iter().filter(|missing| **missing).count() as u64;
@@ -199,17 +209,22 @@ impl<D: Destination + 'static> Push<D> {
     /// Takes a stream of objects: data frames, from the first to the last byte. The progress is that
     /// of this stream. What came before an error is there all the same. A stream in zstd, which needs
     /// more memory, waits until there is room for one more.
-    pub fn take(&self, destination: &D, from: &mut impl Read, squeezed: &Room) -> Result<Progress> {
+    pub fn take(
+        &self,
+        destination: &D,
+        from: &mut impl Read,
+        squeezed: &Shares,
+    ) -> Result<Progress> {
         let limits = destination.limits()?;
         let bounds = Bounds {
             limits,
             before: self.before(limits)?,
-            squeezed,
+            squeezed: (squeezed, &destination.policy().client),
         };
         self.with(destination, |quarantine| {
             let _turn = self.turn.wait();
             let (brought, taken) = objects::take(quarantine, from, bounds);
-            let hides = destination.policy().sight.is_some();
+            let hides = destination.policy().visibility.is_some();
             self.note(&brought, hides && taken.is_ok())?;
             taken.map(|()| brought.progress)
         })
@@ -262,7 +277,7 @@ impl<D: Destination + 'static> Push<D> {
                 },
                 commits: vec![object],
             };
-            self.note(&brought, destination.policy().sight.is_some())
+            self.note(&brought, destination.policy().visibility.is_some())
         })
     }
 
@@ -332,7 +347,7 @@ impl<D: Destination + 'static> Push<D> {
             objects,
             ..
         } = self.record().clone();
-        if destination.policy().sight.is_some() {
+        if destination.policy().visibility.is_some() {
             // Of the others, it cannot be told here who has brought them.
             commits = brought;
         }
@@ -414,7 +429,8 @@ impl<D: Destination + 'static> Push<D> {
             updates.iter().map(|update| &update.name).collect()
         }
         let record = self.record();
-        record.owner == intent.owner && names(&record.updates) == names(&intent.updates)
+        let is_own = record.is_owned_by(intent.owner.as_deref(), intent.owner_id.as_deref());
+        is_own && names(&record.updates) == names(&intent.updates)
     }
 
     /// Whether it is to do the very same.

@@ -43,6 +43,9 @@ impl Book for Repo {
 pub(super) struct Record {
     /// Who has opened it.
     pub(super) owner: Option<String>,
+    /// Tells the owner from others of this name. Records of versions before have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) owner_id: Option<String>,
     pub(super) updates: Vec<WireUpdate>,
     #[serde(default)]
     pub(super) dry_run: bool,
@@ -82,6 +85,12 @@ impl Record {
     pub(super) fn to_bytes(&self) -> Result<Vec<u8>> {
         serde_json::to_vec(self)
             .map_err(|error| Error::Protocol(format!("the record of a push: {error}")))
+    }
+
+    /// Whether this is the name of its owner, and the id, if both are known.
+    pub(super) fn is_owned_by(&self, name: Option<&str>, id: Option<&str>) -> bool {
+        let own = self.owner_id.as_deref();
+        self.owner.as_deref() == name && (own.is_none() || id.is_none() || own == id)
     }
 
     /// The commits that have come, as far as that is noted.
