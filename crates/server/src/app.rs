@@ -5,15 +5,16 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use hyper::{Request, Uri};
-use oxtree_transfer::room::Room;
-use tokio::sync::OwnedSemaphorePermit;
+use hyper::body::Body as _;
+use hyper::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderValue, VARY};
+use hyper::{HeaderMap, Method, Request, Uri};
+use oxtree_transfer::room::Shares;
 use tower::ServiceExt;
 
 use crate::access::issuers::Issuers;
@@ -21,11 +22,14 @@ use crate::access::tokens::{TokenFile, random};
 use crate::access::{Gate, Permission, Visitor};
 use crate::api::fault::{Answer, Fault};
 use crate::api::{self, Visit};
+use crate::crowd::ClientId;
 use crate::fetch::{decode, fetch};
 use crate::log::Log;
-use crate::memory::{Memory, Turns};
+use crate::memory::{Memory, Permit, Turns};
 use crate::proxies::{Client, Proxies};
+use crate::send_budget::{SendBudget, Share};
 use crate::site::{Site, now};
+use crate::unread::bound;
 use crate::watch::{Class, Counters, Seen, watch};
 use crate::{Config, Result, legacy};
 use oxtree_format::checksum::hex;
@@ -48,26 +52,38 @@ pub(crate) struct App {
     /// Streams of objects that are taken in at once.
     streams: Turns,
     /// And of these, those that are unpacked from zstd.
-    pub(crate) squeezed: Room,
+    pub(crate) squeezed: Shares,
     /// Lists of ids that are looked for at once.
     lists: Turns,
     /// Files that are packed at once.
     packing: Turns,
+    /// Lists of refs or objects that are made at once.
+    answers: Turns,
     /// For bodies that are held as a whole.
     pub(crate) memory: Memory,
+    /// For answers until clients take them.
+    sending: Arc<SendBudget>,
 }
 
-/// Streams of objects at once: each needs up to 5 MiB.
+/// Streams of objects at once, in all and of one client: each needs up to 5 MiB.
 const STREAMS: usize = 24;
+const OWN_STREAMS: usize = 18;
 
-/// Streams in zstd at once: each needs up to 12 MiB more.
+/// Streams in zstd at once, in all and of one client: each needs up to 12 MiB more.
 const SQUEEZED: usize = 6;
+const OWN_SQUEEZED: usize = 4;
 
-/// Lists of ids at once: each needs 1.6 MiB.
+/// Lists of ids at once, in all and of one client: each needs 1.6 MiB.
 const LISTS: usize = 32;
+const OWN_LISTS: usize = 24;
 
-/// Files that are packed at once. Each needs a thread.
+/// Lists of refs or objects that are made at once, in all and for one client. Each may have megabytes.
+const ANSWERS: usize = 16;
+const OWN_ANSWERS: usize = 6;
+
+/// Files that are packed at once, in all and for one client. Each needs a thread.
 const PACKING: usize = 64;
+const OWN_PACKING: usize = 16;
 
 impl App {
     pub(crate) fn new(config: Config) -> Result<Self> {
@@ -84,46 +100,54 @@ impl App {
         let open = |path: Option<&Path>, mode| path.map(|path| Log::open(path, mode)).transpose();
         let log = open(config.access_log.as_deref(), 0o640)?.map(Arc::new);
         let audit = open(config.audit_log.as_deref(), 0o600)?;
+        let tokens = config.tokens.map(TokenFile::new);
+        if let Some(tokens) = &tokens {
+            tokens.all()?;
+        }
         Ok(Self {
             sites,
             agent: config.agent,
             is_public: anonymous.can(Permission::Read) && anonymous.refs.is_none(),
-            gate: Gate::new(
-                anonymous,
-                config.tokens.map(TokenFile::new),
-                Issuers::new(config.issuers),
-            ),
+            gate: Gate::new(anonymous, tokens, Issuers::new(config.issuers)),
             proxies: Proxies(config.trusted_proxies),
             counters: Arc::default(),
             log,
             audit,
             ending: AtomicBool::new(false),
             away: tokio::sync::Mutex::default(),
-            streams: Turns::for_bodies(STREAMS),
-            squeezed: Room::new(SQUEEZED),
-            lists: Turns::for_bodies(LISTS),
-            packing: Turns::new(PACKING),
+            streams: Turns::for_bodies(STREAMS, OWN_STREAMS),
+            squeezed: Shares::new(SQUEEZED, OWN_SQUEEZED),
+            lists: Turns::for_bodies(LISTS, OWN_LISTS),
+            packing: Turns::new(PACKING, OWN_PACKING),
+            answers: Turns::new(ANSWERS, OWN_ANSWERS),
             memory: Memory::new(),
+            sending: SendBudget::new(),
         })
     }
 
     /// Waits until one more stream of objects can be taken in. What it says meanwhile waits in the
     /// network.
-    pub(crate) async fn stream_permit(&self) -> Answer<OwnedSemaphorePermit> {
+    pub(crate) async fn stream_permit(&self, client: &ClientId) -> Answer<Permit> {
         let reason = "too many pushes are bringing objects; try again later";
-        self.streams.wait(1, reason).await
+        self.streams.wait(client, 1, reason).await
     }
 
     /// Waits until one more list of ids can be looked for.
-    pub(crate) async fn list_permit(&self) -> Answer<OwnedSemaphorePermit> {
+    pub(crate) async fn list_permit(&self, client: &ClientId) -> Answer<Permit> {
         let reason = "too many lists of objects are on their way; try again later";
-        self.lists.wait(1, reason).await
+        self.lists.wait(client, 1, reason).await
     }
 
-    /// Waits until one more file can be packed.
-    pub(crate) async fn packing_permit(&self) -> Answer<OwnedSemaphorePermit> {
+    /// Waits until one more list can be made for a client.
+    pub(crate) async fn answer_permit(&self, client: &ClientId) -> Answer<Permit> {
+        let reason = "too many lists are being made; try again later";
+        self.answers.wait(client, 1, reason).await
+    }
+
+    /// Waits until one more file can be packed for a client.
+    pub(crate) async fn packing_permit(&self, client: &ClientId) -> Answer<Permit> {
         let reason = "too many files are being packed; try again later";
-        self.packing.wait(1, reason).await
+        self.packing.wait(client, 1, reason).await
     }
 
     /// Whether there is a proxy at this address that is believed.
@@ -208,8 +232,13 @@ impl Doors {
         }
     }
 
-    /// Answers a request that has come by a connection with somebody.
-    pub(crate) async fn answer(&self, request: Request<Body>, peer: Client) -> Response {
+    /// Answers a request of a client. `held`: bytes that its connection holds for answers.
+    pub(crate) async fn answer(
+        &self,
+        request: Request<Body>,
+        peer: Client,
+        held: &Arc<AtomicUsize>,
+    ) -> Response {
         let client = self.app.proxies.client(peer, request.headers());
         let from = client.address;
         let seen = Seen {
@@ -221,14 +250,20 @@ impl Doors {
         };
         let gate = &self.app.gate;
         let visitor = gate.visitor(request.headers(), from, now()).await;
+        let share = Share::new(&self.app.sending, ClientId::at(from), held);
         let (response, user) = match visitor {
             Ok(visitor) => {
                 let user = visitor.name.clone();
-                (self.route(request, visitor, from).await, user)
+                (self.route(request, visitor, from, &share).await, user)
             }
             Err(fault) => (fault.into_response(), None),
         };
-        let response = legacy::unauthorized(&seen.path, response);
+        let mut response = legacy::unauthorized(&seen.path, response);
+        if seen.method == Method::HEAD {
+            leave_out_body(&mut response);
+        }
+        let mut response = bound(response, &share);
+        keep_from_caches(response.headers_mut());
         let (counters, log) = (&self.app.counters, self.app.log.as_ref());
         watch(response, seen, user, counters, log)
     }
@@ -238,6 +273,7 @@ impl Doors {
         mut request: Request<Body>,
         visitor: Arc<Visitor>,
         from: IpAddr,
+        share: &Share,
     ) -> Response {
         let path = request.uri().path().to_owned();
         if decode(&path).is_none() {
@@ -258,7 +294,7 @@ impl Doors {
         };
         if !rest.starts_with("/api/") && rest != "/ping" {
             let who = [&visitor, self.app.gate.anonymous()];
-            let asked = (request.method(), request.headers());
+            let asked = (request.method(), request.headers(), share);
             let fetched = fetch(&self.app, &site, who, rest, asked).await;
             let fetched = fetched.unwrap_or_else(IntoResponse::into_response);
             return of_class(Class::Files, fetched);
@@ -277,6 +313,25 @@ impl Doors {
             from,
         });
         of_class(class, call(&self.repositories, request).await)
+    }
+}
+
+/// An answer to HEAD has no body. In HTTP/2 hyper would send it all the same.
+fn leave_out_body(response: &mut Response) {
+    let body = std::mem::take(response.body_mut());
+    let len = body.size_hint().exact().filter(|len| *len > 0);
+    if let Some(len) = len {
+        let headers = response.headers_mut();
+        headers.entry(CONTENT_LENGTH).or_insert(len.into());
+    }
+}
+
+/// Tells caches not to store an answer that is no file: it depends on the token, and on the moment. A
+/// file's own headers say which caches may store it.
+fn keep_from_caches(headers: &mut HeaderMap) {
+    if !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(VARY, HeaderValue::from_static("Authorization"));
     }
 }
 

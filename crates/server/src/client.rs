@@ -3,14 +3,55 @@
 
 use std::time::Duration;
 
-/// A client that trusts the system's certificates and goes where it was sent only.
-pub(crate) fn client(timeout: Duration) -> Result<reqwest::Client, String> {
-    // An error says that there is one already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
-        .user_agent(concat!("oxtree/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(timeout)
-        .build()
-        .map_err(|error| error.to_string())
+use oxtree_transfer::proxy::{Proxies, Rules};
+use oxtree_transfer::pull::fetch::describe;
+use reqwest::{RequestBuilder, Response, Url};
+
+/// A client that trusts the system's certificates, uses the proxies of the environment, and goes where it was
+/// sent only.
+pub(crate) struct Client {
+    client: reqwest::Client,
+    rules: Rules,
+}
+
+impl Client {
+    pub(crate) fn new(timeout: Duration) -> Result<Self, String> {
+        // An error says that there is one already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let rules = Rules::new(&Proxies::of(set), None).map_err(|error| error.to_string())?;
+        let client = reqwest::Client::builder()
+            .user_agent(concat!("oxtree/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(timeout);
+        let client = rules
+            .apply(client)
+            .build()
+            .map_err(|error| describe(&error))?;
+        Ok(Self { client, rules })
+    }
+
+    pub(crate) fn get(&self, url: &str) -> RequestBuilder {
+        self.client.get(url)
+    }
+
+    pub(crate) fn post(&self, url: &str) -> RequestBuilder {
+        self.client.post(url)
+    }
+
+    /// Sends a request that was made by this client. Only success is no error.
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, String> {
+        let request = request.build().map_err(|error| describe(&error))?;
+        let url: Url = request.url().clone();
+        let response = self.client.execute(request).await;
+        let response = response.map_err(|error| describe(&error) + &self.rules.through(&url))?;
+        let status = response.status();
+        match status.is_success() {
+            true => Ok(response),
+            false => {
+                let way = self.rules.through_to(&url, status);
+                Err(format!("it answers {status}{way}"))
+            }
+        }
+    }
 }

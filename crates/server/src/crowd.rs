@@ -1,9 +1,35 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How many connections one client has: nobody is to take all there may be.
+//! Clients, and how many connections each has: no client may take all there are.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A client whose share of something is limited.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum ClientId {
+    /// All that comes from one address, or one network of 64 bits.
+    Network(IpAddr),
+    /// All that shows one token.
+    Token(String),
+}
+
+impl ClientId {
+    /// The client at an address.
+    pub(crate) fn at(address: IpAddr) -> Self {
+        Self::Network(network(address))
+    }
+}
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(address) => write!(f, "address {address}"),
+            Self::Token(name) => write!(f, "token {name}"),
+        }
+    }
+}
 
 /// Clients, and how many connections each has.
 #[derive(Debug)]
@@ -19,8 +45,9 @@ pub(crate) struct One {
     client: IpAddr,
 }
 
-/// Whoever has an address of IPv6 has all those that begin with the same 64 bits.
-fn client(address: IpAddr) -> IpAddr {
+/// The network that counts as one client: an IPv4 address, or the first 64 bits of an IPv6 address, as
+/// providers hand those out whole.
+fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
@@ -39,7 +66,7 @@ impl Crowd {
 
     /// One more from there, if there may be one more.
     pub(crate) fn enter(self: &Arc<Self>, from: IpAddr) -> Option<One> {
-        let client = client(from);
+        let client = network(from);
         let mut clients = self.clients();
         let open = clients.entry(client).or_default();
         if *open >= self.most {

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use axum::response::Response;
 use hyper::{HeaderMap, Method};
 use oxtree_format::{CommitId, FileId, ObjectId, ObjectKind};
+use oxtree_transfer::visibility::Visibility as _;
 
 use crate::access::{Permission, Visitor};
 use crate::api::fault::{Answer, Fault};
 use crate::api::{blocking, no_method, refusal};
 use crate::app::App;
+use crate::send_budget::Share;
 use crate::site::Site;
 use crate::{file, packed};
 
@@ -21,14 +23,14 @@ pub(crate) async fn fetch(
     site: &Arc<Site>,
     who: [&Arc<Visitor>; 2],
     path: &str,
-    (method, headers): (&Method, &HeaderMap),
+    (method, headers, share): (&Method, &HeaderMap, &Share),
 ) -> Answer<Response> {
     if !matches!(*method, Method::GET | Method::HEAD) {
         return Ok(no_method("GET, HEAD"));
     }
     let readers = who.map(|one| one.may(Permission::Read, &site.name).then_some(one));
     if readers == [None, None] {
-        return Err(refusal(who[0], Permission::Read));
+        return Err(refusal(app, who[0], Permission::Read));
     }
     let none = || Fault::not_found("there is no such file");
     let path = path.strip_prefix('/').and_then(decode).ok_or_else(none)?;
@@ -49,7 +51,7 @@ pub(crate) async fn fetch(
         let is_file = |object: &ObjectId| object.kind == ObjectKind::File;
         if let Some(file) = object.filter(is_file) {
             let file = FileId(file.checksum);
-            return packed::answer(app, site, file, (method, headers), private).await;
+            return packed::answer(app, site, file, (method, headers, share), private).await;
         }
     }
     let found = site.repo.open_public(&path);
@@ -60,6 +62,7 @@ pub(crate) async fn fetch(
         &path,
         found.ok_or_else(none)?,
         private,
+        share,
     ))
 }
 
@@ -81,8 +84,8 @@ async fn may_see(
         return Ok(true);
     }
     Ok(match (path.split_once('/'), object) {
-        // They have all refs in them. Clients do without.
-        (None, _) => path == "config",
+        // The summary and its index have all refs in them. Clients do without.
+        (None, _) => path == "config" || path.ends_with(".flatpakrepo"),
         (Some(("refs", rest)), _) => {
             let name = match rest.split_once('/') {
                 Some(("heads", name)) => Some(name),
@@ -101,11 +104,7 @@ async fn may_see(
 
 async fn may_have(site: &Arc<Site>, visitor: &Arc<Visitor>, commit: CommitId) -> Answer<bool> {
     let (site, visitor) = (Arc::clone(site), Arc::clone(visitor));
-    blocking(move || {
-        let found = site.reach(vec![visitor]).has(commit);
-        Ok(found.map_err(oxtree_transfer::Error::from)?)
-    })
-    .await
+    blocking(move || Ok(site.visibility(&[&visitor]).sees(commit)?)).await
 }
 
 /// A path as it is meant; [`None`] if it is not UTF-8, or no path.

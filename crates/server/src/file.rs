@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -16,12 +16,15 @@ use hyper::header::{
     HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE, VARY,
 };
 use hyper::{HeaderMap, Method, Response, StatusCode};
-use oxtree_repo::public::{Lasts, PublicFile};
+use oxtree_repo::public::{Lasts, PublicFile, is_flatpak_file};
 use oxtree_transfer::http_date;
 use rustix::io::ReadWriteFlags;
 use tokio::task::JoinHandle;
 
-/// Bytes that are read at a time.
+use crate::send_budget::{Asking, Permit, Share};
+use crate::unread::Counted;
+
+/// Bytes that are read at a time, where the client does not hold much already.
 const PIECE: usize = 128 << 10;
 
 /// Answers a request for a file. `private`: not everybody may have it, so caches in between must not
@@ -32,6 +35,7 @@ pub(crate) fn answer(
     path: &str,
     found: PublicFile,
     private: bool,
+    share: &Share,
 ) -> Response<Body> {
     let etag = etag(path, &found);
     let modified = match found.lasts {
@@ -43,7 +47,7 @@ pub(crate) fn answer(
     let out = response.headers_mut();
     set(out, ETAG, &etag);
     set(out, CACHE_CONTROL, &cache_control(found.lasts, private));
-    set(out, CONTENT_TYPE, "application/octet-stream");
+    set(out, CONTENT_TYPE, content_type(path));
     set(out, ACCEPT_RANGES, "bytes");
     if private {
         set(out, VARY, "Authorization");
@@ -65,6 +69,7 @@ pub(crate) fn answer(
             (start, end)
         }
         Wanted::Nothing => {
+            out.remove(CACHE_CONTROL);
             set(out, CONTENT_RANGE, &format!("bytes */{}", found.size));
             *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
             return response;
@@ -76,9 +81,19 @@ pub(crate) fn answer(
         &(end - start).to_string(),
     );
     if method != Method::HEAD {
-        *response.body_mut() = Body::new(Content::new(found.file, start, end));
+        *response.body_mut() = Body::new(Content::new(found.file, start, end, share));
+        response.extensions_mut().insert(Counted);
     }
     response
+}
+
+/// Software centres open flatpak's files by their type; all others are for programs.
+fn content_type(path: &str) -> &'static str {
+    match path.rsplit_once('.').map(|(_, suffix)| suffix) {
+        Some("flatpakrepo") if is_flatpak_file(path) => "application/vnd.flatpak.repo",
+        Some("flatpakref") if is_flatpak_file(path) => "application/vnd.flatpak.ref",
+        _ => "application/octet-stream",
+    }
 }
 
 pub(crate) fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
@@ -182,15 +197,17 @@ struct Content {
     file: Arc<File>,
     at: u64,
     end: u64,
+    asking: Asking,
     reading: Option<JoinHandle<io::Result<Bytes>>>,
 }
 
 impl Content {
-    fn new(file: File, at: u64, end: u64) -> Self {
+    fn new(file: File, at: u64, end: u64, share: &Share) -> Self {
         Self {
             file: Arc::new(file),
             at,
             end,
+            asking: Asking::new(share.clone()),
             reading: None,
         }
     }
@@ -199,34 +216,34 @@ impl Content {
         usize::try_from(self.end - self.at).map_or(PIECE, |left| left.min(PIECE))
     }
 
-    /// What can be had without waiting for the disk.
-    fn read_cached(&self) -> Option<Bytes> {
-        let mut piece = vec![0; self.next_len()];
+    /// The bytes that the kernel has in memory, if it has any: reading them does not wait for the disk.
+    fn read_cached(&self, len: usize) -> Option<Vec<u8>> {
+        let mut piece = vec![0; len];
         let buffers = &mut [io::IoSliceMut::new(&mut piece)];
         let read = rustix::io::preadv2(&self.file, buffers, self.at, ReadWriteFlags::NOWAIT);
         let len = read.ok().filter(|len| *len > 0)?;
         piece.truncate(len);
-        Some(piece.into())
+        Some(piece)
     }
 
-    fn read_from_disk(&self) -> JoinHandle<io::Result<Bytes>> {
-        let (file, at, len) = (Arc::clone(&self.file), self.at, self.next_len());
+    fn read_from_disk(&self, permit: Permit) -> JoinHandle<io::Result<Bytes>> {
+        let (file, at) = (Arc::clone(&self.file), self.at);
         tokio::task::spawn_blocking(move || {
-            let mut piece = vec![0; len];
+            let mut piece = vec![0; permit.len()];
             let len = file.read_at(&mut piece, at)?;
             piece.truncate(len);
-            Ok(piece.into())
+            Ok(permit.keep(piece))
         })
     }
 
-    fn give(&mut self, piece: io::Result<Bytes>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        Poll::Ready(Some(piece.and_then(|piece| {
+    fn give(&mut self, piece: io::Result<Bytes>) -> Option<io::Result<Frame<Bytes>>> {
+        Some(piece.and_then(|piece| {
             if piece.is_empty() {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             self.at += piece.len() as u64;
             Ok(Frame::data(piece))
-        })))
+        }))
     }
 }
 
@@ -241,21 +258,25 @@ impl hyper::body::Body for Content {
         if self.at == self.end {
             return Poll::Ready(None);
         }
-        if self.reading.is_none() {
-            if let Some(piece) = self.read_cached() {
-                return self.give(Ok(piece));
+        let mut reading = match self.reading.take() {
+            Some(reading) => reading,
+            None => {
+                let len = self.next_len();
+                let permit = ready!(self.asking.poll_piece(len, context));
+                match self.read_cached(permit.len()) {
+                    Some(piece) => return Poll::Ready(self.give(Ok(permit.keep(piece)))),
+                    None => self.read_from_disk(permit),
+                }
             }
-            self.reading = Some(self.read_from_disk());
-        }
-        let Some(reading) = self.reading.as_mut() else {
-            return Poll::Ready(None);
         };
-        match Pin::new(reading).poll(context) {
-            Poll::Pending => Poll::Pending,
+        match Pin::new(&mut reading).poll(context) {
+            Poll::Pending => {
+                self.reading = Some(reading);
+                Poll::Pending
+            }
             Poll::Ready(read) => {
-                self.reading = None;
                 let piece = read.map_err(io::Error::other).and_then(|read| read);
-                self.give(piece)
+                Poll::Ready(self.give(piece))
             }
         }
     }

@@ -11,11 +11,11 @@ mod body;
 mod client;
 mod crew;
 mod crowd;
+mod delivery;
 mod fetch;
 mod file;
 #[doc(hidden)]
 pub mod fuzz;
-mod history;
 mod jobs;
 mod legacy;
 mod listen;
@@ -23,12 +23,15 @@ mod log;
 mod memory;
 pub mod multipart;
 mod packed;
+mod preface;
 mod proxies;
+mod send_budget;
 mod site;
 mod stall;
 mod streams;
 mod talk;
 mod tls;
+mod unread;
 mod watch;
 
 use std::net::SocketAddr;
@@ -117,6 +120,9 @@ pub enum Error {
         /// Why not.
         source: std::io::Error,
     },
+    /// The tokens cannot be read.
+    #[error(transparent)]
+    Tokens(#[from] access::tokens::TokenError),
     /// Everybody on the way could read the tokens.
     #[error(
         "{0} can be reached from other machines, and there is no TLS: name a certificate and its key, \

@@ -74,6 +74,7 @@ pub struct Multipart<R> {
     /// Where in the buffer that begins which nobody has read.
     at: usize,
     in_part: bool,
+    failed: Option<(io::ErrorKind, String)>,
 }
 
 impl<R: Read> Multipart<R> {
@@ -87,11 +88,32 @@ impl<R: Read> Multipart<R> {
             buffer: b"\r\n".to_vec(),
             at: 0,
             in_part: true,
+            failed: None,
         }
+    }
+
+    /// What was wrong with the body, if that was why it could not be read: whatever was made of it until then, the
+    /// client is to blame.
+    pub fn failed(&self) -> Option<(io::ErrorKind, &str)> {
+        let (kind, reason) = self.failed.as_ref()?;
+        Some((*kind, reason))
+    }
+
+    fn noted<T>(&mut self, read: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &read {
+            let failed = || (error.kind(), error.to_string());
+            self.failed.get_or_insert_with(failed);
+        }
+        read
     }
 
     /// The head of the next part; what is left of the one before is skipped. [`None`] after the last.
     pub fn next_part(&mut self) -> io::Result<Option<Head>> {
+        let next = self.find_part();
+        self.noted(next)
+    }
+
+    fn find_part(&mut self) -> io::Result<Option<Head>> {
         while self.in_part {
             let mut rest = [0; 4096];
             self.read_part(&mut rest)?;
@@ -111,6 +133,11 @@ impl<R: Read> Multipart<R> {
 
     /// The next bytes of the part's content; 0 at its end.
     pub fn read_part(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let read = self.content(to);
+        self.noted(read)
+    }
+
+    fn content(&mut self, to: &mut [u8]) -> io::Result<usize> {
         if !self.in_part || to.is_empty() {
             return Ok(0);
         }
@@ -269,6 +296,7 @@ mod tests {
                 }
             };
             assert_eq!(ended, body == "--B--", "{body}");
+            assert_eq!(multipart.failed().is_none(), ended, "{body}");
         }
         let long = format!("--B\r\n{}", "x".repeat(MAX_HEAD + 9));
         assert!(Multipart::new(long.as_bytes(), "B").next_part().is_err());

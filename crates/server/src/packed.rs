@@ -16,6 +16,7 @@ use crate::api::blocking;
 use crate::api::fault::{Answer, Fault};
 use crate::app::App;
 use crate::file::{cache_control, is_known, set};
+use crate::send_budget::Share;
 use crate::site::Site;
 
 /// A client that takes no piece for so long is not waited for: it keeps others from their turn.
@@ -43,10 +44,10 @@ pub(crate) async fn answer(
     app: &App,
     site: &Site,
     file: FileId,
-    (method, headers): (&Method, &HeaderMap),
+    (method, headers, share): (&Method, &HeaderMap, &Share),
     private: bool,
 ) -> Answer<Response> {
-    let permit = app.packing_permit().await?;
+    let permit = app.packing_permit(share.client()).await?;
     let repo = std::sync::Arc::clone(&site.repo);
     let opened = blocking(move || match Archived::open(&repo, file) {
         Err(oxtree_transfer::Error::Repo(error)) if error.is_missing_object() => {

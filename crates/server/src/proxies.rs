@@ -9,7 +9,7 @@
 use std::net::IpAddr;
 
 use hyper::HeaderMap;
-use hyper::header::{FORWARDED, HeaderName, VIA};
+use hyper::header::{FORWARDED, HeaderName};
 use ipnet::IpNet;
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -27,13 +27,6 @@ pub(crate) struct Client {
 /// Proxies that are believed.
 #[derive(Debug)]
 pub(crate) struct Proxies(pub(crate) Vec<IpNet>);
-
-/// Whether a proxy says that it is one.
-pub(crate) fn was_forwarded(headers: &HeaderMap) -> bool {
-    [FORWARDED, FOR, VIA]
-        .iter()
-        .any(|name| headers.contains_key(name))
-}
 
 impl Proxies {
     /// Who asks by a request that has come from this peer.

@@ -9,12 +9,11 @@ use std::time::SystemTime;
 
 use oxtree_repo::Repo;
 use oxtree_transfer::local::LocalDestination;
-use oxtree_transfer::receive::policy::{self, Derive};
-use oxtree_transfer::receive::push::Pushes;
-use oxtree_transfer::receive::sight::Sight;
+use oxtree_transfer::receive::policy::{self, Derive, Derived};
+use oxtree_transfer::receive::push::{Book, Pushes};
+use oxtree_transfer::visibility::{self, CommitIndex, RefVisibility, Visibility};
 
 use crate::access::{Permission, Visitor};
-use crate::history::{self, Histories, Reach};
 use crate::jobs::Jobs;
 use crate::jobs::announced::Herald;
 use crate::jobs::retention::Retention;
@@ -54,10 +53,35 @@ pub(crate) struct Site {
     pub(crate) repo: Arc<Repo>,
     pub(crate) pushes: Pushes<LocalDestination>,
     pub(crate) jobs: Arc<Jobs>,
-    histories: Arc<Histories>,
+    index: Arc<CommitIndex>,
     /// Whoever shows no token.
     anonymous: Arc<Visitor>,
     open: Box<OpenDestination>,
+    /// The repository could not be written to when the server started: nothing is kept in it.
+    pub(crate) read_only: bool,
+}
+
+/// The book of a repository that cannot be written to: it has no pushes.
+struct NoPushes;
+
+impl Book for NoPushes {
+    fn load(&self) -> oxtree_transfer::Result<Vec<(String, Vec<u8>)>> {
+        Ok(Vec::new())
+    }
+
+    fn write(&self, _: &str, _: &[u8]) -> oxtree_transfer::Result<()> {
+        Err(no_pushes())
+    }
+
+    fn delete(&self, _: &str) -> oxtree_transfer::Result<()> {
+        Ok(())
+    }
+}
+
+/// What those are told who push there.
+fn no_pushes() -> oxtree_transfer::Error {
+    let reason = "the server cannot write to this repository, and only serves it";
+    oxtree_transfer::Error::ReadOnly(reason.to_owned())
 }
 
 impl Site {
@@ -68,19 +92,28 @@ impl Site {
         };
         let repo = Repo::open(&config.path).map_err(|error| in_repo(error.into()))?;
         let repo = Arc::new(repo);
-        history::tidy(&repo).map_err(|error| in_repo(error.into()))?;
-        let pushes = Pushes::load(Arc::clone(&repo) as _, lifetime).map_err(in_repo)?;
+        let read_only = repo.check_writable().is_err();
         let name = config.name.clone();
-        let jobs = Jobs::load(Arc::clone(&repo), name, config.webhooks, config.retention);
+        let (book, jobs): (Arc<dyn Book>, _) = match read_only {
+            true => (Arc::new(NoPushes), Ok(Jobs::off(Arc::clone(&repo), name))),
+            false => {
+                visibility::tidy(&repo).map_err(|error| in_repo(error.into()))?;
+                let (webhooks, retention) = (config.webhooks, config.retention);
+                let jobs = Jobs::load(Arc::clone(&repo), name, webhooks, retention);
+                (Arc::clone(&repo) as _, jobs)
+            }
+        };
         let jobs = jobs.map_err(|error| in_repo(error.into()))?;
+        let pushes = Pushes::load(book, lifetime).map_err(in_repo)?;
         Ok(Self {
             name: config.name,
             repo,
             pushes,
             jobs: Arc::new(jobs),
-            histories: Arc::default(),
+            index: Arc::default(),
             anonymous: Arc::clone(anonymous),
             open: config.open,
+            read_only,
         })
     }
 
@@ -91,10 +124,25 @@ impl Site {
         visitor: &Visitor,
         from: IpAddr,
     ) -> oxtree_transfer::Result<LocalDestination> {
+        let destination = self.described(visitor, from)?;
+        // The file system may have become read-only since.
+        match self.read_only || destination.repo().check_writable().is_err() {
+            true => Err(no_pushes()),
+            false => Ok(destination),
+        }
+    }
+
+    /// The same for those who only want to know about it.
+    pub(crate) fn described(
+        &self,
+        visitor: &Visitor,
+        from: IpAddr,
+    ) -> oxtree_transfer::Result<LocalDestination> {
         let mut destination = (self.open)(visitor)?;
         let policy = destination.policy_mut();
         visitor.restrict(policy, from);
-        policy.sight = self.sight(visitor);
+        policy.client = visitor.client(from).to_string();
+        policy.visibility = self.visibility_of_pusher(visitor);
         let herald = Arc::new(Herald::new(Arc::clone(&self.jobs), visitor.name.clone()));
         let derives = !matches!(policy.derive, Derive::Nothing);
         let jobs = Arc::clone(&self.jobs);
@@ -103,27 +151,29 @@ impl Site {
         policy.derive = Derive::By(Box::new(move |_, _, _| match published.published() {
             // In its turn: pushes that end at the same time need it only once.
             Some(ticket) if derives => jobs.wait(ticket),
-            _ => Ok(()),
+            _ => Ok(Derived::Done),
         }));
         Ok(destination)
     }
 
-    /// Which commits a visitor's pushes may know of, if not of all: those that lead to refs that concern
-    /// them, or whoever shows no token.
-    fn sight(&self, visitor: &Visitor) -> Option<Box<dyn Sight>> {
-        let anonymous = Arc::clone(&self.anonymous);
+    /// Which refs and commits a visitor's pushes may know of, if not of all: those that this visitor may
+    /// know of, or a client without a token.
+    fn visibility_of_pusher(&self, visitor: &Visitor) -> Option<Box<dyn Visibility>> {
+        let anonymous = &*self.anonymous;
         let reads = anonymous.may(Permission::Read, &self.name);
         if visitor.sees_all() || reads && anonymous.sees_all() {
             return None;
         }
-        let mut who = vec![Arc::new(visitor.clone())];
+        let mut who = vec![visitor];
         who.extend(reads.then_some(anonymous));
-        Some(Box::new(self.reach(who)))
+        Some(Box::new(self.visibility(&who)))
     }
 
-    /// What these can reach.
-    pub(crate) fn reach(&self, who: Vec<Arc<Visitor>>) -> Reach {
-        Reach::new(&self.repo, &self.histories, who)
+    /// What those may know of who may do what all of these may.
+    pub(crate) fn visibility(&self, who: &[&Visitor]) -> RefVisibility {
+        let all = || vec!["*".to_owned()];
+        let patterns = who.iter().map(|one| one.refs.clone().unwrap_or_else(all));
+        RefVisibility::new(&self.repo, &self.index, patterns.flatten())
     }
 
     /// The same for the server itself.

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -16,19 +17,24 @@ use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use crate::app::{App, Doors};
 use crate::crew::Crew;
 use crate::crowd::One;
+use crate::delivery::Outgoing;
+use crate::preface;
 use crate::proxies::Client;
-use crate::stall::{Pulse, Taken};
+use crate::stall::Taken;
 use crate::streams::Beside;
 use crate::watch::add;
 
 /// Bytes of a request's head.
 const MAX_HEAD: usize = 64 << 10;
+
+/// The same for each stream of HTTP/2, of which a connection has many.
+const MAX_HEAD_HTTP2: u32 = 16 << 10;
 
 /// Lines of a request's head.
 const MAX_HEADERS: usize = 100;
@@ -46,23 +52,10 @@ pub(crate) struct Patience {
 }
 
 /// A connection on which it is clear how one talks.
-enum Stream {
-    Plain(Taken<TcpStream>),
-    Tls(Box<TlsStream<Taken<TcpStream>>>),
-}
-
-/// Whether a client begins as one of HTTP/2 does, without having asked whether it may.
-async fn is_http2(stream: &TcpStream) -> io::Result<bool> {
-    const BEGINNING: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-    let mut first = [0; BEGINNING.len()];
-    loop {
-        let len = stream.peek(&mut first).await?;
-        if len == first.len() || first[..len] != BEGINNING[..len] || len == 0 {
-            return Ok(first == *BEGINNING);
-        }
-        // What was seen is still there, so that nobody would say that more has come.
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+enum Stream<P, T> {
+    /// And whether in HTTP/2.
+    Plain((bool, P)),
+    Tls(T),
 }
 
 /// A connection.
@@ -123,24 +116,21 @@ impl Talk {
         tls: Option<TlsAcceptor>,
         farewell: watch::Receiver<()>,
     ) {
-        let taken = |stream| Taken::new(stream, self.patience.sending);
-        let agreed = tokio::time::timeout(self.patience.silence, async {
+        let Patience { silence, sending } = self.patience;
+        let stream = Taken::new(stream, sending);
+        let agreed = async {
             Ok::<_, io::Error>(match tls {
-                None => (is_http2(&stream).await?, Stream::Plain(taken(stream))),
-                Some(tls) => {
-                    let stream = tls.accept(taken(stream)).await?;
-                    let protocol = stream.get_ref().1.alpn_protocol();
-                    (protocol == Some(b"h2"), Stream::Tls(Box::new(stream)))
-                }
+                None => Stream::Plain(timeout(silence, preface::read(stream)).await??),
+                Some(tls) => Stream::Tls(timeout(silence, tls.accept(stream)).await??),
             })
-        });
+        };
         match agreed.await {
-            Ok(Ok((http2, Stream::Plain(stream)))) => self.go_on(stream, http2, farewell).await,
-            Ok(Ok((http2, Stream::Tls(stream)))) => self.go_on(stream, http2, farewell).await,
-            Ok(Err(error)) => tracing::debug!("{}: {error}", self.client.address),
-            Err(_) => {
-                tracing::debug!("{}: says nothing, or not how to talk", self.client.address);
+            Ok(Stream::Plain((http2, stream))) => self.go_on(stream, http2, farewell).await,
+            Ok(Stream::Tls(stream)) => {
+                let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                self.go_on(stream, http2, farewell).await;
             }
+            Err(error) => tracing::debug!("{}: {error}", self.client.address),
         }
     }
 
@@ -151,44 +141,46 @@ impl Talk {
         mut farewell: watch::Receiver<()>,
     ) {
         let client = self.client;
-        let pulse = http2.then(Arc::<Pulse>::default);
-        let service = (Arc::clone(&self.service), pulse.clone());
+        let Patience { silence, sending } = self.patience;
+        let beside = Beside::new(sending);
+        let service = Arc::clone(&self.service);
+        let answers = beside.clone();
+        // Bytes of answers that this connection holds.
+        let held = Arc::<AtomicUsize>::default();
         let answer = service_fn(move |request: Request<Incoming>| {
-            let (service, pulse) = service.clone();
+            let delivery = http2.then(|| answers.delivery());
+            let (service, held) = (Arc::clone(&service), Arc::clone(&held));
             async move {
-                let answer = service.answer(request.map(Body::new), client);
-                Ok::<_, Infallible>(match &pulse {
-                    None => answer.await,
-                    Some(pulse) => Pulse::answer(pulse, answer).await,
-                })
+                let request = request.map(Body::new);
+                let response = service.answer(request, client, &held).await;
+                Ok::<_, Infallible>(response.map(|body| Outgoing::new(body, delivery)))
             }
         });
-        let beside = Beside::default();
         let builder = self.builder(beside.clone(), http2);
         let connection = builder.serve_connection(TokioIo::new(stream), answer);
+        let ends = beside.clone();
         let goes_on = async {
             let mut connection = pin!(connection);
-            let Patience { silence, sending } = self.patience;
-            let falls_silent = async {
-                match &pulse {
+            let has_to_end = async {
+                match http2 {
                     // HTTP/1 is waited for by hyper.
-                    None => std::future::pending().await,
-                    Some(pulse) => pulse.falls_silent(silence, sending).await,
+                    false => std::future::pending().await,
+                    true => ends.has_to_end(silence).await,
                 }
             };
-            let is_silent = tokio::select! {
+            let is_late = tokio::select! {
                 biased;
                 ended = connection.as_mut() => return ended,
                 _ = farewell.changed() => false,
-                () = falls_silent => true,
+                () = has_to_end => true,
             };
             connection.as_mut().graceful_shutdown();
-            match is_silent {
+            match is_late {
                 false => connection.await,
                 true => {
-                    // It need not hear even that.
-                    let ended = tokio::time::timeout(silence, connection).await;
-                    ended.unwrap_or_else(|_| Err("says nothing, or takes nothing".into()))
+                    // The client may not read even that.
+                    let ended = timeout(silence, connection).await;
+                    ended.unwrap_or_else(|_| Err("asks for nothing, or reads nothing".into()))
                 }
             }
         };
@@ -213,7 +205,7 @@ impl Talk {
             .http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(64 << 10)
+            .max_header_list_size(MAX_HEAD_HTTP2)
             .initial_stream_window_size(1 << 20)
             .initial_connection_window_size(4 << 20)
             .keep_alive_interval(Some(Duration::from_secs(60)))

@@ -13,14 +13,13 @@ use super::issuers::Issuers;
 use super::tokens::TokenFile;
 use super::{Permission, Visitor};
 use crate::api::fault::{Answer, Fault};
-use crate::proxies::was_forwarded;
 
 /// Lets in those who show a token, and those who need none.
 #[derive(Debug)]
 pub(crate) struct Gate {
     anonymous: Arc<Visitor>,
-    /// The same, if they only look.
-    reader: Arc<Visitor>,
+    /// The same for a web page in a browser, which may only read.
+    page: Arc<Visitor>,
     pub(crate) tokens: Option<TokenFile>,
     issuers: Issuers,
     failures: Failures,
@@ -30,18 +29,23 @@ pub(crate) struct Gate {
 impl Gate {
     pub(crate) fn new(anonymous: Visitor, tokens: Option<TokenFile>, issuers: Issuers) -> Self {
         let reads = anonymous.can(Permission::Read).then_some(Permission::Read);
-        let reader = Visitor {
+        let page = Visitor {
             permissions: reads.into_iter().collect(),
             ..anonymous.clone()
         };
         Self {
             anonymous: Arc::new(anonymous),
-            reader: Arc::new(reader),
+            page: Arc::new(page),
             tokens,
             issuers,
             failures: Failures::default(),
             refused: AtomicU64::new(0),
         }
+    }
+
+    /// Whether any token could be valid here.
+    pub(crate) fn knows_tokens(&self) -> bool {
+        self.tokens.is_some() || !self.issuers.is_empty()
     }
 
     /// What those may do who show no token.
@@ -58,13 +62,10 @@ impl Gate {
     ) -> Answer<Arc<Visitor>> {
         let mut all = headers.get_all(AUTHORIZATION).iter();
         let Some(shown) = all.next() else {
-            // What some page has a browser do is nobody's wish, wherever the browser is.
-            let is_page = headers.contains_key(ORIGIN);
-            // And what has come through a proxy may have come from anywhere.
-            let visitor = if is_page || was_forwarded(headers) {
-                &self.reader
-            } else {
-                &self.anonymous
+            // A page can make a browser send requests that its user knows nothing of.
+            let visitor = match headers.contains_key(ORIGIN) {
+                true => &self.page,
+                false => &self.anonymous,
             };
             return Ok(Arc::clone(visitor));
         };

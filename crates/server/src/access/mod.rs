@@ -15,6 +15,7 @@ use oxtree_transfer::receive::policy::{Force, Identity, Policy};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::gate::Gate;
+use crate::crowd::ClientId;
 
 /// Something that one may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -51,6 +52,8 @@ impl Permission {
 pub struct Visitor {
     /// What they are called; [`None`] for whoever has shown no token.
     pub name: Option<String>,
+    /// Tells a token from one that had its name before, and was revoked.
+    pub id: Option<String>,
     /// What they may do.
     pub permissions: BTreeSet<Permission>,
     /// Patterns of the repositories this holds for; [`None`] for all.
@@ -92,6 +95,15 @@ impl Visitor {
         self.refs.is_none() || self.can(Permission::Admin)
     }
 
+    /// The client whose share of what is limited a request from this address needs. A token may be used from many
+    /// addresses, and an address by many.
+    pub(crate) fn client(&self, from: IpAddr) -> ClientId {
+        match &self.name {
+            Some(token) => ClientId::Token(token.clone()),
+            None => ClientId::at(from),
+        }
+    }
+
     /// Whether what they may do holds for a ref.
     pub fn concerns(&self, name: &str) -> bool {
         matches(self.refs.as_deref(), name)
@@ -106,18 +118,21 @@ impl Visitor {
             policy.force = Force::Never;
         }
         let before = policy.identity.take();
+        let no_deletes = policy.no_deletes || !self.can(Permission::Delete);
         let refs = match (before.as_ref().and_then(|one| one.refs.clone()), &self.refs) {
             (None, refs) => refs.clone(),
             (Some(refs), None) => Some(refs),
             // Both would have to fit: nothing here makes such a policy.
             (Some(_), Some(_)) => Some(Vec::new()),
         };
+        policy.pusher.clone_from(&self.name);
         policy.identity = Some(Identity {
             name: self.name.clone().unwrap_or_else(|| ANYBODY.to_owned()),
             refs,
             read_only: !self.can(Permission::Push) && !self.can(Permission::Promote),
             dry_run_only: before.is_some_and(|one| one.dry_run_only),
-            no_deletes: !self.can(Permission::Delete),
+            no_deletes,
+            promote_only: !self.can(Permission::Push),
         });
         policy.caps = policy.caps.and(&self.caps);
         if let Some(audit) = &mut policy.audit {

@@ -132,6 +132,8 @@ impl Token {
         }
         Visitor {
             name: Some(self.name.clone()),
+            // Enough to tell two hashes apart.
+            id: self.hash.get(..16).map(str::to_owned),
             permissions,
             repos: self.repos.clone(),
             refs: self.refs.clone(),
@@ -361,7 +363,17 @@ fn read(file: File) -> io::Result<Document> {
 
 impl Document {
     pub(crate) fn parse(bytes: &[u8]) -> io::Result<Self> {
-        Ok(serde_json::from_slice(bytes)?)
+        let damaged = |error: serde_json::Error| {
+            let what = match error.is_data() {
+                true => format!("no list of tokens: {error}"),
+                false => {
+                    "it is empty, cut off or damaged; restore it, or delete it and make new tokens"
+                        .to_owned()
+                }
+            };
+            io::Error::new(io::ErrorKind::InvalidData, what)
+        };
+        serde_json::from_slice(bytes).map_err(damaged)
     }
 
     pub(crate) fn to_bytes(&self) -> io::Result<Vec<u8>> {

@@ -2,7 +2,7 @@
 //! What is asked for when a push is opened. Unlike with messages over ssh, a key that is not known is an error:
 //! who writes it by hand, and misspells `new`, would delete the ref.
 
-use oxtree_transfer::protocol::message::{WireCommit, WireRef, WireUpdate};
+use oxtree_transfer::protocol::message::{WireCommit, WireItem, WireRef, WireUpdate};
 use serde::{Deserialize, Deserializer};
 
 #[derive(Deserialize)]
@@ -29,6 +29,8 @@ pub(super) struct Change {
     timestamp: u64,
     #[serde(default)]
     fast_forward: bool,
+    #[serde(default)]
+    detached: Option<Vec<WireItem>>,
 }
 
 /// None has to be said: `null`.
@@ -45,6 +47,7 @@ impl From<Change> for WireUpdate {
             force: change.force,
             timestamp: change.timestamp,
             fast_forward: change.fast_forward,
+            detached: change.detached,
         }
     }
 }

@@ -100,6 +100,7 @@ fn status(error: &oxtree_transfer::Error) -> StatusCode {
         }
         Error::Protocol(_) | Error::Connection(_) => StatusCode::BAD_REQUEST,
         Error::State(_) => StatusCode::CONFLICT,
+        Error::ReadOnly(_) => StatusCode::FORBIDDEN,
         Error::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }

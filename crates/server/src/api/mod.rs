@@ -28,8 +28,9 @@ use self::fault::{Answer, Fault};
 use crate::access::{Permission, Visitor};
 use crate::app::App;
 use crate::body::{Pace, at_most};
+use crate::crowd::ClientId;
 use crate::legacy;
-use crate::memory::Held;
+use crate::memory::Permit;
 use crate::site::Site;
 
 #[cfg(test)]
@@ -58,6 +59,11 @@ impl Visit {
     pub(crate) fn site(&self) -> Answer<&Arc<Site>> {
         let none = || Fault::not_found("there is no repository of that name here");
         self.site.as_ref().ok_or_else(none)
+    }
+
+    /// The client whose share of what is limited this needs.
+    pub(crate) fn client(&self) -> ClientId {
+        self.visitor.client(self.from)
     }
 }
 
@@ -183,7 +189,7 @@ pub(crate) fn router(routes: Vec<Route>, app: &Arc<App>) -> Router {
         }
     }
     for route in routes {
-        let guard = from_fn_with_state(route.permission, permit);
+        let guard = from_fn_with_state((Arc::clone(app), route.permission), permit);
         router = router.route(route.path, route.handler.layer(guard));
     }
     for (path, allowed) in methods {
@@ -208,7 +214,7 @@ pub(crate) fn no_method(allowed: &str) -> Response {
 
 /// Lets those pass who are allowed.
 async fn permit(
-    State(permission): State<Option<Permission>>,
+    State((app, permission)): State<(Arc<App>, Option<Permission>)>,
     Extension(visit): Extension<Visit>,
     request: Request,
     next: Next,
@@ -216,15 +222,21 @@ async fn permit(
     let repo = visit.site.as_ref().map_or("", |site| &site.name);
     match permission {
         Some(permission) if !visit.visitor.may(permission, repo) => {
-            refusal(&visit.visitor, permission).into_response()
+            refusal(&app, &visit.visitor, permission).into_response()
         }
         _ => next.run(request).await,
     }
 }
 
 /// What somebody is told who may not do something.
-pub(crate) fn refusal(visitor: &Visitor, permission: Permission) -> Fault {
+pub(crate) fn refusal(app: &App, visitor: &Visitor, permission: Permission) -> Fault {
     match &visitor.name {
+        None if !app.gate.knows_tokens() => Fault::new(
+            StatusCode::UNAUTHORIZED,
+            "this needs a token, and the server has none: its operator can create one with oxtree \
+             token create and name its file with --tokens, or allow all pushes with \
+             --allow-anonymous-push",
+        ),
         None => Fault::new(StatusCode::UNAUTHORIZED, "this needs a token"),
         // Who has it elsewhere is not told that it is lacking.
         Some(name) if visitor.can(permission) => {
@@ -265,11 +277,13 @@ pub(crate) const JSON_TIMES: usize = 6;
 const SHORT: usize = 64 << 10;
 
 /// The body of a request in JSON. The memory for that is held as long as the second.
-pub(crate) async fn read_json<T>(app: &App, body: Body) -> Answer<(T, Held)>
+pub(crate) async fn read_json<T>(app: &App, client: &ClientId, body: Body) -> Answer<(T, Permit)>
 where
     T: DeserializeOwned + Send + 'static,
 {
-    let held = app.memory.hold(at_most(&body, MAX_JSON), JSON_TIMES);
+    let held = app
+        .memory
+        .hold(client, at_most(&body, MAX_JSON), JSON_TIMES);
     let held = held.await?;
     let text = read_bytes(body, MAX_JSON).await?;
     let is_short = text.len() <= SHORT;

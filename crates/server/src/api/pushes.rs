@@ -2,6 +2,7 @@
 //! Pushes: each request is handed to [`oxtree_transfer::receive::push`].
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Extension;
 use axum::body::Body;
@@ -22,6 +23,7 @@ use oxtree_transfer::receive::chain;
 use oxtree_transfer::receive::push::{Intent, Opened, Push, PushState};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+use tokio::runtime::Handle;
 
 use super::change::Wish;
 use super::fault::{Answer, Fault, json};
@@ -29,6 +31,7 @@ use super::{Visit, blocking, has_type, is_type, read_json, unread};
 use crate::access::Permission;
 use crate::app::App;
 use crate::body::{BodyReader, Made, Pace, Patient, at_most};
+use crate::crowd::ClientId;
 use crate::site::now;
 use crate::watch::add;
 
@@ -42,7 +45,7 @@ pub(super) async fn open(
     Extension(visit): Extension<Visit>,
     body: Body,
 ) -> Answer {
-    let (wish, held): (Wish, _) = read_json(&app, body).await?;
+    let (wish, held): (Wish, _) = read_json(&app, &visit.client(), body).await?;
     let site = Arc::clone(visit.site()?);
     blocking(move || {
         let _held = held;
@@ -53,6 +56,7 @@ pub(super) async fn open(
         }
         let intent = Intent {
             owner: visit.visitor.name.clone(),
+            owner_id: visit.visitor.id.clone(),
             updates,
             dry_run: wish.dry_run,
         };
@@ -93,7 +97,7 @@ fn check_is_there(destination: &LocalDestination, updates: &[WireUpdate]) -> Ans
 }
 
 pub(super) async fn list(Extension(visit): Extension<Visit>) -> Answer {
-    let is_own = |owner: Option<&str>| is_own(&visit, owner);
+    let is_own = |push: &Push<_>| is_own(&visit, push);
     let pushes = visit.site()?.pushes.list(now(), is_own);
     Ok(json(StatusCode::OK, &serde_json::json!({"pushes": pushes})))
 }
@@ -114,13 +118,15 @@ pub(super) async fn abort(Extension(visit): Extension<Visit>, Path(id): Path<Str
 }
 
 /// Whether somebody may see a push.
-fn is_own(visit: &Visit, owner: Option<&str>) -> bool {
-    visit.visitor.name.as_deref() == owner || visit.visitor.can(Permission::Admin)
+fn is_own(visit: &Visit, push: &Push<LocalDestination>) -> bool {
+    let visitor = &visit.visitor;
+    push.is_owned_by(visitor.name.as_deref(), visitor.id.as_deref())
+        || visitor.can(Permission::Admin)
 }
 
 pub(crate) fn find(visit: &Visit, id: &str) -> Answer<Arc<Push<LocalDestination>>> {
     let push = visit.site()?.pushes.get(id, now());
-    let push = push.filter(|push| is_own(visit, push.owner().as_deref()));
+    let push = push.filter(|push| is_own(visit, push));
     push.ok_or_else(|| Fault::not_found("there is no such push: it may have expired"))
 }
 
@@ -167,11 +173,12 @@ pub(super) async fn missing(
 ) -> Answer {
     let push = find(&visit, &id)?;
     let site = Arc::clone(visit.site()?);
+    let client = visit.client();
     let destination = blocking(move || Ok(site.destination(&visit.visitor, visit.from)?)).await?;
     if has_type(&headers, BYTES) {
-        return missing_ids(&app, push, destination, body).await;
+        return missing_ids((&app, client), push, destination, body).await;
     }
-    let (names, held): (Names, _) = read_json(&app, body).await?;
+    let (names, held): (Names, _) = read_json(&app, &client, body).await?;
     blocking(move || {
         let _held = held;
         let names = names.objects;
@@ -190,7 +197,7 @@ const IDS: usize = ID_LEN * (16 << 10);
 
 /// The same for ids in a row, of which there may be millions: they are looked for while they come.
 async fn missing_ids(
-    app: &App,
+    (app, client): (&App, ClientId),
     push: Arc<Push<LocalDestination>>,
     destination: LocalDestination,
     body: Body,
@@ -203,7 +210,7 @@ async fn missing_ids(
         return Err(too_large());
     }
     let at_once = at_most(&body, most).min(IDS);
-    let _permit = app.list_permit().await?;
+    let _permit = app.list_permit(&client).await?;
     let destination = Arc::new(destination);
     let look = async |ids: Vec<u8>| {
         let (push, destination) = (Arc::clone(&push), Arc::clone(&destination));
@@ -263,7 +270,7 @@ pub(super) async fn take(
     }
     let push = find(&visit, &id)?;
     let site = Arc::clone(visit.site()?);
-    let permit = app.stream_permit().await?;
+    let permit = app.stream_permit(&visit.client()).await?;
     blocking(move || {
         let destination = site.destination(&visit.visitor, visit.from)?;
         let body = BodyReader::new(body, Pace::of(destination.limits()?));
@@ -295,7 +302,7 @@ pub(super) async fn put(
     })?;
     let push = find(&visit, &id)?;
     let site = Arc::clone(visit.site()?);
-    let permit = app.stream_permit().await?;
+    let permit = app.stream_permit(&visit.client()).await?;
     blocking(move || {
         let destination = site.destination(&visit.visitor, visit.from)?;
         let mut from = BodyReader::new(body, Pace::of(destination.limits()?));
@@ -343,17 +350,29 @@ pub(super) async fn finish(
     Ok(json(status, &outcome))
 }
 
+/// How long a push that is being published waits for a client that does not read what it is told meanwhile: others
+/// wait for the push.
+const LISTENING: Duration = Duration::from_secs(5);
+
 /// Answers with what is said while it goes on, a line each, and the outcome as the last.
 fn finish_in_lines(
     finish: impl FnOnce(&mut dyn FnMut(&Message)) -> oxtree_transfer::Result<Outcome> + Send + 'static,
 ) -> Response {
     let (to, made) = Made::new();
+    let runtime = Handle::current();
     tokio::task::spawn_blocking(move || {
-        let mut tell = |message: &Message| {
+        let line = |message: &Message| {
             let mut line = message.to_frame().payload;
             line.push(b'\n');
-            // If the client has gone, the push is finished all the same.
-            let _ = to.blocking_send(Ok(Bytes::from(line)));
+            Ok(Bytes::from(line))
+        };
+        let mut left = LISTENING;
+        // If the client has gone, the push is finished all the same.
+        let mut tell = |message: &Message| {
+            let began = Instant::now();
+            let sent = to.send(line(message));
+            let _ = runtime.block_on(async { tokio::time::timeout(left, sent).await });
+            left = left.saturating_sub(began.elapsed());
         };
         let last = match finish(&mut tell) {
             Ok(outcome) => Message::Outcome {
@@ -364,7 +383,8 @@ fn finish_in_lines(
                 text: Fault::from(error).text,
             },
         };
-        tell(&last);
+        // No thread waits until the client has read the rest.
+        runtime.spawn(async move { to.send(line(&last)).await });
     });
     let mut response = Response::new(Body::new(made));
     let kind = HeaderValue::from_static(LINES);

@@ -9,7 +9,7 @@ use axum::response::Response;
 use hyper::StatusCode;
 use oxtree_transfer::destination::Destination;
 use oxtree_transfer::protocol::message::{Limits, WireCommit, WireMeta, WireRef, WireTree};
-use oxtree_transfer::protocol::{SQUEEZE, VERSION};
+use oxtree_transfer::protocol::{DETACHED, SQUEEZE, VERSION};
 use oxtree_transfer::receive::roots;
 use serde::Serialize;
 
@@ -24,7 +24,7 @@ use crate::app::App;
 struct Description<'a> {
     versions: [u32; 1],
     agent: &'a str,
-    capabilities: [&'a str; 1],
+    capabilities: Vec<&'a str>,
     mode: &'a str,
     limits: Limits,
     refs: Vec<(WireRef, WireCommit)>,
@@ -45,10 +45,12 @@ pub(super) async fn describe(
             true => Permission::Promote,
             false => Permission::Read,
         };
-        return Err(refusal(&visit.visitor, wanted));
+        return Err(refusal(&app, &visit.visitor, wanted));
     }
+    let permit = app.answer_permit(&visit.client()).await?;
     blocking(move || {
-        let destination = site.destination(&visit.visitor, visit.from)?;
+        let _permit = permit;
+        let destination = site.described(&visit.visitor, visit.from)?;
         let mut lacking = destination.partial()?;
         let refs = destination.refs()?;
         let concerns = |name: &str| visit.visitor.concerns(name);
@@ -59,10 +61,15 @@ pub(super) async fn describe(
         let roots = roots(&destination, &refs, &lacking)?;
         let partial = refs.iter().filter(|(_, commit)| lacking.remove(&commit.0));
         let partial = partial.map(|(_, commit)| commit.clone()).collect();
+        // Who may only read is not asked for anything.
+        let detached = !site.read_only
+            && visit.visitor.may(Permission::Promote, &site.name)
+            && destination.policy().takes_detached();
+        let detached = detached.then_some(DETACHED);
         let description = Description {
             versions: [VERSION],
             agent: &app.agent,
-            capabilities: [SQUEEZE],
+            capabilities: [SQUEEZE].into_iter().chain(detached).collect(),
             mode: destination.mode(),
             limits: destination.limits()?,
             refs,

@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::CONTENT_TYPE;
+use oxtree_transfer::Error;
 use oxtree_transfer::receive::push::PushState;
 
 use super::blocking;
@@ -50,7 +51,12 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Answer {
 /// What the server cannot do without, and cannot read.
 fn away(app: &App) -> Option<String> {
     for site in &app.sites {
-        if let Err(error) = site.own_destination() {
+        let opened = site.own_destination();
+        // It is read all the same.
+        let opened = opened
+            .err()
+            .filter(|error| !matches!(error, Error::ReadOnly(_)));
+        if let Some(error) = opened {
             tracing::error!("{}: {error}", site.repo.path().display());
             return Some(match site.name.as_str() {
                 "" => "the repository".to_owned(),

@@ -136,7 +136,7 @@ async fn each_route_in_the_document_answers() {
             .header("content-length", "0")
             .body(Body::empty())
             .unwrap();
-        let response = doors.answer(request, HERE).await;
+        let response = doors.answer(request, HERE, &Arc::default()).await;
         let status = response.status().as_u16();
         let body = axum::body::to_bytes(response.into_body(), 1 << 20)
             .await
@@ -152,7 +152,7 @@ async fn each_route_in_the_document_answers() {
             .uri(format!("{below}{path}"))
             .body(Body::empty())
             .unwrap();
-        let response = doors.answer(request, HERE).await;
+        let response = doors.answer(request, HERE, &Arc::default()).await;
         assert_eq!(response.status().as_u16(), 405, "{path}");
         let allowed = response.headers()["allow"].to_str().unwrap();
         let is_allowed = allowed.split(", ").any(|one| one == method.to_uppercase());

@@ -9,7 +9,6 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
-use hyper::header::{CACHE_CONTROL, HeaderValue};
 use serde::{Deserialize, Serialize};
 
 use super::fault::{Answer, Fault, json};
@@ -109,7 +108,7 @@ pub(super) async fn create(
     Extension(visit): Extension<Visit>,
     body: Body,
 ) -> Answer {
-    let (wish, _held): (Wish, _) = read_json(&app, body).await?;
+    let (wish, _held): (Wish, _) = read_json(&app, &visit.client(), body).await?;
     blocking(move || {
         let now = now();
         let mut about = Token {
@@ -125,10 +124,7 @@ pub(super) async fn create(
         let token = file(&app)?.create(about.clone())?;
         about.hash.clear();
         note(&app, &visit, "token-created", &about.name, Some(&about));
-        let mut response = json(StatusCode::CREATED, &Made { token, about });
-        let never = HeaderValue::from_static("no-store");
-        response.headers_mut().insert(CACHE_CONTROL, never);
-        Ok(response)
+        Ok(json(StatusCode::CREATED, &Made { token, about }))
     })
     .await
 }

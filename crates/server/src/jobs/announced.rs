@@ -34,7 +34,7 @@ impl Announced {
         for change in &self.refs {
             let old = change.old.as_ref().map(|commit| commit.0);
             let new = change.new.as_ref().map(|commit| commit.0);
-            let now = repo.read_ref(&change.name.0.clone().into())?;
+            let now = repo.read_ref_if_sound(&change.name.0.clone().into())?;
             if now == old {
                 return Ok(false);
             }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The thread that carries out what concerns the repository itself, one job at a time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use oxtree_transfer::destination::Destination;
 use oxtree_transfer::receive::chain;
 
 use super::retention::INTERVAL;
-use super::{Jobs, Tried};
+use super::{DeriveJob, Jobs, Queue, Tried};
 use crate::site::{Site, now};
 
 /// The first pause after a failure, and the longest, in seconds.
@@ -56,13 +57,15 @@ impl Jobs {
         };
         job.tried.running = true;
         let refs = std::mem::take(&mut job.refs);
+        let pushers = std::mem::take(&mut job.pushers);
         let for_others = std::mem::take(&mut job.for_others);
         drop(queue);
         let names: Vec<RefName> = refs.iter().filter_map(|name| name.parse().ok()).collect();
         let mut said = String::new();
-        let derived = site
-            .own_destination()
-            .and_then(|destination| destination.derive(&names, &mut said));
+        let derived = site.own_destination().and_then(|mut destination| {
+            destination.policy_mut().pusher = only(&pushers);
+            destination.derive(&names, &mut said)
+        });
         if !said.is_empty() {
             tracing::info!("{}: {said}", self.repo.path().display());
         }
@@ -75,20 +78,22 @@ impl Jobs {
         };
         job.tried.running = false;
         match derived {
-            Ok(()) if job.refs.is_empty() => {
-                queue.derive = None;
-                self.note::<()>("derive", None);
+            Ok(derived) => {
+                if job.refs.is_empty() {
+                    queue.derive = None;
+                    self.note::<()>("derive", None);
+                } else {
+                    job.tried = Tried::default();
+                    self.note("derive", Some(job));
+                }
                 queue.done = asked;
-            }
-            Ok(()) => {
-                job.tried = Tried::default();
-                self.note("derive", Some(job));
-                queue.done = asked;
+                self.derived(&mut queue, &refs, derived);
             }
             Err(error) => {
                 let error = chain(&error);
                 tracing::error!("{}: {error}", self.repo.path().display());
                 job.refs.extend(refs);
+                job.pushers.extend(pushers);
                 job.for_others |= for_others;
                 job.tried.failed(error.clone(), PAUSES.0, PAUSES.1);
                 self.note("derive", Some(job));
@@ -104,9 +109,15 @@ impl Jobs {
             return;
         };
         let mut queue = self.lock();
+        let later = queue.retention_waits();
         let Some(job) = queue.retention.as_mut().filter(|job| job.next <= now()) else {
             return;
         };
+        if let Some(later) = later {
+            job.next = later;
+            self.note("retention", Some(job));
+            return;
+        }
         job.running = true;
         drop(queue);
         let pruned = retention.prune(&self.repo);
@@ -138,5 +149,43 @@ impl Jobs {
                 *queue.failures.entry("retention").or_default() += 1;
             }
         }
+    }
+}
+
+impl Queue {
+    /// Until when nothing that is too old may go: as long as a summary lists it that clients still go by.
+    fn retention_waits(&self) -> Option<u64> {
+        let is_fresh = |job: &&DeriveJob| job.tried.error.is_none();
+        match (&self.skipped, self.derive.as_ref().filter(is_fresh)) {
+            (Some(_), _) => Some(now() + INTERVAL),
+            // What is not tried yet may be skipped.
+            (None, Some(_)) => Some(now() + 1),
+            (None, None) => None,
+        }
+    }
+}
+
+/// The pusher of all changes, if there is only one: a hook that is told one of several would take the
+/// changes of the others for those of this one.
+fn only(pushers: &BTreeSet<Option<String>>) -> Option<String> {
+    match pushers.len() {
+        1 => pushers.first().cloned().flatten(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_pusher_is_told_only_if_there_is_no_other() {
+        let only = |all: &[Option<&str>]| {
+            let all = all.iter().map(|one| one.map(str::to_owned));
+            super::only(&all.collect())
+        };
+        assert_eq!(only(&[]), None);
+        assert_eq!(only(&[None]), None);
+        assert_eq!(only(&[Some("ci"), Some("ci")]).as_deref(), Some("ci"));
+        assert_eq!(only(&[Some("ci"), Some("release")]), None);
+        assert_eq!(only(&[Some("ci"), None]), None);
     }
 }

@@ -5,8 +5,10 @@
 
 pub(crate) mod announced;
 mod derive;
+mod info;
 mod others;
 pub(crate) mod retention;
+mod skipped;
 pub(crate) mod webhooks;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,13 +17,16 @@ use std::time::Duration;
 
 use oxtree_repo::Repo;
 use oxtree_transfer::protocol::message::RefOutcome;
+use oxtree_transfer::receive::policy::Derived;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use self::announced::Announced;
+use self::info::{JobInfo, Tried};
 use self::others::Seen;
 use self::retention::Retention;
+use self::skipped::Skipped;
 use self::webhooks::{Delivery, Webhook};
 use crate::access::{Permission, Visitor};
 use crate::site::now;
@@ -29,68 +34,13 @@ use crate::site::now;
 /// How notes of this kind are called.
 const KIND: &str = "jobs";
 
-/// Something that waits, for those who ask.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct JobInfo {
-    kind: &'static str,
-    state: &'static str,
-    tries: u32,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    refs: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    to: Option<String>,
-    /// Seconds until it is tried again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
-
-/// Something that was tried, and when it is tried again.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Tried {
-    #[serde(default)]
-    pub(crate) tries: u32,
-    /// In seconds since 1970.
-    #[serde(default)]
-    pub(crate) next: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) error: Option<String>,
-    #[serde(skip)]
-    pub(crate) running: bool,
-}
-
-impl Tried {
-    /// It has failed: it is tried again after a while, which grows.
-    pub(crate) fn failed(&mut self, error: String, first: u64, longest: u64) {
-        let pause = first.saturating_mul(1 << self.tries.min(20)).min(longest);
-        self.tries += 1;
-        self.next = now().saturating_add(pause);
-        self.error = Some(error);
-        self.running = false;
-    }
-
-    fn info(&self, kind: &'static str) -> JobInfo {
-        JobInfo {
-            kind,
-            state: match (self.running, &self.error) {
-                (true, _) => "running",
-                (false, None) => "waiting",
-                (false, Some(_)) => "failed",
-            },
-            tries: self.tries,
-            refs: Vec::new(),
-            to: None,
-            next: Some(self.next.saturating_sub(now())).filter(|next| *next > 0),
-            error: self.error.clone(),
-        }
-    }
-}
-
 /// What is computed anew, and for which refs: pushes that come meanwhile are added.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct DeriveJob {
     refs: BTreeSet<String>,
+    /// The names of the tokens that have changed them; [`None`] for changes without one.
+    #[serde(default)]
+    pushers: BTreeSet<Option<String>>,
     /// It was asked for because others have changed refs.
     #[serde(skip)]
     for_others: bool,
@@ -105,6 +55,7 @@ struct Queue {
     asked: u64,
     done: u64,
     failed: Option<(u64, String)>,
+    skipped: Option<Skipped>,
     retention: Option<Tried>,
     /// When it was carried out last, in seconds since 1970.
     pruned: u64,
@@ -131,6 +82,8 @@ pub(crate) struct Jobs {
     calls: Vec<Notify>,
     seen: Mutex<Seen>,
     looking: Mutex<()>,
+    /// The repository cannot be written to: nothing can be noted, so nothing is done.
+    off: bool,
 }
 
 /// Something that was asked for, and can be waited for.
@@ -157,6 +110,7 @@ impl Jobs {
                     queue.asked = 1;
                 }
                 "retention" => queue.retention = parse(&name, &bytes),
+                skipped::NOTE => queue.skipped = parse(&name, &bytes),
                 name if name.starts_with(announced::PREFIX) => {
                     let push = parse::<Announced>(name, &bytes);
                     announced.extend(push.map(|push| (name.to_owned(), push)));
@@ -175,6 +129,7 @@ impl Jobs {
             work: Notify::new(),
             seen: Mutex::default(),
             looking: Mutex::default(),
+            off: false,
         };
         jobs.tidy();
         if !announced.is_empty() {
@@ -185,6 +140,23 @@ impl Jobs {
         }
         jobs.look();
         Ok(jobs)
+    }
+
+    /// None at all.
+    pub(crate) fn off(repo: Arc<Repo>, name: String) -> Self {
+        Self {
+            repo,
+            name,
+            webhooks: Vec::new(),
+            retention: None,
+            queue: Mutex::default(),
+            progress: Condvar::new(),
+            work: Notify::new(),
+            calls: Vec::new(),
+            seen: Mutex::default(),
+            looking: Mutex::default(),
+            off: true,
+        }
     }
 
     /// Makes what was noted down fit what is asked for now.
@@ -237,18 +209,19 @@ impl Jobs {
         written.map_err(|error| error.to_string())
     }
 
-    /// Has what is computed from these refs brought up to date.
-    fn derive(&self, queue: &mut Queue, refs: impl IntoIterator<Item = String>) -> Ticket {
+    /// Has what is computed from the refs of this push brought up to date.
+    fn derive(&self, queue: &mut Queue, push: &Announced) -> Ticket {
         queue.asked += 1;
         let job = queue.derive.get_or_insert_default();
-        job.refs.extend(refs);
+        job.refs.extend(push.names());
+        job.pushers.insert(push.user.clone());
         self.note("derive", Some(job));
         self.work.notify_one();
         Ticket(queue.asked)
     }
 
     /// Waits a while for that. The error is for the pusher's user.
-    pub(crate) fn wait(&self, Ticket(ticket): Ticket) -> Result<(), String> {
+    pub(crate) fn wait(&self, Ticket(ticket): Ticket) -> Result<Derived, String> {
         let queue = self.lock();
         let waits = |queue: &mut Queue| {
             let failed = queue.failed.as_ref().is_some_and(|(at, _)| *at >= ticket);
@@ -259,7 +232,11 @@ impl Jobs {
             .wait_timeout_while(queue, PATIENCE, waits)
             .unwrap_or_else(PoisonError::into_inner);
         match &queue.failed {
-            _ if queue.done >= ticket => Ok(()),
+            _ if queue.done >= ticket => {
+                Ok(queue.skipped.as_ref().map_or(Derived::Done, |skipped| {
+                    Derived::Skipped(skipped.reason().to_owned())
+                }))
+            }
             Some((at, error)) if *at >= ticket => {
                 Err(format!("{error} (it is tried again: see api/v1/jobs)"))
             }
@@ -299,7 +276,7 @@ impl Jobs {
         self.seen().settled(name, push, true);
         let mut queue = self.lock();
         self.tell_of(&mut queue, push);
-        let ticket = self.derive(&mut queue, push.names());
+        let ticket = self.derive(&mut queue, push);
         // All of it is noted.
         self.note::<()>(name, None);
         ticket
@@ -336,6 +313,7 @@ impl Jobs {
         for job in &mut all {
             job.refs.retain(|name| visitor.concerns(name));
             job.error.take_if(|_| !visitor.can(Permission::Push));
+            job.reason.take_if(|_| !visitor.can(Permission::Push));
             job.to.take_if(|_| !visitor.can(Permission::Admin));
         }
         all
@@ -352,7 +330,7 @@ impl Jobs {
         let mut failures = BTreeMap::new();
         for kind in ["derive", "retention", "webhook"] {
             failures.insert(kind, 0);
-            for state in ["waiting", "running", "failed"] {
+            for state in ["waiting", "running", "failed", "skipped"] {
                 count.insert([kind, state], 0);
             }
         }
@@ -374,7 +352,12 @@ impl Jobs {
             to: Some(job.url.clone()),
             ..job.tried.info("webhook")
         });
-        derive.chain(retention).chain(calls).collect()
+        let skipped = queue.skipped.iter().map(Skipped::info);
+        derive
+            .chain(skipped)
+            .chain(retention)
+            .chain(calls)
+            .collect()
     }
 }
 

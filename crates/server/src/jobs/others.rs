@@ -110,7 +110,10 @@ impl Jobs {
         let Ok(_looking) = self.looking.try_lock() else {
             return;
         };
-        if let Err(error) = self.try_look() {
+        if self.off {
+            return;
+        }
+        if let Err(error) = self.try_look().and_then(|()| self.review()) {
             tracing::warn!("{}: {error}", self.repo.path().display());
             // From the next time on.
             self.seen().forget();
@@ -126,8 +129,22 @@ impl Jobs {
             }
             std::mem::take(&mut seen.own)
         };
-        let refs = self.repo.local_refs()?;
+        let found = self.repo.survey_local_refs()?;
+        let mut refs = found.refs;
         let mut seen = self.seen();
+        for one in &found.damaged {
+            tracing::warn!(
+                "{}: {one}; clients do not see this ref",
+                self.repo.path().display()
+            );
+            // It was not deleted, so nobody is told that it was.
+            let name = one.refspec().map(|refspec| refspec.name);
+            if let (Some(name), Some(old)) = (name, &seen.refs)
+                && let Some(commit) = old.get(&name)
+            {
+                refs.insert(name, *commit);
+            }
+        }
         let (changes, all) = seen.judge(refs, &own);
         if !all {
             seen.own.extend(own);
@@ -153,7 +170,7 @@ impl Jobs {
         let mut queue = self.lock();
         self.tell_of(&mut queue, &push);
         if derive {
-            self.derive(&mut queue, push.names());
+            self.derive(&mut queue, &push);
             if let Some(job) = &mut queue.derive {
                 job.for_others = true;
             }

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use super::{Jobs, Tried};
 use crate::access::tokens::random;
-use crate::client::client;
+use crate::client::Client;
 use crate::site::{Site, now};
 
 /// Somebody who wants to be told.
@@ -112,7 +112,8 @@ impl Webhook {
     }
 
     async fn tell(&self, delivery: &Delivery) -> Result<(), String> {
-        let mut request = client(TIMEOUT)?
+        let client = Client::new(TIMEOUT)?;
+        let mut request = client
             .post(&self.url)
             .header("Content-Type", "application/json")
             .header("X-Oxtree-Event", "push")
@@ -120,14 +121,8 @@ impl Webhook {
         if !self.secret.is_empty() {
             request = request.header("X-Oxtree-Signature", self.sign(&delivery.body));
         }
-        let sent = request.body(delivery.body.clone()).send().await;
-        let status = sent
-            .map_err(|error| error.without_url().to_string())?
-            .status();
-        match status.is_success() {
-            true => Ok(()),
-            false => Err(format!("it answers {status}")),
-        }
+        client.send(request.body(delivery.body.clone())).await?;
+        Ok(())
     }
 
     fn sign(&self, body: &str) -> String {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What clients have said that they have.
+//! The lists of objects that clients have.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,37 +8,56 @@ use hyper::StatusCode;
 use oxtree_format::ObjectId;
 
 use crate::api::fault::{Answer, Fault};
+use crate::crowd::ClientId;
 use crate::site::Site;
 
-/// Objects in the lists of all pushes that are open, at the most.
-const MAX_LISTED: usize = 1 << 20;
+/// Objects in the lists of all open pushes, and in those of one client: a list has at most 145,000. An object
+/// takes 33 bytes.
+const MAX_LISTED: usize = 2 << 20;
+const MAX_OWN: usize = 512 << 10;
 
-/// What clients have said that they have, by their pushes.
-#[derive(Debug, Default)]
+/// The lists of objects that clients have, by the ids of their pushes.
+#[derive(Default)]
 pub(crate) struct Lists(Mutex<HashMap<String, List>>);
 
-#[derive(Debug)]
 struct List {
-    /// The repository's name.
-    site: String,
+    site: Arc<Site>,
+    client: ClientId,
     objects: Arc<Vec<ObjectId>>,
 }
 
 impl Lists {
-    pub(super) fn note(&self, site: &Site, id: String, objects: Vec<ObjectId>) -> Answer<()> {
+    pub(super) fn note(
+        &self,
+        site: &Arc<Site>,
+        client: ClientId,
+        id: String,
+        objects: Vec<ObjectId>,
+    ) -> Answer<()> {
         let mut lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lists.retain(|id, list| list.site != site.name || site.pushes.get(id, 0).is_some());
-        let listed: usize = lists.values().map(|list| list.objects.len()).sum();
-        if listed + objects.len() > MAX_LISTED {
+        lists.retain(|id, list| list.site.pushes.get(id, 0).is_some());
+        let (mut all, mut own) = (objects.len(), objects.len());
+        for list in lists.values() {
+            all += list.objects.len();
+            own += if list.client == client {
+                list.objects.len()
+            } else {
+                0
+            };
+        }
+        if own > MAX_OWN || all > MAX_LISTED {
             let text = "too many pushes are open: try again later";
             return Err(Fault {
                 retry_after: Some(30),
                 ..Fault::new(StatusCode::SERVICE_UNAVAILABLE, text)
             });
         }
-        let site = site.name.clone();
-        let objects = Arc::new(objects);
-        lists.insert(id, List { site, objects });
+        let list = List {
+            site: Arc::clone(site),
+            client,
+            objects: Arc::new(objects),
+        };
+        lists.insert(id, list);
         Ok(())
     }
 

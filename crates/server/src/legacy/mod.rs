@@ -44,6 +44,7 @@ pub(crate) async fn ping() -> Response {
 
 /// `GET /api/v1/info`
 pub(crate) async fn info(
+    State(app): State<Arc<App>>,
     Extension(visit): Extension<Visit>,
     headers: HeaderMap,
     body: Body,
@@ -51,7 +52,9 @@ pub(crate) async fn info(
     let answer = async {
         nothing(&headers, body).await?;
         let site = Arc::clone(visit.site()?);
+        let permit = app.answer_permit(&visit.client()).await?;
         blocking(move || {
+            let _permit = permit;
             let mode = match site.repo.mode() {
                 // As libostree has named it since.
                 mode if mode.is_archive() => "archive",
@@ -110,7 +113,8 @@ pub(crate) async fn queue(
     body: Body,
 ) -> Result<Response, Response> {
     let answer = async {
-        let (wish, held): (Wish, _) = read_json(&app, &headers, body).await?;
+        let client = visit.client();
+        let (wish, held): (Wish, _) = read_json(&app, &client, &headers, body).await?;
         let updates = wish.refs.iter().map(|(name, pair)| update(name, pair));
         let updates: Vec<WireUpdate> = updates.collect::<Answer<_>>()?;
         let names = wish.objects.unwrap_or_default();
@@ -121,6 +125,7 @@ pub(crate) async fn queue(
             let destination = site.destination(&visit.visitor, visit.from)?;
             let intent = Intent {
                 owner: visit.visitor.name.clone(),
+                owner_id: visit.visitor.id.clone(),
                 updates,
                 dry_run: false,
             };
@@ -128,7 +133,12 @@ pub(crate) async fn queue(
             match site.pushes.open(id.clone(), &destination, intent, now())? {
                 Opened::Refused(outcome) => Err(refused(&outcome.refs)),
                 Opened::Open(_) => {
-                    lists.note(&site, id.clone(), objects)?;
+                    let noted = lists.note(&site, client, id.clone(), objects);
+                    if noted.is_err() {
+                        // Without its list the push is of no use.
+                        site.pushes.abort(&id)?;
+                    }
+                    noted?;
                     Ok(json(StatusCode::OK, &serde_json::json!({"id": id})))
                 }
             }
@@ -153,6 +163,7 @@ fn update(name: &str, pair: &Pair) -> Answer<WireUpdate> {
         timestamp: 0,
         // It has looked, and says nothing of it. What counts is the commit itself.
         fast_forward: true,
+        detached: None,
     })
 }
 
@@ -191,6 +202,7 @@ fn entry(visit: &Visit, id: &str) -> Answer<Arc<Push<LocalDestination>>> {
 
 /// `GET /api/v1/queue/{id}`
 pub(crate) async fn missing(
+    State(app): State<Arc<App>>,
     Extension(visit): Extension<Visit>,
     Extension(lists): Extension<Arc<Lists>>,
     Path(id): Path<String>,
@@ -204,7 +216,9 @@ pub(crate) async fn missing(
             .get(&id)
             .ok_or_else(|| Fault::not_found("queue entry not found"))?;
         let site = Arc::clone(visit.site()?);
+        let permit = app.answer_permit(&visit.client()).await?;
         blocking(move || {
+            let _permit = permit;
             let destination = site.destination(&visit.visitor, visit.from)?;
             let missing = push.missing(&destination, &objects)?;
             let missing = objects.iter().zip(missing).filter(|(_, missing)| *missing);
@@ -251,15 +265,15 @@ pub(crate) async fn upload(
             .and_then(|kind| kind.to_str().ok());
         let boundary = kind.and_then(multipart::boundary).ok_or_else(|| {
             let text = "request Content-Type isn't multipart/form-data";
-            Fault::internal(text)
+            Fault::bad_request(text)
         })?;
         let site = Arc::clone(visit.site()?);
-        let permit = app.stream_permit().await?;
+        let permit = app.stream_permit(&visit.client()).await?;
         blocking(move || {
             let destination = site.destination(&visit.visitor, visit.from)?;
             let body = BodyReader::new(body, Pace::of(destination.limits()?));
             let parts = &mut Multipart::new(body, &boundary);
-            Upload::new(&push, &destination, &app.memory)?.take(parts)?;
+            Upload::new(&push, &destination, &app.memory, visit.client())?.take(parts)?;
             drop(permit);
             push.touch(now());
             let outcome = push.finish(&destination, &mut |_| {})?;

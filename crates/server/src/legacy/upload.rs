@@ -14,11 +14,12 @@ use oxtree_transfer::protocol::frame::{self, FrameKind, MAX_FRAME};
 use oxtree_transfer::protocol::message::Limits;
 use oxtree_transfer::protocol::stream::{Form, Record, pack};
 use oxtree_transfer::receive::push::Push;
-use oxtree_transfer::room::Room;
+use oxtree_transfer::room::Shares;
 
 use super::parse;
 use crate::api::fault::{Answer, Fault};
 use crate::body::fill;
+use crate::crowd::ClientId;
 use crate::memory::Memory;
 use crate::multipart::Multipart;
 
@@ -37,6 +38,7 @@ pub(super) struct Upload<'a> {
     destination: &'a LocalDestination,
     limits: Limits,
     memory: &'a Memory,
+    client: ClientId,
     /// Small objects, as a stream of frames.
     batch: Vec<u8>,
     /// The SHA-256 of the file that came last, by its name. Its field follows it.
@@ -48,19 +50,34 @@ impl<'a> Upload<'a> {
         push: &'a Push<LocalDestination>,
         destination: &'a LocalDestination,
         memory: &'a Memory,
+        client: ClientId,
     ) -> Answer<Self> {
         Ok(Self {
             push,
             destination,
             limits: destination.limits()?,
             memory,
+            client,
             batch: Vec::new(),
             checksums: HashMap::new(),
         })
     }
 
     /// Takes all parts, to the last one.
-    pub(super) fn take(mut self, parts: &mut Multipart<impl Read>) -> Answer<()> {
+    pub(super) fn take(self, parts: &mut Multipart<impl Read>) -> Answer<()> {
+        let taken = self.take_parts(parts);
+        taken.map_err(|fault| match parts.failed() {
+            Some((io::ErrorKind::TimedOut, reason)) => {
+                Fault::new(StatusCode::REQUEST_TIMEOUT, reason)
+            }
+            Some((_, reason)) => Fault::bad_request(format!(
+                "the request body is no complete multipart/form-data: {reason}"
+            )),
+            None => fault,
+        })
+    }
+
+    fn take_parts(mut self, parts: &mut Multipart<impl Read>) -> Answer<()> {
         while let Some(head) = parts.next_part().map_err(broken)? {
             match head.name.as_str() {
                 "file" => self.file(&head.file_name.unwrap_or_default(), parts)?,
@@ -109,7 +126,7 @@ impl<'a> Upload<'a> {
     /// A metadata object that is not small. It is known at its end only how large it is.
     fn metadata(&self, name: &str, object: ObjectId, from: &mut impl Read) -> Answer<()> {
         let most = usize::try_from(self.limits.metadata()).unwrap_or(usize::MAX);
-        let _held = self.memory.hold_blocking(most, 1)?;
+        let _held = self.memory.hold_blocking(&self.client, most, 1)?;
         let mut content = Buffer::zeroed(most.saturating_add(1)).map_err(broken)?;
         let len = fill(from, &mut content).map_err(broken)?;
         self.check(name, len)?;
@@ -156,7 +173,7 @@ impl<'a> Upload<'a> {
     fn flush(&mut self) -> Answer<()> {
         if !self.batch.is_empty() {
             // It is not in zstd.
-            let room = Room::new(0);
+            let room = Shares::new(0, 0);
             let batch = &mut &self.batch[..];
             self.push.take(self.destination, batch, &room)?;
             self.batch.clear();
@@ -187,7 +204,10 @@ fn unprocessable(text: impl Into<String>) -> Fault {
     Fault::new(StatusCode::UNPROCESSABLE_ENTITY, text)
 }
 
-/// The body has come to an end too early, or is none.
+/// The body cannot be read: [`Upload::take`] says whose fault that is.
 fn broken(error: io::Error) -> Fault {
-    Fault::internal(error.to_string())
+    match error.kind() {
+        io::ErrorKind::TimedOut => Fault::new(StatusCode::REQUEST_TIMEOUT, error.to_string()),
+        _ => Fault::internal(error.to_string()),
+    }
 }

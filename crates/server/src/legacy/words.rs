@@ -12,7 +12,8 @@ use crate::api::fault::{Answer, Fault};
 use crate::api::{JSON_TIMES, has_type, read_bytes};
 use crate::app::App;
 use crate::body::at_most;
-use crate::memory::Held;
+use crate::crowd::ClientId;
+use crate::memory::Permit;
 
 /// The largest list, in bytes.
 const MAX_JSON: usize = 10 << 20;
@@ -45,10 +46,13 @@ pub(crate) fn unauthorized(path: &str, answer: Response) -> Response {
 /// A body of one JSON object. The memory for what is in it is held as long as the second.
 pub(super) async fn read_json<T: DeserializeOwned>(
     app: &App,
+    client: &ClientId,
     headers: &HeaderMap,
     body: Body,
-) -> Answer<(T, Held)> {
-    let held = app.memory.hold(at_most(&body, MAX_JSON), JSON_TIMES);
+) -> Answer<(T, Permit)> {
+    let held = app
+        .memory
+        .hold(client, at_most(&body, MAX_JSON), JSON_TIMES);
     let held = held.await?;
     let bytes = read(headers, body, MAX_JSON).await?;
     if bytes.trim_ascii().is_empty() {

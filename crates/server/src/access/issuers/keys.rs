@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::KeySource;
+use crate::client::Client;
 
 /// The largest set that is read, in bytes.
 const MAX_SET: usize = 1 << 20;
@@ -284,13 +285,8 @@ fn modified(path: &Path) -> Option<SystemTime> {
 }
 
 async fn fetch(url: &str) -> Result<Vec<u8>, String> {
-    let client = crate::client::client(TIMEOUT)?;
-    let mut response = client
-        .get(url)
-        .send()
-        .await
-        .and_then(reqwest::Response::error_for_status)
-        .map_err(|error| error.to_string())?;
+    let client = Client::new(TIMEOUT)?;
+    let mut response = client.send(client.get(url)).await?;
     let mut bytes = Vec::new();
     while let Some(piece) = response.chunk().await.map_err(|error| error.to_string())? {
         if bytes.len() + piece.len() > MAX_SET {

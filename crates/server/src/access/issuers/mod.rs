@@ -100,6 +100,11 @@ const TIMES: Times = Times {
 };
 
 impl Issuers {
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn new(all: Vec<IssuerConfig>) -> Self {
         Self::with(all, TIMES)
     }
@@ -139,6 +144,7 @@ impl Issuers {
         Ok(Visitor {
             // No other issuer and no token can be called so.
             name: Some(format!("{}#{who}", issuer.config.issuer)),
+            id: None,
             permissions: rule.permissions.iter().copied().collect(),
             repos: rule.repos.clone(),
             refs: rule.refs.clone(),
