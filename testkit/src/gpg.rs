@@ -37,6 +37,15 @@ impl GpgHome {
         self.dir.path()
     }
 
+    /// Lets `gpg` believe that it is this moment, such as `20240229T235959` (UTC), for every program that runs it in this home.
+    ///
+    /// # Panics
+    /// When its configuration cannot be written.
+    pub fn set_time(&self, time: &str) {
+        let line = format!("faked-system-time {time}!\n");
+        fs::write(self.path().join("gpg.conf"), line).expect("write gpg.conf");
+    }
+
     /// Runs `gpg` in this home, without questions and passphrases.
     #[must_use = "the exit code is not looked at"]
     pub fn run(&self, args: &[&str]) -> Output {

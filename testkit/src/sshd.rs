@@ -136,6 +136,11 @@ impl SshdBuilder {
             "\"PATH={}\" \"HOME={dir}/home\" \"LC_ALL=C\"",
             path.join(":")
         );
+        for key in crate::tool::CLOCK {
+            if let Ok(value) = std::env::var(key) {
+                env += &format!(" \"{key}={value}\"");
+            }
+        }
         for (key, value) in &self.env {
             env += &format!(" \"{key}={value}\"");
         }

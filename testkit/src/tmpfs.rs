@@ -28,6 +28,19 @@ impl Tmpfs {
         Tmpfs { dir }
     }
 
+    /// Mounts a ramfs, which does not say how large it is.
+    ///
+    /// # Panics
+    /// When it cannot be mounted, for example without root's rights.
+    #[must_use]
+    pub fn mount_ramfs() -> Tmpfs {
+        let dir = crate::temp_dir();
+        let mut command = Command::new("mount");
+        command.args(["-t", "ramfs", "oxtree-test"]).arg(dir.path());
+        Output::of(&mut command).expect_ok();
+        Tmpfs { dir }
+    }
+
     /// Where it is mounted.
     #[must_use]
     pub fn path(&self) -> &Path {

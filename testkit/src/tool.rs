@@ -9,8 +9,19 @@ use std::sync::Arc;
 
 use crate::{BinDir, Repo};
 
+/// Where programs and temporary files are, and what coverage tools need.
+const KEPT: [&str; 3] = ["PATH", "TMPDIR", "LLVM_PROFILE_FILE"];
+
+/// The clock that scripts/test-dates sets.
+pub(crate) const CLOCK: [&str; 4] = [
+    "LD_PRELOAD",
+    "FAKETIME",
+    "FAKETIME_DONT_FAKE_MONOTONIC",
+    "NO_FAKE_STAT",
+];
+
 /// A program with a clean environment: `LC_ALL=C`, UTC, a home of its own, and nothing else of
-/// the caller's environment but `PATH` and what coverage tools need.
+/// the caller's environment but `PATH`, what coverage tools need, and a faked clock.
 #[derive(Clone, Debug)]
 pub struct Tool {
     program: PathBuf,
@@ -78,6 +89,12 @@ impl Tool {
         .iter()
         .map(Into::into)
         .collect();
+        // libfaketime makes a semaphore that belongs to the user who loads it.
+        if let Ok(library) = std::env::var("LD_PRELOAD") {
+            self = self.env("LD_PRELOAD", "");
+            let words = ["/usr/bin/env".to_owned(), format!("LD_PRELOAD={library}")];
+            self.prefix.extend(words.map(OsString::from));
+        }
         let home = self.home.path();
         std::os::unix::fs::chown(home, Some(65534), Some(65534)).expect("give the home to nobody");
         self
@@ -117,7 +134,7 @@ impl Tool {
             .chain([self.program.as_os_str()]);
         let mut command = Command::new(words.next().expect("a program"));
         command.args(words).args(args).env_clear();
-        for key in ["PATH", "TMPDIR", "LLVM_PROFILE_FILE"] {
+        for key in KEPT.iter().chain(&CLOCK) {
             if let Some(value) = std::env::var_os(key) {
                 command.env(key, value);
             }
@@ -253,9 +270,10 @@ mod tests {
             .lines()
             .filter_map(|l| Some(l.split_once('=')?.0.into()))
             .collect();
-        names.retain(|n| n != "TMPDIR" && n != "LLVM_PROFILE_FILE");
+        let kept: Vec<&str> = [&KEPT[..], &CLOCK].concat();
+        names.retain(|name| !kept.contains(&name.as_str()));
         names.sort();
-        assert_eq!(names, ["EXTRA", "HOME", "LC_ALL", "PATH", "TZ"]);
+        assert_eq!(names, ["EXTRA", "HOME", "LC_ALL", "TZ"]);
     }
 
     #[test]

@@ -41,7 +41,7 @@ impl WebServer {
         ))
     }
 
-    /// The same with this in the section `server`, where `PORT` is the port.
+    /// The same with this in the section `server`, where `PORT` is the port. There is a cache `all` for `proxy_cache`.
     ///
     /// # Panics
     /// When nginx is missing or does not start; the message has its log.
@@ -135,6 +135,7 @@ http {{
     access_log {dir}/access.log plain;
     client_body_temp_path {dir}/body;
     proxy_temp_path {dir}/proxy;
+    proxy_cache_path {dir}/cache keys_zone=all:1m;
     fastcgi_temp_path {dir}/fastcgi;
     scgi_temp_path {dir}/scgi;
     uwsgi_temp_path {dir}/uwsgi;

@@ -8,6 +8,8 @@ use anyhow::Result;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 
+use oxtree_repo::words::plain;
+
 use crate::commands::Command;
 use crate::error::Usage;
 use crate::names::Face;
@@ -34,7 +36,7 @@ Environment:
   SOURCE_DATE_EPOCH  The time of new commits, in seconds since 1970
   OSTREE_SKIP_CACHE  Where it is set, `pull` keeps no summaries
   OSTREE_DEBUG_HTTP  Where it is set, requests are logged, as with --verbose
-  http_proxy         A proxy for http; so are https_proxy and all_proxy, but for hosts in no_proxy
+  http_proxy         A proxy for http; so are https_proxy and all_proxy, but for hosts in no_proxy and this machine
 
 Linked as `ostree`, it prints and exits as libostree's command does; linked as `ostree-push`,
 `ostree-receive` or `ostree-receive-shell`, as those programs of ostree-push do (`oxtree
@@ -244,7 +246,7 @@ pub(crate) fn describe(error: &clap::Error) -> String {
             let text = error.render().to_string();
             let first = text.split("\n\n").next().unwrap_or_default();
             let first = first.split_whitespace().collect::<Vec<_>>().join(" ");
-            first.trim_start_matches("error: ").to_owned()
+            plain(first.trim_start_matches("error: ")).into_owned()
         }
     }
 }

@@ -24,6 +24,9 @@ pub(crate) struct Context<'a> {
     pub(crate) repo: Option<PathBuf>,
     /// The option `--verbose`.
     pub(crate) verbose: bool,
+    /// Whether this is one of many requests to a server: what is only needed for some of them waits
+    /// until then.
+    pub(crate) is_request: bool,
     env: BTreeMap<OsString, OsString>,
 }
 
@@ -44,6 +47,7 @@ impl Kept {
             out: &out,
             repo: None,
             verbose: self.verbose,
+            is_request: true,
             env: self.env.clone(),
         })
     }
@@ -57,6 +61,7 @@ impl<'a> Context<'a> {
             out,
             repo: global.repo,
             verbose: global.verbose,
+            is_request: false,
             env: std::env::vars_os().collect(),
         }
     }
@@ -68,6 +73,30 @@ impl<'a> Context<'a> {
             verbose: self.verbose,
             env: self.env.clone(),
         }
+    }
+
+    /// Whether this answers as `ostree`.
+    pub(crate) fn is_ostree(&self) -> bool {
+        matches!(self.face, Face::Ostree)
+    }
+
+    /// Says that arguments contradict each other, or that one of them has no effect. That is an error, except for
+    /// callers of `ostree`: libostree takes it, so they are warned.
+    pub(crate) fn contradiction(&self, text: &str) -> Result<()> {
+        match self.face {
+            Face::Oxtree => Err(Usage(text.to_owned()).into()),
+            Face::Ostree => {
+                self.out.note(&format!("warning: {text}"));
+                Ok(())
+            }
+        }
+    }
+
+    /// The same for each that is so.
+    pub(crate) fn contradictions(&self, all: &[(bool, &str)]) -> Result<()> {
+        all.iter()
+            .filter(|(is_so, _)| *is_so)
+            .try_for_each(|(_, text)| self.contradiction(text))
     }
 
     /// An environment variable; an empty one is none.

@@ -3,6 +3,9 @@
 
 use std::process::ExitCode;
 
+use oxtree_repo::words::plain;
+
+use crate::dates::{BadDate, DATES};
 use crate::names::Face;
 use crate::output::{Output, StdoutError};
 
@@ -53,7 +56,7 @@ pub(crate) fn report(error: &anyhow::Error, face: Face, output: &Output) -> Exit
 pub(crate) fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {
-        let text = cause.to_string();
+        let text = plain(&cause.to_string()).into_owned();
         if line.is_empty() {
             line = text;
         } else if !line.ends_with(&text) {
@@ -85,6 +88,9 @@ fn strip_os_error(text: &str) -> String {
 fn hint(error: &anyhow::Error) -> Option<String> {
     if error.is::<Usage>() {
         return Some("see --help".to_owned());
+    }
+    if error.chain().any(<dyn std::error::Error>::is::<BadDate>) {
+        return Some(DATES.to_owned());
     }
     let error = error.chain().find_map(|cause| match cause.downcast_ref() {
         Some(oxtree_transfer::Error::Repo(error)) => Some(error),

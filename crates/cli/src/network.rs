@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
-use oxtree_transfer::pull::fetch::{Network, Proxies, TlsOptions};
+use oxtree_transfer::proxy::Proxies;
+use oxtree_transfer::pull::fetch::{Network, TlsOptions};
 use oxtree_transfer::push::http::{HttpOptions, Token};
 
 use crate::context::Context;
@@ -102,18 +103,9 @@ fn said_by(command: &str) -> Result<Token> {
 
 /// What the environment says, and by which name we were called.
 pub(crate) fn network(context: &Context<'_>) -> Network {
-    let var = |names: &[&str]| {
-        let value = names.iter().find_map(|name| context.var(name))?;
-        value.to_str().map(str::to_owned)
-    };
-    let all = || var(&["all_proxy", "ALL_PROXY"]);
+    let variable = |name: &str| Some(context.var(name)?.to_str()?.to_owned());
     let mut network = Network {
-        proxies: Proxies {
-            // A request's header `Proxy` would set HTTP_PROXY for a CGI program.
-            http: var(&["http_proxy"]).or_else(all),
-            https: var(&["https_proxy", "HTTPS_PROXY"]).or_else(all),
-            except: var(&["no_proxy", "NO_PROXY"]),
-        },
+        proxies: Proxies::of(variable),
         ..Network::default()
     };
     if context.face == Face::Ostree {

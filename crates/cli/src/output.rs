@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The one place that prints.
+//! The one place that prints. On a terminal, what others have written is made harmless (`escape.rs`); in a file or
+//! a pipe it stays as it is.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
@@ -8,13 +10,15 @@ use anyhow::Result;
 use clap::builder::StyledStr;
 use oxtree_repo::Progress;
 
+use crate::escape::{harmless, harmless_bytes, harmless_line, without_controls};
 use crate::progress::Terminal;
-use crate::text::harmless;
 
 /// Standard output, buffered, and standard error, with a progress bar on it if that is a terminal.
 #[derive(Debug)]
 pub(crate) struct Output {
     stdout: RefCell<BufWriter<Stdout>>,
+    to_terminal: bool,
+    errors_to_terminal: bool,
     bar: Option<Terminal>,
 }
 
@@ -44,23 +48,47 @@ impl Output {
     pub(crate) fn without_bar() -> Self {
         Self {
             stdout: RefCell::new(BufWriter::with_capacity(1 << 16, io::stdout())),
+            to_terminal: io::stdout().is_terminal(),
+            errors_to_terminal: io::stderr().is_terminal(),
             bar: None,
         }
     }
 
-    /// Prints a line to standard output.
+    /// Prints a line to standard output. On a terminal it is one line, whatever is in it.
     pub(crate) fn line(&self, line: &str) -> Result<()> {
-        self.bytes(line.as_bytes())?;
-        self.bytes(b"\n")
+        self.contents(self.part(line).as_bytes())?;
+        self.contents(b"\n")
+    }
+
+    /// The same for a line that need not be text.
+    pub(crate) fn line_of_bytes(&self, line: &[u8]) -> Result<()> {
+        match self.to_terminal {
+            true => self.line(&String::from_utf8_lossy(&harmless_bytes(line))),
+            false => {
+                self.contents(line)?;
+                self.contents(b"\n")
+            }
+        }
     }
 
     /// Prints text that has its own line ends to standard output.
     pub(crate) fn text(&self, text: &str) -> Result<()> {
-        self.bytes(text.as_bytes())
+        match self.to_terminal {
+            true => self.contents(harmless(text).as_bytes()),
+            false => self.contents(text.as_bytes()),
+        }
     }
 
-    /// Prints bytes to standard output.
-    pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<()> {
+    /// A name or value that is to be a part of a line of such a text.
+    pub(crate) fn part<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        match self.to_terminal {
+            true => harmless_line(text),
+            false => Cow::Borrowed(text),
+        }
+    }
+
+    /// Prints bytes to standard output as they are, also on a terminal: what a file has in it.
+    pub(crate) fn contents(&self, bytes: &[u8]) -> Result<()> {
         Ok(self
             .stdout
             .borrow_mut()
@@ -75,8 +103,8 @@ impl Output {
 
     /// Prints help: with colours on a terminal only.
     pub(crate) fn help(&self, help: &StyledStr) -> Result<()> {
-        match io::stdout().is_terminal() {
-            true => self.text(&help.ansi().to_string()),
+        match self.to_terminal {
+            true => self.contents(help.ansi().to_string().as_bytes()),
             false => self.text(&help.to_string()),
         }
     }
@@ -84,12 +112,24 @@ impl Output {
     /// Prints a line to standard error, after what was printed to standard output. That standard
     /// error is gone is nothing anybody could be told.
     pub(crate) fn note(&self, line: &str) {
-        let line = harmless(line);
+        // Programs pass on to terminals what others say on standard error, as ssh does.
+        let line = match self.errors_to_terminal {
+            true => harmless(line),
+            false => without_controls(line),
+        };
         let _ = self.stdout.borrow_mut().flush();
         let print = || drop(writeln!(io::stderr(), "{line}"));
         match &self.bar {
             Some(bar) => bar.aside(print),
             None => print(),
+        }
+    }
+
+    /// Prints what a receiver says to standard error. Each line says where it is from, so that none can pass itself
+    /// off as ours.
+    pub(crate) fn remote(&self, text: &str) {
+        for line in text.lines() {
+            self.note(&format!("remote: {line}"));
         }
     }
 
@@ -120,6 +160,27 @@ impl Write for Writer<'_> {
     }
 }
 
+/// Standard error for diagnostics, which name what others have sent.
+#[derive(Debug)]
+struct Diagnostics {
+    to_terminal: bool,
+}
+
+impl Write for Diagnostics {
+    /// Takes a whole line.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.to_terminal {
+            true => io::stderr().write_all(&harmless_bytes(bytes))?,
+            false => io::stderr().write_all(bytes)?,
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
 /// Lets diagnostics go to standard error: everything with `-v`, else only warnings. The first call
 /// counts.
 pub(crate) fn start_tracing(verbose: bool) {
@@ -127,10 +188,12 @@ pub(crate) fn start_tracing(verbose: bool) {
         true => tracing::Level::DEBUG,
         false => tracing::Level::WARN,
     };
+    let to_terminal = io::stderr().is_terminal();
     let started = tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
+        .with_writer(move || Diagnostics { to_terminal })
+        // Colours could not be told from what others have sent.
+        .with_ansi(false)
         .without_time()
         .try_init();
     // An error would mean that there is one already.

@@ -8,6 +8,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use oxtree_repo::Progress;
 
+use crate::escape::harmless_line;
+
 /// A bar on standard error.
 #[derive(Debug, Default)]
 pub(crate) struct Terminal {
@@ -49,7 +51,7 @@ impl Progress for Terminal {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        bar.set_message(what.to_owned());
+        bar.set_message(harmless_line(what).into_owned());
         bar.enable_steady_tick(Duration::from_millis(120));
         self.replace(Some(bar));
     }

@@ -2,7 +2,6 @@
 //! From `ostree-receive.conf` to what the road of a push enforces: keys are read, programs named,
 //! the log opened.
 
-use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -20,11 +19,12 @@ use oxtree_transfer::limits::Caps;
 use oxtree_transfer::receive::audit::Audit;
 use oxtree_transfer::receive::hook::{self, Hook};
 use oxtree_transfer::receive::policy::{
-    self, Commits, Derive, Deriver, Force, Future, Policy, Stale,
+    self, Commits, Derive, Derived, Deriver, Force, Future, Policy, Stale,
 };
 
 use crate::context::Context;
 use crate::receive_conf::{self, ReceiveConfig};
+use crate::secrets::log_if_open;
 use crate::signing::{dummy, trust};
 
 /// Whose manners a receiver has.
@@ -34,12 +34,15 @@ pub(crate) enum Manners {
     Oxtree,
     /// ostree-push's: what is no step forward is left out, commits are made anew.
     Original,
+    /// Those of ostree-push before version 0.1.1: as its own, but no metadata commit goes with a summary.
+    Legacy,
 }
 
-/// What the configuration asks for.
+/// What the configuration asks for; `auto_update`: what the repository's own says of its summary.
 pub(crate) fn policy(
     config: &ReceiveConfig,
     manners: Manners,
+    auto_update: Option<bool>,
     context: &Context<'_>,
 ) -> Result<Policy> {
     let original = manners == Manners::Original;
@@ -47,8 +50,16 @@ pub(crate) fn policy(
         (Some(receive_conf::Commits::Keep), _) | (None, false) => Commits::Keep,
         (Some(receive_conf::Commits::Copy), _) | (None, true) => Commits::Copy,
     };
+    if !context.is_request {
+        for path in &config.sign_keyfiles {
+            log_if_open("secret key", path, context);
+        }
+    }
     let signers = signers(config, context)?;
-    let derive = derive(config, context)?;
+    let derive = match updates(config, auto_update) {
+        true => derive(config, manners, context)?,
+        false => Derive::Nothing,
+    };
     Ok(Policy {
         verifiers: verifiers(config, context)?,
         signers,
@@ -63,11 +74,15 @@ pub(crate) fn policy(
             now: SystemTime::now(),
             bound: Duration::from_secs(config.max_future),
         }),
+        no_deletes: !config.deletes(),
         no_generated_refs: original,
+        pusher: config.identity.as_ref().map(|known| known.name.clone()),
+        // A process of ours has one.
+        client: String::new(),
         identity: identity(config),
-        sight: None,
+        visibility: None,
         caps: config.identity.as_ref().map_or(Caps::default(), caps),
-        hook: receive_hook(config),
+        hook: hook(&config.receive_hook, config),
         derive,
         herald: None,
         audit: audit(config, context)?,
@@ -81,9 +96,10 @@ fn identity(config: &ReceiveConfig) -> Option<policy::Identity> {
             let patterns = refs.iter().map(|pattern| pattern.as_str().to_owned());
             patterns.collect()
         }),
-        read_only: identity.read_only,
+        read_only: !identity.may_promote(),
         dry_run_only: identity.dry_run_only,
-        no_deletes: false,
+        no_deletes: !config.deletes(),
+        promote_only: !identity.may_push(),
     });
     let dry_run = || policy::Identity {
         name: "everybody".to_owned(),
@@ -141,7 +157,11 @@ fn signers(config: &ReceiveConfig, context: &Context<'_>) -> Result<Signers> {
     if !config.gpg_sign.is_empty() {
         let gpg = Gpg::new(config.gpg_homedir.as_deref())?;
         for id in &config.gpg_sign {
-            signers.push(Box::new(gpg.signer(id)?));
+            // Anybody can send requests, and most of them sign nothing.
+            signers.push(match context.is_request {
+                true => Box::new(gpg.signer_later(id)),
+                false => Box::new(gpg.signer(id)?),
+            });
         }
     }
     if !config.sign_keyfiles.is_empty() {
@@ -160,62 +180,88 @@ fn absolute(repo: &Path) -> PathBuf {
 }
 
 const ENV_REPO: &str = "OSTREE_RECEIVE_REPO";
-const ENV_REFS: &str = "OSTREE_RECEIVE_REFS";
-const ENV_IDENTITY: &str = "OSTREE_RECEIVE_IDENTITY";
 
-/// What a hook can know of the push, besides its refs.
-fn hook_environment(config: &ReceiveConfig) -> Vec<(String, OsString)> {
-    let mut env = vec![(ENV_REPO.to_owned(), absolute(&config.repo).into_os_string())];
-    if let Some(identity) = &config.identity {
-        env.push((ENV_IDENTITY.to_owned(), identity.name.clone().into()));
-    }
-    env
-}
-
-fn receive_hook(config: &ReceiveConfig) -> Option<Hook> {
-    let (command, env) = (config.receive_hook.clone(), hook_environment(config));
+/// A hook of these words, if there are any. It knows which repository it is for.
+fn hook(words: &[String], config: &ReceiveConfig) -> Option<Hook> {
+    let env = vec![(ENV_REPO.to_owned(), absolute(&config.repo).into_os_string())];
+    let command = words.to_vec();
     (!command.is_empty()).then_some(Hook { command, env })
 }
 
-fn derive(config: &ReceiveConfig, context: &Context<'_>) -> Result<Derive> {
-    if !config.update {
-        return Ok(Derive::Nothing);
-    }
-    if let Some((program, words)) = config.update_hook.split_first() {
-        let (program, words) = (program.clone(), words.to_vec());
-        let env = hook_environment(config);
+/// Whether a push brings the summary up to date: what is said of this repository counts most, then what its own
+/// config says, and then what is said of all. A hook is the owner's own way to do it.
+fn updates(config: &ReceiveConfig, auto_update: Option<bool>) -> bool {
+    let own = match config.update_is_own || !config.update_hook.is_empty() {
+        true => None,
+        false => auto_update,
+    };
+    own.unwrap_or(config.update)
+}
+
+fn derive(config: &ReceiveConfig, manners: Manners, context: &Context<'_>) -> Result<Derive> {
+    if let Some(hook) = hook(&config.update_hook, config) {
         return Ok(Derive::By(Box::new(move |_, changed, said| {
-            let mut command = Command::new(&program);
-            command.args(&words).envs(env.iter().cloned());
-            command.env(ENV_REFS, names(changed).join(" "));
-            run(command, said)
+            let command = hook.to_command(changed.pusher);
+            let mut command = command.map_err(|error| error.to_string())?;
+            command.env(hook::ENV_REFS, names(changed.refs).join(" "));
+            run(command, said).map(|()| Derived::Done)
         })));
     }
     let signers = signers(config, context)?;
     let flatpak = flatpak_words(config);
+    let update = SummaryUpdate {
+        metadata_commit: manners != Manners::Legacy,
+        ..SummaryUpdate::default()
+    };
     let deriver: Box<Deriver> = Box::new(move |repo, _, said| match &flatpak {
-        Some(words) if is_flatpak_repo(repo)? => {
-            let mut command = Command::new("flatpak");
-            command
-                .arg("build-update-repo")
-                .args(words)
-                .arg(repo.path());
-            run(command, said)
-        }
-        _ => {
-            let signers: Vec<&dyn Signer> = signers
-                .iter()
-                .map(|signer| &**signer as &dyn Signer)
-                .collect();
-            let update = SummaryUpdate {
-                metadata_commit: true,
-                ..SummaryUpdate::default()
-            };
-            let updated = repo.update_signed_summary(&update, &signers);
-            updated.map_err(|error| format!("the summary could not be updated: {error}"))
-        }
+        Some(words) if is_flatpak_repo(repo)? => update_flatpak_repo(repo, words, &signers, said),
+        _ => update_summary(repo, &update, &signers),
     });
     Ok(Derive::By(deriver))
+}
+
+fn update_summary(
+    repo: &Repo,
+    update: &SummaryUpdate,
+    signers: &[Box<dyn Signer + Send + Sync>],
+) -> Result<Derived, String> {
+    let signers: Vec<&dyn Signer> = signers
+        .iter()
+        .map(|signer| &**signer as &dyn Signer)
+        .collect();
+    let lost = repo.refresh_summary(update, &signers);
+    let lost = lost.map_err(|error| format!("the summary could not be updated: {error}"))?;
+    if lost.is_none() && repo.path().join(INDEX).exists() {
+        return Ok(Derived::Skipped(format!(
+            "{INDEX} stays as it was, and flatpak's clients read it first: run flatpak build-update-repo"
+        )));
+    }
+    Ok(lost.into())
+}
+
+/// flatpak's index of summaries.
+const INDEX: &str = "summary.idx";
+
+/// Has flatpak make the summary, its index and the commits that it generates, unless signatures would be lost.
+fn update_flatpak_repo(
+    repo: &Repo,
+    words: &[String],
+    signers: &[Box<dyn Signer + Send + Sync>],
+    said: &mut String,
+) -> Result<Derived, String> {
+    let refs = repo.local_refs().map_err(|error| error.to_string())?;
+    let generated: Vec<RefName> = refs.into_keys().filter(policy::is_generated).collect();
+    let keys: Vec<&str> = signers.iter().map(|signer| signer.metadata_key()).collect();
+    let lost = repo.signatures_to_lose(&keys, &generated);
+    if let Some(lost) = lost.map_err(|error| error.to_string())? {
+        return Ok(Some(lost).into());
+    }
+    let mut command = Command::new("flatpak");
+    command
+        .arg("build-update-repo")
+        .args(words)
+        .arg(repo.path());
+    run(command, said).map(|()| Derived::Done)
 }
 
 /// What `flatpak build-update-repo` is told about keys; [`None`] where there is no flatpak, or where

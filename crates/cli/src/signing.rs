@@ -12,6 +12,9 @@ use oxtree_sign::{Engine, SecretKey, Trust, keys};
 use crate::context::Context;
 use crate::text;
 
+/// The default of `--sign-type`.
+const SIGN_TYPE: &str = "ed25519";
+
 /// Options about signatures, of `commit` and `summary`.
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -30,7 +33,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PATH")]
     sign_from_file: Vec<PathBuf>,
     /// How to sign with --sign and --sign-from-file: ed25519, spki or dummy
-    #[arg(long, value_name = "NAME", default_value = "ed25519")]
+    #[arg(long, value_name = "NAME", default_value = SIGN_TYPE)]
     sign_type: String,
 }
 
@@ -38,6 +41,26 @@ impl Options {
     /// Where gpg has its keys, if that was said.
     pub(crate) fn gpg_homedir(&self) -> Option<&Path> {
         self.gpg_homedir.as_deref()
+    }
+
+    /// Finds options that have no effect: nothing would be signed.
+    pub(crate) fn check(&self, context: &Context<'_>) -> Result<()> {
+        let keys = !self.keys.is_empty() || !self.sign_from_file.is_empty();
+        context.contradictions(&[
+            (
+                !keys && self.sign_type != SIGN_TYPE,
+                "--sign-type has no effect without --sign or --sign-from-file: nothing is signed",
+            ),
+            (
+                self.gpg_homedir.is_some() && self.gpg_sign.is_empty(),
+                "--gpg-homedir has no effect without --gpg-sign: nothing is signed",
+            ),
+        ])
+    }
+
+    /// Whether something is to be signed.
+    pub(crate) fn is_asked_for(&self) -> bool {
+        !(self.gpg_sign.is_empty() && self.keys.is_empty() && self.sign_from_file.is_empty())
     }
 
     /// Those who are to sign, in the order of the options, GPG first.

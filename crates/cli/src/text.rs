@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How things are written for people, in libostree's words: sizes, times, commits, variants.
 
-use std::borrow::Cow;
 use std::fmt::Write;
 
 use anyhow::{Context as _, Result, bail};
@@ -12,21 +11,15 @@ use oxtree_format::gvariant::{Variant, text};
 use oxtree_format::{Commit, CommitId, ObjectId, ObjectKind};
 use oxtree_repo::Error;
 
-/// The text, with what a terminal would take for a command shown as `\u{1b}`. Somebody else may
-/// have written it. Line ends and tabs stay.
-pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
-    let harmful = |c: char| c.is_control() && c != '\n' && c != '\t';
-    if !text.contains(harmful) {
-        return Cow::Borrowed(text);
+use crate::locale::LOCALE;
+use crate::output::Output;
+
+/// A number of refs, in words.
+pub(crate) fn refs(count: usize) -> String {
+    match count {
+        1 => "1 ref".to_owned(),
+        count => format!("{count} refs"),
     }
-    let mut shown = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        match harmful(c) {
-            true => shown.extend(c.escape_default()),
-            false => shown.push(c),
-        }
-    }
-    Cow::Owned(shown)
 }
 
 /// A number of bytes as GLib's `g_format_size` writes it: in powers of 1000, after a no-break
@@ -71,13 +64,10 @@ pub(crate) fn local_time(seconds: u64) -> String {
     }
 }
 
-/// Seconds since 1970 as C's `%c` has it: `Tue Sep 10 02:29:42 2013`, in the local time zone.
+/// Seconds since 1970 as the locale has them: `Tue Sep 10 02:29:42 2013` in C, in the local time zone.
 pub(crate) fn c_time(seconds: u64) -> String {
     match Timestamp::from_second(seconds.cast_signed()) {
-        Ok(time) => {
-            let local = time.to_zoned(TimeZone::system());
-            local.strftime("%a %b %e %H:%M:%S %Y").to_string()
-        }
+        Ok(time) => LOCALE.date_and_time(&time.to_zoned(TimeZone::system())),
         Err(_) => "invalid".to_owned(),
     }
 }
@@ -101,7 +91,7 @@ pub(crate) struct Dump {
 }
 
 /// A commit, dirtree or dirmeta as `log` and `show` print it.
-pub(crate) fn object(id: &ObjectId, bytes: &[u8], dump: Dump) -> Result<String> {
+pub(crate) fn object(id: &ObjectId, bytes: &[u8], dump: Dump, to: &Output) -> Result<String> {
     let mut out = format!("{} {}\n", id.kind.name(), id.checksum);
     let corrupt = |reason: &dyn std::error::Error| Error::corrupt(*id, reason.to_string());
     if dump.raw || dump.unswapped {
@@ -113,15 +103,15 @@ pub(crate) fn object(id: &ObjectId, bytes: &[u8], dump: Dump) -> Result<String> 
     }
     if id.kind == ObjectKind::Commit {
         let commit = Commit::parse(bytes).map_err(|error| corrupt(&error))?;
-        explain_commit(&mut out, &commit)
+        explain_commit(&mut out, &commit, to)
             .with_context(|| format!("Failed to read commit {}", id.checksum))?;
     }
     Ok(out)
 }
 
 /// A commit as `log` and `show` print it.
-pub(crate) fn commit(id: CommitId, bytes: &[u8], dump: Dump) -> Result<String> {
-    object(&id.into(), bytes, dump)
+pub(crate) fn commit(id: CommitId, bytes: &[u8], dump: Dump, to: &Output) -> Result<String> {
+    object(&id.into(), bytes, dump, to)
 }
 
 /// The GVariant type of a metadata object.
@@ -134,14 +124,14 @@ fn variant_type(kind: ObjectKind) -> &'static str {
     }
 }
 
-fn explain_commit(out: &mut String, commit: &Commit<'_>) -> Result<()> {
+fn explain_commit(out: &mut String, commit: &Commit<'_>, to: &Output) -> Result<()> {
     if let Some(parent) = commit.parent {
         writeln!(out, "Parent:  {parent}")?;
     }
     writeln!(out, "ContentChecksum:  {}", commit.content_checksum())?;
     writeln!(out, "Date:  {}", timestamp(commit.timestamp)?)?;
     if let Some(version) = commit.metadata_str("version") {
-        writeln!(out, "Version: {version}")?;
+        writeln!(out, "Version: {}", to.part(version))?;
     }
     match commit.subject {
         "" => out.push_str("(no subject)\n"),
@@ -167,13 +157,6 @@ fn indent(out: &mut String, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nothing_is_a_command_to_a_terminal() {
-        assert_eq!(harmless("ümlaut:\n\tx"), "ümlaut:\n\tx");
-        let bad = "a\u{1b}[2Jb\u{7}\r\u{9b}";
-        assert_eq!(harmless(bad), "a\\u{1b}[2Jb\\u{7}\\r\\u{9b}");
-    }
 
     #[test]
     fn sizes_as_glib_writes_them() {

@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
         loop {
             match file.content.read(&mut buffer) {
                 Ok(0) => break,
-                Ok(len) => context.out.bytes(&buffer[..len])?,
+                Ok(len) => context.out.contents(&buffer[..len])?,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error).with_context(|| format!("reading {path}")),
             }

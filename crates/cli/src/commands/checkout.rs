@@ -3,7 +3,8 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -113,13 +114,69 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     let Some(commit) = &args.commit else {
         return Err(Usage("COMMIT must be specified".to_owned()).into());
     };
+    let many = args.from_stdin || args.from_file.is_some();
+    context.contradictions(&[
+        (
+            args.from_stdin && args.from_file.is_some(),
+            "--from-stdin and --from-file exclude each other",
+        ),
+        (
+            many && args.destination.is_some(),
+            "with --from-stdin and --from-file, the only argument is DESTINATION",
+        ),
+        (
+            many && args.subpath.is_some(),
+            "--subpath has no effect with --from-stdin and --from-file, which name paths themselves",
+        ),
+    ])?;
     allow_many_files();
-    if args.from_stdin || args.from_file.is_some() {
-        return args.check_out_many(&repo, Path::new(commit), fsync);
+    if many {
+        let destination = Path::new(commit);
+        return all_or_nothing(destination, || {
+            args.check_out_many(&repo, destination, fsync)
+        });
     }
     let destination = args.destination.as_deref().unwrap_or(Path::new(commit));
     let commit = repo.resolve_rev(&commit.to_string_lossy())?;
-    args.check_out(&repo, commit, args.subpath.as_deref(), destination, fsync)
+    all_or_nothing(destination, || {
+        args.check_out(&repo, commit, args.subpath.as_deref(), destination, fsync)
+    })
+}
+
+/// Checks out. If that fails and the destination is new, it goes again: half a tree looks like a whole one.
+fn all_or_nothing(destination: &Path, check_out: impl FnOnce() -> Result<()>) -> Result<()> {
+    let is_new = destination
+        .symlink_metadata()
+        .is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    let Err(error) = check_out() else {
+        return Ok(());
+    };
+    if !is_new || destination.symlink_metadata().is_err() {
+        return Err(error);
+    }
+    match delete(destination) {
+        Ok(()) => Err(error),
+        Err(left) => {
+            let path = destination.display();
+            Err(error.context(format!(
+                "{path} is incomplete and could not be deleted ({left})"
+            )))
+        }
+    }
+}
+
+/// Deletes a tree, directories included that nobody may write to.
+fn delete(path: &Path) -> std::io::Result<()> {
+    if !path.symlink_metadata()?.is_dir() {
+        return std::fs::remove_file(path);
+    }
+    let mut permissions = path.metadata()?.permissions();
+    permissions.set_mode(permissions.mode() | 0o700);
+    std::fs::set_permissions(path, permissions)?;
+    for entry in std::fs::read_dir(path)? {
+        delete(&entry?.path())?;
+    }
+    std::fs::remove_dir(path)
 }
 
 impl Args {

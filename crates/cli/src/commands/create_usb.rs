@@ -56,6 +56,15 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     if !args.destination_repo.components().all(inside) {
         bail!("--destination-repo has to be a path below the medium");
     }
+    // A mistake in its name would make a repository that nobody looks for.
+    let medium = Path::new(mount);
+    let is_dir = medium
+        .metadata()
+        .with_context(|| format!("opening {mount}"))?
+        .is_dir();
+    if !is_dir {
+        bail!("{mount} is not a directory: MOUNT-PATH is where the medium is mounted");
+    }
     let source = context.open_repo()?;
     let known = source.collection_refs()?;
     let mut refs: BTreeMap<CollectionId, Vec<(RefName, CommitId)>> = BTreeMap::new();

@@ -114,12 +114,12 @@ fn print(diff: &Diff, (a, b): (&Source<'_>, &Source<'_>), context: &Context<'_>)
             Source::Disk(_) => b"    ",
         };
         for path in paths {
-            context.out.bytes(&line(letter, before, path))?;
+            context.out.line_of_bytes(&line(letter, before, path))?;
         }
     }
     Ok(())
 }
 
 fn line(letter: u8, before: &[u8], path: &Path) -> Vec<u8> {
-    [&[letter], before, path.as_os_str().as_bytes(), b"\n"].concat()
+    [&[letter], before, path.as_os_str().as_bytes()].concat()
 }

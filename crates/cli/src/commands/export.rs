@@ -2,9 +2,9 @@
 //! `export`: a commit as a tar file.
 
 use std::fs::File;
-use std::io::BufWriter;
-use std::os::unix::fs::FileTypeExt;
-use std::path::PathBuf;
+use std::io::{BufWriter, ErrorKind};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use oxtree_format::Commit;
@@ -74,10 +74,47 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
             error => error.into(),
         });
     };
+    options.whole_records = false;
+    let write = |file: &File| -> Result<()> {
+        let kind = file.metadata().context("reading its type")?.file_type();
+        let options = export::Options {
+            whole_records: kind.is_char_device() || kind.is_block_device(),
+            ..options.clone()
+        };
+        let file = BufWriter::with_capacity(export::RECORD * 8, file);
+        export::export(&repo, &source, &options, file).with_context(|| format!("exporting {rev}"))
+    };
+    write_whole(path, write)
+}
+
+/// Writes a file that is there as a whole or, if that fails, as it was before. What is no regular file is written to
+/// as it is.
+fn write_whole(path: &Path, write: impl Fn(&File) -> Result<()>) -> Result<()> {
     let writing = || format!("writing {}", path.display());
-    let file = File::create(path).with_context(writing)?;
-    let kind = file.metadata().with_context(writing)?.file_type();
-    options.whole_records = kind.is_char_device() || kind.is_block_device();
-    let file = BufWriter::with_capacity(export::RECORD * 8, file);
-    export::export(&repo, &source, &options, file).with_context(|| format!("exporting {rev}"))
+    let there = path.metadata().ok();
+    let in_place = || write(&File::create(path).with_context(writing)?);
+    if there.as_ref().is_some_and(|there| !there.is_file()) {
+        return in_place();
+    }
+    // Through a link to where it leads.
+    let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let folder = match target.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let mode = there.as_ref().map(std::fs::Metadata::permissions);
+    let new = tempfile::Builder::new()
+        .prefix(".export-")
+        .permissions(mode.unwrap_or_else(|| PermissionsExt::from_mode(0o666)))
+        .tempfile_in(folder);
+    let new = match new {
+        // Only the file itself may be written to.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied && there.is_some() => {
+            return in_place();
+        }
+        new => new.with_context(writing)?,
+    };
+    write(new.as_file())?;
+    new.persist(&target).with_context(writing)?;
+    Ok(())
 }

@@ -75,6 +75,9 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     let found = find(&repo, &wanted, args, context)?;
     print(&found, &wanted, context)?;
     if args.pull {
+        if found.is_empty() {
+            bail!("no remote has any of these refs: nothing was pulled");
+        }
         pull_all(&repo, &found, args, context)?;
     }
     Ok(())

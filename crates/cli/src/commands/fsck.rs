@@ -10,8 +10,9 @@ use crate::names::Face;
 /// Options of `fsck`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-Checks that every ref leads to a commit, and that all objects of all commits are there and are what
-their names say. Commits that lack an object are marked as partial.
+Checks that every ref can be read and leads to a commit, that all objects of all commits are there
+and are what their names say, and that the summary, static deltas and signatures can be read. Tells
+of all damage before it ends. Commits that lack an object are marked as partial.
 
 Examples:
   oxtree fsck
@@ -24,7 +25,7 @@ pub(crate) struct Args {
     /// Print only the outcome and errors
     #[arg(long, short)]
     quiet: bool,
-    /// Go on after the first damaged object
+    /// Let the error at the end only say that there is damage, not repeat the first of it
     #[arg(long, short)]
     all: bool,
     /// Delete damaged objects, and go on
@@ -41,7 +42,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     let repo = context.open_repo()?;
     let options = Options {
-        keep_going: args.all || args.delete,
+        // All damage is told of, with or without --all.
+        keep_going: true,
         delete: args.delete,
         verify_bindings: args.verify_bindings || args.verify_back_refs,
         verify_back_refs: args.verify_back_refs,
@@ -49,8 +51,9 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     };
     let mut report = Report {
         context,
-        keep_going: options.keep_going,
+        all: args.all || args.delete,
         corrupt: false,
+        first: None,
     };
     let say = |what: &str| match args.quiet {
         true => Ok(()),
@@ -58,27 +61,33 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     };
     let mut fsck = Fsck::new(&repo, options)?;
     say("Validating refs...")?;
-    report.add(fsck.refs()?)?;
+    report.add(fsck.refs()?);
     say("Validating refs in collections...")?;
-    report.add(fsck.collection_refs()?)?;
+    report.add(fsck.collection_refs()?);
     say("Enumerating commits...")?;
-    report.add(fsck.commits()?)?;
+    report.add(fsck.commits()?);
     let commits = fsck.counts().commits;
     say(&format!(
         "Verifying content integrity of {commits} commit objects..."
     ))?;
-    report.add(fsck.find_objects()?)?;
+    report.add(fsck.find_objects()?);
     let objects = fsck.counts().objects;
     context.count(1, objects)?;
     let problems = fsck.verify(context.progress())?;
     if !problems.iter().any(|problem| report.is_fatal(problem)) {
         context.count(objects, objects)?;
     }
-    report.add(problems)?;
-    finish(args, &fsck, &report, context)
+    report.add(problems);
+    report.add(fsck.files()?);
+    finish(args, &fsck, report, context)
 }
 
-fn finish(args: &Args, fsck: &Fsck<'_>, report: &Report<'_>, context: &Context<'_>) -> Result<()> {
+fn finish(
+    args: &Args,
+    fsck: &Fsck<'_>,
+    mut report: Report<'_>,
+    context: &Context<'_>,
+) -> Result<()> {
     let counts = fsck.counts();
     if args.add_tombstones {
         for commit in &counts.tombstones {
@@ -88,6 +97,9 @@ fn finish(args: &Args, fsck: &Fsck<'_>, report: &Report<'_>, context: &Context<'
     } else if counts.partial > 0 {
         let line = format!("{} partial commits not verified", counts.partial);
         context.out.line(&line)?;
+    }
+    if let Some(first) = report.take_first() {
+        return Err(first.into());
     }
     if report.corrupt {
         bail!("Repository corruption encountered");
@@ -119,35 +131,42 @@ impl Context<'_> {
 /// Tells of problems as they come.
 struct Report<'c> {
     context: &'c Context<'c>,
-    keep_going: bool,
+    /// The option `--all`: then the error at the end only says that there were problems.
+    all: bool,
     corrupt: bool,
+    /// The first of those that end libostree's check, which becomes the error at the end.
+    first: Option<Problem>,
 }
 
 impl Report<'_> {
     fn is_fatal(&self, problem: &Problem) -> bool {
-        !self.keep_going && !problem.is_missing()
+        !self.all && !problem.is_missing()
     }
 
-    /// Prints problems; the first one that ends the check becomes the error.
-    fn add(&mut self, problems: Vec<Problem>) -> Result<()> {
-        let mut fatal = None;
+    /// Prints problems, but for the first that is the error at the end.
+    fn add(&mut self, problems: Vec<Problem>) {
         for problem in problems {
-            if self.is_fatal(&problem) {
-                fatal = fatal.or(Some(problem));
+            if self.first.is_some() || !self.is_fatal(&problem) {
+                self.corrupt = true;
+                self.note(&problem);
                 continue;
             }
-            self.corrupt = true;
-            self.note(&problem);
+            self.first = Some(problem);
         }
-        if let Some(Problem::DanglingRef { error, .. }) = &fatal
+    }
+
+    /// The error at the end, after what there is to say of it.
+    fn take_first(&mut self) -> Option<Problem> {
+        let first = self.first.take()?;
+        if let Problem::DanglingRef { error, .. } = &first
             && let oxtree_repo::Error::MetadataNotFound(object) = error
         {
             self.context.out.note(&format!("Object missing: {object}"));
         }
-        if let Some(Problem::Object(damage)) = &fatal {
+        if let Problem::Object(damage) = &first {
             self.place(damage);
         }
-        fatal.map_or(Ok(()), |problem| Err(problem.into()))
+        Some(first)
     }
 
     fn note(&self, problem: &Problem) {

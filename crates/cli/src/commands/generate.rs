@@ -41,5 +41,5 @@ pub(crate) fn completions(args: &Completions, context: &Context<'_>) -> Result<(
         name,
         &mut script,
     );
-    context.out.bytes(&script)
+    context.out.contents(&script)
 }

@@ -24,9 +24,9 @@ Examples:
   oxtree init --repo=/srv/ostree --mode=archive
   oxtree init --repo=build --mode=bare-user")]
 pub(crate) struct Args {
-    /// How the repository stores files
-    #[arg(long, value_name = "MODE", default_value = "bare")]
-    mode: String,
+    /// How the repository stores files [default: bare]
+    #[arg(long, value_name = "MODE")]
+    mode: Option<String>,
     /// The globally unique id of the collection that the repository's refs are in, such as
     /// org.example.Os
     #[arg(long, value_name = "COLLECTION-ID")]
@@ -40,12 +40,35 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     if context.face == Face::Oxtree && !args.rest.is_empty() {
         return Err(Usage("Too many arguments given".to_owned()).into());
     }
-    let mode: Mode = args.mode.parse()?;
+    let mode: Mode = args.mode.as_deref().unwrap_or("bare").parse()?;
     let collection: Option<CollectionId> =
         args.collection_id.as_deref().map(str::parse).transpose()?;
     let Some(path) = context.named_repo() else {
         return Err(Usage("Command requires a --repo argument".to_owned()).into());
     };
-    Repo::create_in(&path, mode, collection.as_ref(), &context.environment())?;
+    let repo = Repo::create_in(&path, mode, collection.as_ref(), &context.environment())?;
+    // libostree says nothing either way.
+    if context.face == Face::Oxtree {
+        check(&repo, args.mode.as_ref().map(|_| mode), collection.as_ref())?;
+    }
+    Ok(())
+}
+
+/// Whether a repository, which may have been there before, is as the user wants it.
+fn check(repo: &Repo, mode: Option<Mode>, collection: Option<&CollectionId>) -> Result<()> {
+    let path = repo.path().display();
+    if mode.is_some_and(|mode| mode != repo.mode()) {
+        let text = format!(
+            "{path} is there already, in mode {}; it stays so",
+            repo.mode()
+        );
+        return Err(Usage(text).into());
+    }
+    if collection.is_some() && collection != repo.config().collection_id.as_ref() {
+        let text = format!(
+            "{path} is there already, with another collection id or none; `oxtree config set core.collection-id` sets it"
+        );
+        return Err(Usage(text).into());
+    }
     Ok(())
 }

@@ -42,7 +42,9 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
             }
             bytes => bytes?,
         };
-        context.out.text(&text::commit(id, &bytes, dump)?)?;
+        context
+            .out
+            .text(&text::commit(id, &bytes, dump, context.out)?)?;
         let commit = Commit::parse(&bytes).map_err(|error| Error::corrupt(id, error))?;
         next = commit.parent;
     }

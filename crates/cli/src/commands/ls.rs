@@ -131,14 +131,21 @@ impl Lister<'_> {
             .par_iter()
             .map(|entry| self.line_of(entry))
             .collect();
-        lines
-            .into_iter()
-            .try_for_each(|line| context.out.text(&line?))
+        for line in lines {
+            match self.args.nul_filenames_only {
+                true => {
+                    context.out.text(&context.out.part(&line?))?;
+                    context.out.contents(b"\0")?;
+                }
+                false => context.out.line(&line?)?,
+            }
+        }
+        Ok(())
     }
 
     fn line_of(&self, entry: &Entry) -> Result<String> {
         if self.args.nul_filenames_only {
-            return Ok(format!("{}\0", entry.path));
+            return Ok(entry.path.clone());
         }
         match entry.node {
             Node::Dir(id) => {
@@ -203,7 +210,6 @@ impl Lister<'_> {
         if let Some(target) = line.target {
             write!(text, " -> {target}")?;
         }
-        text.push('\n');
         Ok(text)
     }
 }

@@ -63,7 +63,7 @@ pub(crate) struct Args {
     /// Only this file or directory; the commit is noted to be partial
     #[arg(long, value_name = "PATH")]
     subpath: Vec<String>,
-    /// Verify objects also of a remote on this machine
+    /// Verify objects also of a remote on this machine (they always are)
     #[arg(long)]
     untrusted: bool,
     /// Do not verify files that an archive keeps as they come: only over a way that is trusted
@@ -134,6 +134,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
         }
         _ => (remote.as_str(), args.branches.clone()),
     };
+    check_refs(&refs)?;
     let mut repo = context.open_repo()?;
     if args.dry_run && !args.require_static_deltas {
         let message = "--dry-run requires --require-static-deltas";
@@ -155,7 +156,25 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     context.out.line(&match &report.estimate {
         Some(estimate) => describe_estimate(estimate),
         None => describe(&report, start.elapsed()),
-    })
+    })?;
+    pull_local::all_pulled(context, remote, &report.left_out)
+}
+
+/// Refuses a ref that is to be set to two commits.
+fn check_refs(refs: &[String]) -> Result<()> {
+    for (at, text) in refs.iter().enumerate() {
+        let name = |text: &str| {
+            text.split_once('@')
+                .map_or(text, |(name, _)| name)
+                .to_owned()
+        };
+        let other = |other: &&String| name(other) == name(text) && *other != text;
+        if let Some(other) = refs[..at].iter().find(other) {
+            let message = format!("{other} and {text} are one ref: name it only once");
+            return Err(Usage(message).into());
+        }
+    }
+    Ok(())
 }
 
 impl Args {
@@ -185,7 +204,6 @@ impl Args {
             depth: pull_local::depth(&self.depth)?,
             commit_metadata_only: self.commit_metadata_only,
             subpaths: self.subpath.clone(),
-            untrusted: self.untrusted,
             http_trusted: self.http_trusted,
             bareuseronly_files: self.bareuseronly_files,
             deltas,

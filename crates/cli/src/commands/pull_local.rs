@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use oxtree_format::refs::RemoteName;
 use oxtree_repo::Repo;
-use oxtree_repo::object::import::ImportOptions;
+use oxtree_repo::object::import::{ImportOptions, Verify};
 use oxtree_sign::{Wanted, commit_verifier, summary_verifier};
 use oxtree_transfer::pull_local::{Options, Report, pull_local};
 
@@ -22,7 +22,9 @@ use crate::text;
 #[command(after_long_help = "\
 Files become hard links where both repositories are of one mode, on one file system and of one
 owner; otherwise they share blocks where the file system can, or are copied, packed or unpacked.
-What is there already is not looked at again.
+What is there already is not looked at again. An object has to be what its name says, unless it becomes
+a hard link: its owner can change it in both repositories. --untrusted, --gpg-verify and
+--gpg-verify-summary verify these, too.
 
 Examples:
   oxtree pull-local build-repo os/stable --repo=/srv/ostree
@@ -41,7 +43,7 @@ pub(crate) struct Args {
     /// Make each object durable as it is written, not all of them at the end
     #[arg(long)]
     per_object_fsync: bool,
-    /// Verify that each object is what its name says
+    /// Verify each object, also where it becomes a hard link
     #[arg(long)]
     untrusted: bool,
     /// Refuse regular files with mode bits other than 0775
@@ -68,7 +70,7 @@ pub(crate) struct Args {
     /// The repository to copy from
     #[arg(value_name = "SRC_REPO")]
     source: Option<PathBuf>,
-    /// Refs, or checksums of commits [default: all refs]
+    /// Refs, or checksums of commits [default: all refs; those of mirrored collections if there are no others]
     #[arg(value_name = "REF")]
     revs: Vec<String>,
 }
@@ -77,6 +79,10 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     let Some(path) = &args.source else {
         return Err(Usage("DESTINATION must be specified".to_owned()).into());
     };
+    if args.require_static_deltas && args.disable_static_deltas {
+        let message = "--require-static-deltas and --disable-static-deltas exclude each other";
+        return Err(Usage(message.to_owned()).into());
+    }
     let mut repo = context.open_repo()?;
     if args.require_static_deltas && repo.mode().is_archive() {
         bail!("Can't use static deltas in an archive repo");
@@ -91,7 +97,33 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     context.out.line(&match args.require_static_deltas {
         true => describe_deltas(&report, begun.elapsed()),
         false => describe(&report),
-    })
+    })?;
+    if !args.revs.is_empty() {
+        return Ok(());
+    }
+    if (report.metadata, report.content) == (0, 0) && source.local_refs()?.is_empty() {
+        let path = path.display();
+        context
+            .out
+            .note(&format!("warning: {path} has no refs: nothing was pulled"));
+    }
+    let unusable = source.unusable_refs()?;
+    let left_out: Vec<String> = unusable.iter().map(ToString::to_string).collect();
+    all_pulled(context, &path.display().to_string(), &left_out)
+}
+
+/// An error if refs of `from` were left out.
+pub(super) fn all_pulled(context: &Context<'_>, from: &str, left_out: &[String]) -> Result<()> {
+    for one in left_out {
+        context.out.note(&format!("warning: {from}: {one}"));
+    }
+    match left_out.len() {
+        0 => Ok(()),
+        count => bail!(
+            "not pulled from {from}: {} that cannot be read or whose commits are missing",
+            text::refs(count)
+        ),
+    }
 }
 
 impl Args {
@@ -111,6 +143,7 @@ impl Args {
             Some(remote) => summary_verifier(repo, remote, &trust(context), GPG)?,
             None => None,
         };
+        let is_signed = commit_verifier.is_some() || summary_verifier.is_some();
         Ok(Options {
             commit_verifier,
             summary_verifier,
@@ -120,7 +153,11 @@ impl Args {
             commit_metadata_only: self.commit_metadata_only,
             require_deltas: self.require_static_deltas,
             import: ImportOptions {
-                verify: self.untrusted,
+                // A signature is of what objects are to be, so that is looked at.
+                verify: match self.untrusted || is_signed {
+                    true => Verify::All,
+                    false => Verify::Copies,
+                },
                 bareuseronly_files: self.bareuseronly_files,
             },
             verify_bindings: !self.disable_verify_bindings,

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{ErrorKind, IsTerminal, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result};
@@ -14,6 +15,7 @@ use oxtree_transfer::limits::parse_seconds;
 use oxtree_transfer::local::{LocalDestination, unfinished};
 use oxtree_transfer::protocol::message::UnfinishedPush;
 use oxtree_transfer::receive;
+use oxtree_transfer::visibility::{RefVisibility, Visibility};
 
 use crate::audit;
 use crate::commands::push::{agent, size, unfinished_line};
@@ -234,12 +236,45 @@ pub(crate) fn destination(
     manners: Manners,
     context: &Context<'_>,
 ) -> Result<LocalDestination> {
+    let repo = open_configured(config, context).map_err(|error| match &config.confined {
+        None => error,
+        Some(asked) => {
+            let [path, asked] = [&config.repo, asked].map(|path| path.display().to_string());
+            Error::msg(one_line(&error).replace(&path, &asked))
+        }
+    })?;
+    destination_in(repo, config, manners, context)
+}
+
+/// The same in a repository that is open.
+pub(crate) fn destination_in(
+    mut repo: Repo,
+    config: &ReceiveConfig,
+    manners: Manners,
+    context: &Context<'_>,
+) -> Result<LocalDestination> {
+    repo.check_writable()?;
+    let auto_update = &mut repo.config_mut().auto_update_summary;
+    let mut policy = policy(config, manners, *auto_update, context)?;
+    if config.update_hook.is_empty() || !config.update {
+        // It was asked: the change of the refs itself has nothing to add.
+        *auto_update = None;
+    }
+    let repo = Arc::new(repo);
+    let refs = config.identity.as_ref().and_then(|one| one.refs.as_ref());
+    policy.visibility = refs.map(|refs| -> Box<dyn Visibility> {
+        let patterns = refs.iter().map(|pattern| pattern.as_str().to_owned());
+        Box::new(RefVisibility::new(&repo, &Arc::default(), patterns))
+    });
+    Ok(LocalDestination::with_policy(repo, policy))
+}
+
+fn open_configured(config: &ReceiveConfig, context: &Context<'_>) -> Result<Repo> {
     let repo = open_repo(&config.repo, context)?;
-    if config.confined && !is_still_at(&config.repo, repo.opened()?) {
+    if config.confined.is_some() && !is_still_at(&config.repo, repo.opened()?) {
         anyhow::bail!("repo {} has moved meanwhile", config.repo.display());
     }
-    let policy = policy(config, manners, context)?;
-    Ok(LocalDestination::with_policy(repo, policy))
+    Ok(repo)
 }
 
 fn is_end(error: &oxtree_transfer::Error) -> bool {

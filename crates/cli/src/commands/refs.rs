@@ -3,10 +3,11 @@
 
 use anyhow::{Context as _, Result, bail};
 use oxtree_format::refs::{CollectionId, RefName, Refspec};
-use oxtree_repo::{Expected, RefUpdate, Repo};
+use oxtree_repo::{DamagedRef, Error, Expected, RefUpdate, Repo};
 
 use crate::context::Context;
 use crate::error::Usage;
+use crate::text;
 
 /// Options of `refs`.
 #[derive(Debug, clap::Args)]
@@ -49,6 +50,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
+    args.check()?;
     let repo = context.open_repo()?;
     if let Some(new) = &args.create {
         return match &args.prefixes[..] {
@@ -66,24 +68,75 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     }
     let all = [None];
     let some: Vec<Option<&str>> = args.prefixes.iter().map(|p| Some(p.as_str())).collect();
+    let mut damaged = Vec::new();
     for prefix in if some.is_empty() { &all[..] } else { &some } {
         match (args.collections, args.delete, args.alias) {
-            (true, delete, _) => in_collections(&repo, context, *prefix, delete)?,
-            (false, true, alias) => delete(&repo, *prefix, alias)?,
-            (false, false, true) => list_aliases(&repo, context, *prefix)?,
-            (false, false, false) => list(&repo, context, *prefix, args)?,
+            (true, true, _) => delete_in_collections(&repo, *prefix)?,
+            (false, true, alias) => delete(&repo, context, *prefix, alias)?,
+            (true, false, _) => {
+                damaged.extend(list_collections(&repo, context, *prefix, args.revision)?);
+            }
+            (false, false, true) => damaged.extend(list_aliases(&repo, context, *prefix)?),
+            (false, false, false) => damaged.extend(list(&repo, context, *prefix, args)?),
         }
     }
-    Ok(())
+    tell_of_damaged(&damaged, context)
+}
+
+/// Names the refs that are not in a list; an error if a commit may be missing from it.
+fn tell_of_damaged(damaged: &[DamagedRef], context: &Context<'_>) -> Result<()> {
+    for one in damaged {
+        context.out.note(&format!("warning: {one}"));
+    }
+    let count = damaged.iter().filter(|one| !one.is_dangling).count();
+    if count == 0 {
+        return Ok(());
+    }
+    bail!(
+        "not listed: {} that cannot be read; `refs --delete NAME` deletes such a ref, `refs --force \
+         --create=NAME COMMIT` sets it again",
+        text::refs(count)
+    )
+}
+
+impl Args {
+    /// Refuses options that cannot be meant together. libostree follows one of them, which may delete or overwrite refs.
+    fn check(&self) -> Result<()> {
+        let changes = self.create.is_some() || self.delete;
+        for (both, text) in [
+            (
+                self.create.is_some() && self.delete,
+                "--create and --delete exclude each other",
+            ),
+            (
+                changes && self.list,
+                "--list cannot be given with --create or --delete",
+            ),
+            (
+                changes && self.alias && self.collections,
+                "--alias and --collections exclude each other: refs of collections have no aliases",
+            ),
+        ] {
+            if both {
+                return Err(usage(text));
+            }
+        }
+        Ok(())
+    }
 }
 
 fn usage(message: &str) -> anyhow::Error {
     Usage(message.to_owned()).into()
 }
 
-fn list(repo: &Repo, context: &Context<'_>, prefix: Option<&str>, args: &Args) -> Result<()> {
-    let refs = repo.list_refs(prefix).context("Listing refs")?;
-    for (refspec, commit) in refs {
+fn list(
+    repo: &Repo,
+    context: &Context<'_>,
+    prefix: Option<&str>,
+    args: &Args,
+) -> Result<Vec<DamagedRef>> {
+    let found = repo.survey_refs(prefix).context("Listing refs")?;
+    for (refspec, commit) in found.refs {
         let name = match prefix {
             Some(prefix) if !args.list => below(prefix, &refspec),
             _ => refspec.to_string(),
@@ -93,7 +146,7 @@ fn list(repo: &Repo, context: &Context<'_>, prefix: Option<&str>, args: &Args) -
             false => context.out.line(&name)?,
         }
     }
-    Ok(())
+    Ok(found.damaged)
 }
 
 /// The name of a ref as seen from `prefix`.
@@ -109,19 +162,31 @@ fn below(prefix: &str, refspec: &Refspec) -> String {
     }
 }
 
-fn list_aliases(repo: &Repo, context: &Context<'_>, prefix: Option<&str>) -> Result<()> {
-    let wanted = repo.list_refs(prefix).context("Listing refs")?;
+fn list_aliases(
+    repo: &Repo,
+    context: &Context<'_>,
+    prefix: Option<&str>,
+) -> Result<Vec<DamagedRef>> {
+    let wanted = repo.survey_refs(prefix).context("Listing refs")?;
     for (alias, target) in repo.list_aliases().context("Listing refs")? {
         let line = format!("{alias} -> {target}");
-        if wanted.contains_key(&Refspec::from(alias)) {
+        if wanted.refs.contains_key(&Refspec::from(alias)) {
             context.out.line(&line)?;
         }
     }
-    Ok(())
+    Ok(wanted.damaged)
 }
 
-fn delete(repo: &Repo, prefix: Option<&str>, only_aliases: bool) -> Result<()> {
-    let refs = repo.list_refs(prefix).context("Listing refs")?.into_keys();
+fn delete(
+    repo: &Repo,
+    context: &Context<'_>,
+    prefix: Option<&str>,
+    only_aliases: bool,
+) -> Result<()> {
+    let found = repo.survey_refs(prefix).context("Listing refs")?;
+    // What cannot be read can be deleted.
+    let damaged = found.damaged.iter().filter_map(DamagedRef::refspec);
+    let refs = found.refs.into_keys().chain(damaged);
     let aliases = match only_aliases {
         true => Some(repo.list_aliases().context("Listing refs")?),
         false => None,
@@ -138,16 +203,37 @@ fn delete(repo: &Repo, prefix: Option<&str>, only_aliases: bool) -> Result<()> {
             new: None,
         })
         .collect();
+    // As libostree, which says nothing of it, `ostree` stays silent.
+    if let (true, Some(prefix), false) = (updates.is_empty(), prefix, context.is_ostree()) {
+        let nothing = format!("warning: no ref is {prefix} or below it: nothing was deleted");
+        context.out.note(&nothing);
+    }
     Ok(repo.update_refs(&updates)?)
 }
 
 fn create(repo: &Repo, args: &Args, new: &str, rev: &str) -> Result<()> {
     let refspec: Refspec = new.parse()?;
-    if !args.force && repo.read_ref(&refspec)?.is_some() {
-        bail!("--create specified but ref {new} already exists");
-    }
+    check_new(repo, &refspec, new, args.force)?;
     let commit = repo.resolve_rev(rev)?;
     Ok(repo.update_refs(&[RefUpdate::set(refspec, commit)])?)
+}
+
+/// An error if there is such a ref, unless it may be replaced.
+fn check_new(repo: &Repo, refspec: &Refspec, new: &str, replaces: bool) -> Result<()> {
+    if replaces {
+        return Ok(());
+    }
+    match repo.read_ref(refspec) {
+        Err(Error::DamagedRef(one)) if one.is_dangling => Ok(()),
+        Err(Error::DamagedRef(one)) => {
+            bail!(
+                "--create specified but ref {new} already exists and cannot be read ({one}); --force replaces it"
+            )
+        }
+        Ok(Some(_)) => bail!("--create specified but ref {new} already exists"),
+        Ok(None) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn create_alias(repo: &Repo, args: &Args, new: &str, target: &str) -> Result<()> {
@@ -156,9 +242,7 @@ fn create_alias(repo: &Repo, args: &Args, new: &str, target: &str) -> Result<()>
         false => format!("Invalid refspec {new}"),
     })?;
     let replaces = args.force || repo.list_aliases()?.contains_key(&alias);
-    if !replaces && repo.read_ref(&alias.clone().into())?.is_some() {
-        bail!("--create specified but ref {new} already exists");
-    }
+    check_new(repo, &alias.clone().into(), new, replaces)?;
     let missing = || format!("Cannot create alias to non-existent ref: {target}");
     let name: RefName = target.parse().with_context(missing)?;
     if repo.read_ref(&name.clone().into())?.is_none() {
@@ -176,21 +260,37 @@ fn create_in_collection(repo: &Repo, new: &str, rev: &str) -> Result<()> {
     Ok(repo.write_collection_ref(&collection, &name, Some(commit))?)
 }
 
-fn in_collections(
-    repo: &Repo,
-    context: &Context<'_>,
-    prefix: Option<&str>,
-    delete: bool,
-) -> Result<()> {
+fn delete_in_collections(repo: &Repo, prefix: Option<&str>) -> Result<()> {
     let wanted: Option<CollectionId> = prefix.map(str::parse).transpose()?;
-    for (collection, name) in repo.collection_refs()?.into_keys() {
-        if wanted.as_ref().is_some_and(|wanted| *wanted != collection) {
-            continue;
-        }
-        match delete {
-            true => repo.write_collection_ref(&collection, &name, None)?,
-            false => context.out.line(&format!("({collection}, {name})"))?,
+    let found = repo.survey_collection_refs()?;
+    let own = &repo.config().collection_id;
+    let damaged = found.damaged.iter().filter_map(|one| {
+        let local = || one.refspec().filter(|refspec| refspec.remote.is_none());
+        one.mirror().or_else(|| Some((own.clone()?, local()?.name)))
+    });
+    for (collection, name) in found.refs.into_keys().chain(damaged) {
+        if wanted.as_ref().is_none_or(|wanted| *wanted == collection) {
+            repo.write_collection_ref(&collection, &name, None)?;
         }
     }
     Ok(())
+}
+
+fn list_collections(
+    repo: &Repo,
+    context: &Context<'_>,
+    prefix: Option<&str>,
+    with_commits: bool,
+) -> Result<Vec<DamagedRef>> {
+    let wanted: Option<CollectionId> = prefix.map(str::parse).transpose()?;
+    let found = repo.survey_collection_refs()?;
+    for ((collection, name), commit) in found.refs {
+        let shown = format!("({collection}, {name})");
+        match wanted.as_ref().is_none_or(|wanted| *wanted == collection) {
+            true if with_commits => context.out.line(&format!("{shown}\t{commit}"))?,
+            true => context.out.line(&shown)?,
+            false => {}
+        }
+    }
+    Ok(found.damaged)
 }

@@ -3,7 +3,7 @@
 
 use anyhow::{Result, bail};
 use oxtree_format::Refspec;
-use oxtree_repo::RefUpdate;
+use oxtree_repo::{Error, RefUpdate};
 
 use crate::context::Context;
 
@@ -26,8 +26,14 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     repo.check_writable()?;
     let name = &args.name;
     let known = name.parse::<Refspec>().ok();
-    let Some(refspec) = known.filter(|refspec| matches!(repo.read_ref(refspec), Ok(Some(_))))
-    else {
+    // A ref that cannot be read is there, and is mended by this.
+    let exists = |refspec: &Refspec| {
+        matches!(
+            repo.read_ref(refspec),
+            Ok(Some(_)) | Err(Error::DamagedRef(_))
+        )
+    };
+    let Some(refspec) = known.filter(exists) else {
         bail!("Invalid ref '{name}'");
     };
     let commit = repo.resolve_rev(&args.commit)?;

@@ -1,38 +1,45 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `serve`: repositories over HTTP.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use oxtree_repo::Repo;
 use oxtree_server::{Address, Config, Permission, SiteConfig, TlsFiles, Visitor};
 use oxtree_transfer::local::LocalDestination;
+use oxtree_transfer::receive::policy::{Derive, Policy};
 
 use crate::commands::push::agent;
-use crate::commands::receive::{destination, places};
-use crate::context::{Context, Kept};
+use crate::commands::receive::{destination_in, places};
+use crate::context::Context;
 use crate::error::{Usage, one_line};
-use crate::receive_conf::Conf;
 use crate::receive_conf::yaml::Value;
+use crate::receive_conf::{Conf, ConfError, LogLevel};
 use crate::receive_policy::Manners;
+use crate::secrets::warn_if_open;
 use crate::serve_conf::{self, Anonymous, RepoConf, ServeConf};
 
 /// Options of `serve`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-Serves repositories to any client of OSTree, and takes pushes for them:
+Serves repositories to any OSTree client:
   oxtree serve /srv/repo
   ostree remote add --no-gpg-verify here http://127.0.0.1:8080/
-  oxtree push http://127.0.0.1:8080/ app/main
 
 It prints where, a URL a line. With port 0 the system chooses one:
   oxtree serve --listen 127.0.0.1:0 /srv/repo
 
-On this machine alone, and without tokens, everybody may push. Else a push needs a token:
+Everybody may read, and a push needs a token:
   oxtree token create --tokens /srv/tokens.json ci --allow push --ref 'app/*'
   oxtree serve --tokens /srv/tokens.json --listen-tls 0.0.0.0:8443 \\
     --tls-cert cert.pem --tls-key key.pem /srv/repo
+
+On a machine of your own, for a try, pushes can do without:
+  oxtree serve --allow-anonymous-push /srv/repo
+  oxtree push http://127.0.0.1:8080/ app/main
 
 Several repositories, who may read and push what, what is done after a push: all that is in a
 file in YAML, of which docs/serve.md has all keys:
@@ -71,6 +78,13 @@ pub(crate) struct Args {
     /// Reading needs a token, too
     #[arg(long)]
     private: bool,
+    /// Let every client that can reach the server push and delete refs without a token, also through a
+    /// proxy. Web pages in a browser still cannot
+    #[arg(long, conflicts_with = "private")]
+    allow_anonymous_push: bool,
+    /// Leave the summaries as they are, whatever changes refs
+    #[arg(long)]
+    no_update: bool,
     /// Add a line of JSON to this file for each request
     #[arg(long, value_name = "FILE")]
     access_log: Option<PathBuf>,
@@ -100,6 +114,12 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
 
 /// Serves, as a configuration says it, until the process is told to end.
 pub(crate) fn serve(conf: ServeConf, context: &Context<'_>) -> Result<()> {
+    if !conf.takes_pushes() {
+        context.out.note(
+            "No push is accepted: there are no tokens. Create one with oxtree token create and name its \
+             file with --tokens, or let everybody push with --allow-anonymous-push",
+        );
+    }
     let config = config(conf, context)?;
     let mut told = Ok(());
     oxtree_server::run(config, |addresses| told = tell(addresses, context))?;
@@ -174,16 +194,31 @@ fn conf(args: &Args) -> Result<ServeConf> {
     if args.private {
         conf.anonymous = Some(Anonymous::Nothing);
     }
+    conf.allow_anonymous_push |= args.allow_anonymous_push;
+    if args.no_update {
+        conf.repos.iter_mut().for_each(RepoConf::turn_updates_off);
+    }
+    anyhow::ensure!(
+        !(conf.allow_anonymous_push && conf.anonymous == Some(Anonymous::Nothing)),
+        "clients without a token cannot push where they may read nothing: remove either \
+         allow_anonymous_push or anonymous: none"
+    );
     Ok(conf)
 }
 
 fn config(conf: ServeConf, context: &Context<'_>) -> Result<Config> {
+    if let Some(tls) = &conf.tls {
+        warn_if_open("private key", &tls.key, context);
+    }
     let anonymous = anonymous(&conf);
-    let sites: Result<Vec<SiteConfig>> = conf
-        .repos
-        .into_iter()
-        .map(|repo| site(repo, context))
-        .collect();
+    let mut told = BTreeSet::new();
+    let mut note = |text: String| {
+        if told.insert(text.clone()) {
+            context.out.note(&format!("warning: {text}"));
+        }
+    };
+    let repos = conf.repos.into_iter();
+    let sites: Result<Vec<SiteConfig>> = repos.map(|repo| site(repo, context, &mut note)).collect();
     let max_connections = conf.max_connections.unwrap_or(CONNECTIONS);
     let per_client = (max_connections / 4).max(PER_CLIENT);
     Ok(Config {
@@ -207,48 +242,108 @@ fn config(conf: ServeConf, context: &Context<'_>) -> Result<Config> {
     })
 }
 
-/// What those may do who show no token. Without any tokens, and where nobody else can reach it, all.
+/// What clients without a token may do.
 fn anonymous(conf: &ServeConf) -> Visitor {
-    let no_tokens = conf.tokens.is_none() && conf.issuers.is_empty();
-    let no_proxies = conf.trusted_proxies.is_empty();
-    let is_local = |one: &Address| one.address.ip().is_loopback();
+    use Permission::{Delete, Force, Promote, Push, Read};
+    let permissions: &[Permission] = match conf.allow_anonymous_push {
+        true => &[Read, Push, Force, Delete, Promote],
+        false => &[Read],
+    };
+    let permissions = permissions.iter().copied();
     match &conf.anonymous {
-        None if no_tokens && no_proxies && conf.listen.iter().all(is_local) => {
-            Visitor::anonymous(Permission::ALL)
-        }
-        None | Some(Anonymous::All) => Visitor::anonymous([Permission::Read]),
+        None | Some(Anonymous::All) => Visitor::anonymous(permissions),
         Some(Anonymous::Nothing) => Visitor::default(),
         Some(Anonymous::Refs(refs)) => Visitor {
             refs: Some(refs.clone()),
-            ..Visitor::anonymous([Permission::Read])
+            ..Visitor::anonymous(permissions)
         },
     }
 }
 
-fn site(repo: RepoConf, context: &Context<'_>) -> Result<SiteConfig> {
-    // What is wrong with it is said now.
+fn site(repo: RepoConf, context: &Context<'_>, note: &mut dyn FnMut(String)) -> Result<SiteConfig> {
     let (path, kept) = (repo.path.clone(), context.keep());
-    open(&path, &repo.receive, &kept).with_context(|| format!("serving {}", path.display()))?;
     let receive = repo.receive;
+    check(&path, &receive, context, note).with_context(|| format!("serving {}", path.display()))?;
     Ok(SiteConfig {
         name: repo.name,
         path: repo.path,
-        open: Box::new(move |_| open(&path, &receive, &kept)),
+        open: Box::new(move |_| {
+            let opened = kept.with(|context| open(&path, &receive, context));
+            opened.map_err(|error| match error.is::<Unreadable>() {
+                true => no_rules(),
+                false => oxtree_transfer::Error::Destination(one_line(&error)),
+            })
+        }),
         webhooks: repo.webhooks,
         retention: repo.retention,
     })
+}
+
+/// The configuration of pushes is there and cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Unreadable(ConfError);
+
+/// What those are told who push then: where files are on the server is not their business.
+fn no_rules() -> oxtree_transfer::Error {
+    let reason = "the server cannot read the configuration of pushes";
+    oxtree_transfer::Error::ReadOnly(reason.to_owned())
+}
+
+/// Says what is wrong with a repository or its configuration. What can be read is served even if nobody can push.
+fn check(
+    path: &Path,
+    receive: &[(String, Value)],
+    context: &Context<'_>,
+    note: &mut dyn FnMut(String),
+) -> Result<()> {
+    match open(path, receive, context) {
+        Ok(destination) => {
+            if let Err(error) = destination.repo().check_writable() {
+                let path = path.display();
+                note(format!(
+                    "{path} is served read-only, without pushes: {error}"
+                ));
+                return Ok(());
+            }
+        }
+        Err(error) if error.is::<Unreadable>() => {
+            let path = path.display();
+            note(format!(
+                "{path} is served without pushes, since rules for them cannot be read: {error}"
+            ));
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    }
+    for (level, text) in Conf::load(places(context))?.notes() {
+        if level >= LogLevel::Warning {
+            note(text);
+        }
+    }
+    Ok(())
 }
 
 /// What pushes go to: as `ostree-receive.conf` has it, and what the server's configuration says.
 fn open(
     path: &Path,
     receive: &[(String, Value)],
-    kept: &Kept,
-) -> oxtree_transfer::Result<LocalDestination> {
-    let opened = kept.with(|context| -> Result<LocalDestination> {
-        let mut conf = Conf::load(places(context))?;
-        conf.lay_over(receive)?;
-        destination(&conf.for_server(path)?, Manners::Oxtree, context)
-    });
-    opened.map_err(|error| oxtree_transfer::Error::Destination(one_line(&error)))
+    context: &Context<'_>,
+) -> Result<LocalDestination> {
+    let repo = Repo::open_in(path, &context.environment())?;
+    if repo.check_writable().is_err() {
+        // There is nothing to ask of pushes, nor to do after them.
+        let policy = Policy {
+            derive: Derive::Nothing,
+            ..Policy::default()
+        };
+        return Ok(LocalDestination::with_policy(repo, policy));
+    }
+    let places = places(context);
+    let mut conf = Conf::load(places.clone()).map_err(|error| match places.are_unreadable() {
+        true => Unreadable(error).into(),
+        false => anyhow::Error::new(error),
+    })?;
+    conf.lay_over(receive)?;
+    destination_in(repo, &conf.for_server(path)?, Manners::Oxtree, context)
 }

@@ -16,6 +16,7 @@ use oxtree_repo::{Error, Repo};
 use oxtree_sign::gpg::{self, Keyring};
 
 use crate::context::Context;
+use crate::escape::without_controls;
 use crate::signing;
 use crate::text::{self as words, Dump};
 
@@ -84,19 +85,19 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
         return context.out.line(&value);
     }
     if args.list_detached_metadata_keys {
-        return context.out.text(&detached(&repo, args, list_keys)?);
+        return detached(&repo, args, |metadata| list_keys(metadata, context));
     }
     if args.list_metadata_keys {
-        return context.out.text(&metadata(&repo, args, list_keys)?);
+        return metadata(&repo, args, |metadata| list_keys(metadata, context));
     }
     let text = if args.print_related {
-        print_related(&repo, args)?
+        print_related(&repo, args, context)?
     } else if let Some(sig) = &args.print_variant_type {
         print_file_as(&args.object, sig)?
     } else if args.print_sizes {
         print_sizes(&repo, args)?
     } else {
-        let (text, commit) = print_object(&repo, args)?;
+        let (text, commit) = print_object(&repo, args, context)?;
         if let Some(commit) = commit {
             context.out.text(&text)?;
             return context.out.text(&signatures(&repo, commit, args, context)?);
@@ -147,18 +148,21 @@ fn print_value(metadata: Dict<'_>, key: &str, args: &Args) -> Result<String> {
     words::variant(value, !args.no_byteswap)
 }
 
-fn list_keys(metadata: Dict<'_>) -> Result<String> {
+fn list_keys(metadata: Dict<'_>, context: &Context<'_>) -> Result<()> {
     let mut keys: Vec<&str> = metadata.iter().map(|Entry(key, _)| key).collect();
     keys.sort_unstable();
-    Ok(keys.iter().map(|key| format!("{key}\n")).collect())
+    keys.iter().try_for_each(|key| context.out.line(key))
 }
 
-fn print_related(repo: &Repo, args: &Args) -> Result<String> {
+fn print_related(repo: &Repo, args: &Args, context: &Context<'_>) -> Result<String> {
     let (id, bytes) = load(repo, args)?;
     let related = parse(id, &bytes)?.related;
     related
         .iter()
-        .map(|(name, checksum)| Ok(format!("{name} {}\n", Checksum::from_bytes(checksum)?)))
+        .map(|(name, checksum)| {
+            let name = context.out.part(name);
+            Ok(format!("{name} {}\n", Checksum::from_bytes(checksum)?))
+        })
         .collect()
 }
 
@@ -217,24 +221,28 @@ impl Total {
 }
 
 /// The object, and which commit it is, if it is one.
-fn print_object(repo: &Repo, args: &Args) -> Result<(String, Option<CommitId>)> {
+fn print_object(
+    repo: &Repo,
+    args: &Args,
+    context: &Context<'_>,
+) -> Result<(String, Option<CommitId>)> {
     let dump = Dump {
         raw: args.raw,
         unswapped: args.no_byteswap,
     };
     let Some(checksum) = Checksum::from_hex(args.object.as_bytes()) else {
         let (id, bytes) = load(repo, args)?;
-        return Ok((words::commit(id, &bytes, dump)?, Some(id)));
+        return Ok((words::commit(id, &bytes, dump, context.out)?, Some(id)));
     };
     for kind in [ObjectKind::Commit, ObjectKind::DirMeta, ObjectKind::DirTree] {
         let id = ObjectId::new(kind, checksum);
         if repo.has_object(&id)? {
-            let text = words::object(&id, &repo.load_metadata(&id)?, dump)?;
+            let text = words::object(&id, &repo.load_metadata(&id)?, dump, context.out)?;
             let commit = (kind == ObjectKind::Commit).then_some(CommitId(checksum));
             return Ok((text, commit));
         }
     }
-    Ok((print_file(repo, FileId(checksum))?, None))
+    Ok((print_file(repo, FileId(checksum), context)?, None))
 }
 
 /// What there is to say about a commit's GPG signatures.
@@ -282,14 +290,14 @@ pub(super) fn describe_signatures(
         text.push('\n');
         text += &gpg::describe(report, "  ", trust.now, trust.show_time);
     }
-    Ok(words::harmless(&text).into_owned())
+    Ok(without_controls(&text).into_owned())
 }
 
-fn print_file(repo: &Repo, id: FileId) -> Result<String> {
+fn print_file(repo: &Repo, id: FileId, context: &Context<'_>) -> Result<String> {
     let file = repo.open_file(id)?;
     let header = &file.header;
     let kind = match &header.symlink {
-        Some(target) => format!("symlink\nTarget: {target}"),
+        Some(target) => format!("symlink\nTarget: {}", context.out.part(target)),
         None => format!("regular\nSize: {}", file.size),
     };
     let xattrs = header.xattrs.to_bytes();

@@ -57,6 +57,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
+    let both = args.delete && args.verify;
+    context.contradictions(&[(both, "--delete and --verify exclude each other")])?;
     let repo = context.open_repo()?;
     let Some(commit) = &args.commit else {
         return Err(Usage("Need a COMMIT to sign or verify".to_owned()).into());

@@ -13,6 +13,7 @@ use oxtree_repo::{Repo, SummaryUpdate};
 use super::show::describe_signatures;
 use crate::context::Context;
 use crate::error::Usage;
+use crate::output::Output;
 use crate::signing;
 use crate::text as human;
 
@@ -54,8 +55,25 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
+    let looks =
+        args.view || args.raw || args.list_metadata_keys || args.print_metadata_key.is_some();
+    context.contradictions(&[
+        (
+            args.update && looks,
+            "--update and options that print the summary exclude each other",
+        ),
+        (
+            !args.update && looks && args.signing.is_asked_for(),
+            "a summary is signed only with --update",
+        ),
+        (
+            !args.update && looks && !args.add_metadata.is_empty(),
+            "--add-metadata has no effect without --update",
+        ),
+    ])?;
     let repo = context.open_repo()?;
     if args.update {
+        args.signing.check(context)?;
         let update = SummaryUpdate {
             extra: args
                 .add_metadata
@@ -66,7 +84,18 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
         };
         let signers = args.signing.signers(context)?;
         let signers: Vec<&dyn Signer> = signers.iter().map(|signer| &**signer).collect();
-        return Ok(repo.update_signed_summary(&update, &signers)?);
+        repo.update_signed_summary(&update, &signers)?;
+        let left_out = repo.left_out_of_summary()?;
+        // An alias that leads nowhere is no ref that anybody could miss.
+        let left_out = left_out.iter().filter(|one| !one.is_dangling).count();
+        if left_out > 0 {
+            bail!(
+                "the summary was written without {} that cannot be read or whose commits cannot; `fsck -a` shows \
+                 all damage, `refs --delete NAME` deletes such a ref",
+                human::refs(left_out)
+            );
+        }
+        return Ok(());
     }
     let look = Look {
         raw: args.raw,
@@ -133,7 +162,7 @@ impl Look<'_> {
             let value = Variant::new("(a(s(taya{sv}))a{sv})", bytes)?;
             return context.out.line(&human::variant(value, true)?);
         }
-        context.out.text(&view(&summary)?)
+        context.out.text(&view(&summary, context.out)?)
     }
 }
 
@@ -153,45 +182,46 @@ fn parse(pair: &str) -> Result<(String, OwnedVariant)> {
     Ok((key.to_owned(), value))
 }
 
-fn view(summary: &Summary<'_>) -> Result<String> {
+fn view(summary: &Summary<'_>, to: &Output) -> Result<String> {
     let mut out = String::new();
-    refs(&mut out, summary.collection_id(), &summary.refs)?;
+    refs(&mut out, summary.collection_id(), &summary.refs, to)?;
     for (collection, of_collection) in summary.collections()? {
-        refs(&mut out, Some(collection), &of_collection)?;
+        refs(&mut out, Some(collection), &of_collection, to)?;
     }
     for Entry(key, value) in summary.metadata.iter() {
         match key {
             keys::COLLECTION_MAP => writeln!(out, "Collection Map ({key}): (printed above)")?,
-            key => entry(&mut out, key, value)?,
+            key => entry(&mut out, key, value, to)?,
         }
     }
     Ok(out)
 }
 
-fn refs(out: &mut String, collection: Option<&str>, refs: &Refs<'_>) -> Result<()> {
+fn refs(out: &mut String, collection: Option<&str>, refs: &Refs<'_>, to: &Output) -> Result<()> {
     for entry in refs.iter() {
+        let name = to.part(entry.name);
         match collection {
-            Some(collection) => writeln!(out, "* ({collection}, {})", entry.name)?,
-            None => writeln!(out, "* {}", entry.name)?,
+            Some(collection) => writeln!(out, "* ({}, {name})", to.part(collection))?,
+            None => writeln!(out, "* {name}")?,
         }
         writeln!(out, "    Latest Commit ({}):", human::size(entry.size))?;
         writeln!(out, "      {}", entry.commit)?;
-        indented(out, entry.metadata)?;
+        indented(out, entry.metadata, to)?;
         writeln!(out)?;
     }
     Ok(())
 }
 
-fn indented(out: &mut String, metadata: Dict<'_>) -> Result<()> {
+fn indented(out: &mut String, metadata: Dict<'_>, to: &Output) -> Result<()> {
     for Entry(key, value) in metadata.iter() {
         out.push_str("    ");
-        entry(out, key, value)?;
+        entry(out, key, value, to)?;
     }
     Ok(())
 }
 
 /// A key with its value, both in words where they are known.
-fn entry(out: &mut String, key: &str, value: Variant<'_>) -> Result<()> {
+fn entry(out: &mut String, key: &str, value: Variant<'_>, to: &Output) -> Result<()> {
     let label = match key {
         keys::COMMIT_VERSION => "Version",
         keys::COMMIT_TIMESTAMP => "Timestamp",
@@ -221,6 +251,7 @@ fn entry(out: &mut String, key: &str, value: Variant<'_>) -> Result<()> {
         Some(words) => words,
         None => text::print(value, false)?,
     };
+    let (key, words) = (to.part(key), to.part(&words));
     match label {
         "" => writeln!(out, "{key}: {words}")?,
         label => writeln!(out, "{label} ({key}): {words}")?,

@@ -139,7 +139,8 @@ struct Revoke {
 }
 
 fn span(text: &str) -> Result<Duration, String> {
-    time(text).ok_or_else(|| "expected a time such as 90s, 5m, 24h or 30d".to_owned())
+    let span = time(text).filter(|span| !span.is_zero());
+    span.ok_or_else(|| "expected a time such as 90s, 5m, 24h or 30d".to_owned())
 }
 
 fn size(text: &str) -> Result<u64, String> {

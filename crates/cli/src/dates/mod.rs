@@ -18,6 +18,10 @@ use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
 use scan::{Scanner, meridian, month, weekday, year, zone};
 
+/// What a date is, for those whose date is none.
+pub(crate) const DATES: &str =
+    "a date is such as 2026-01-31, '2 days ago' or @SECONDS, between the years 1 and 9999";
+
 /// Not a date.
 #[derive(Debug, thiserror::Error)]
 #[error("Could not parse '{0}'")]
@@ -69,7 +73,7 @@ fn parse_seconds(text: &str) -> Option<Timestamp> {
     fraction
         .bytes()
         .all(|digit| digit.is_ascii_digit())
-        .then(|| Timestamp::from_second(seconds - i64::from(rounded)).ok())?
+        .then(|| Timestamp::from_second(seconds.checked_sub(i64::from(rounded))?).ok())?
 }
 
 /// What the words said.
@@ -232,7 +236,7 @@ impl Items {
             let day = scan.two_digits()?;
             self.set_date(Some(year(first)?), month, day.into())?;
             // Of ISO 8601; a letter T elsewhere would be a time zone.
-            if scan.rest[1.min(scan.rest.len())..].starts_with(|c: char| c.is_ascii_digit()) {
+            if scan.rest.chars().nth(1).is_some_and(|c| c.is_ascii_digit()) {
                 let _ = scan.eat('T').or_else(|| scan.eat('t'));
             }
             return Some(());

@@ -170,3 +170,30 @@ fn ages() {
         assert!(super::age(text, &now).is_err(), "{text}");
     }
 }
+
+#[test]
+fn no_text_makes_it_panic() {
+    let now = zoned("UTC");
+    for text in [
+        "@-9223372036854775808.5",
+        "@9223372036854775807",
+        "@99999999999999999999",
+        "2026-01-02é",
+        "2026-01-02\u{2028}1",
+        "9999-12-31 +99999 years",
+        "99999999999 days ago",
+        "-9223372036854775808 years",
+        "0000-00-00",
+    ] {
+        assert!(parse(text, &now).is_err(), "{text}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_a_date_or_not(text in "[-+@0-9a-zé:./, ]{0,24}", words in "(@?-?[0-9]{1,20}|[0-9]{4}-[0-9]{2}-[0-9]{2}|year|days? ago|last|[Tt]| |é|\\+)*") {
+        let now = zoned("UTC");
+        let _ = (parse(&text, &now), super::age(&text, &now));
+        let _ = (parse(&words, &now), super::age(&words, &now));
+    }
+}

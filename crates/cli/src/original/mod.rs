@@ -76,7 +76,7 @@ impl Call<'_> {
             Err(Stop::Help) => {
                 let usage = self.usage(grammar);
                 self.out
-                    .line(&format!("{usage}\n\n{}", grammar.help.trim()))?;
+                    .text(&format!("{usage}\n\n{}\n", grammar.help.trim()))?;
             }
             Err(Stop::Version) => self.out.line(&format!("{} {VERSION}", self.name))?,
             Err(Stop::Wrong(text)) => return Err(self.wrong(grammar, &text)),

@@ -252,6 +252,10 @@ fn describe(report: &Report, log: Log<'_>) -> Result<()> {
         match change.status {
             Status::Rejected => log.write(LogLevel::Error, &format!("{name}: {reason}")),
             Status::NotDone | Status::Deleted => {}
+            // Nothing has been left out.
+            Status::Unchanged if change.old == change.new => {
+                log.write(LogLevel::Info, &format!("{name}: {reason}"));
+            }
             Status::Unchanged => log.warn(reason),
             Status::Created | Status::Updated => {
                 log.warn(reason);
@@ -274,12 +278,16 @@ fn describe(report: &Report, log: Log<'_>) -> Result<()> {
     conclude(outcome, log)
 }
 
-/// Says what failed after the refs were set, and makes the exit code.
+/// Says what there is to know of what came after the refs were set, and makes the exit code.
 fn conclude(outcome: &Outcome, log: Log<'_>) -> Result<()> {
+    let level = match outcome.failed {
+        true => LogLevel::Error,
+        false => LogLevel::Warning,
+    };
     for warning in &outcome.warnings {
-        log.write(LogLevel::Error, warning);
+        log.write(level, warning);
     }
-    match outcome.is_ok() && outcome.warnings.is_empty() {
+    match outcome.is_ok() && !outcome.failed {
         true => Ok(()),
         false => Err(AlreadyReported { code: 1 }.into()),
     }
@@ -293,7 +301,7 @@ fn receive_legacy(config: &ReceiveConfig, context: &Context<'_>) -> Result<()> {
         level: config.log_level,
         logger: "otpush.receive_legacy",
     };
-    let destination = destination(config, Manners::Oxtree, context)?;
+    let destination = destination(config, Manners::Legacy, context)?;
     let [from, to] = unbuffered_stdio()?;
     let mut notice = |text: &str| log.write(LogLevel::Warning, text);
     let Some(outcome) = legacy::receive_legacy(&destination, from, to, &mut notice)? else {

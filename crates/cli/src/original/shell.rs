@@ -17,10 +17,10 @@ use anyhow::Result;
 use super::Call;
 use crate::audit;
 use crate::error::AlreadyReported;
+use crate::escape::harmless;
 use crate::names::Program;
 use crate::receive_conf::{Conf, Places};
 use crate::shell_words;
-use crate::text::harmless;
 
 /// Variables that the receiver keeps, besides `LC_*`. All of them are set by sshd itself or
 /// cannot change what is run or read.
@@ -181,13 +181,19 @@ fn refuse(call: &Call<'_>, command: &str, text: &str) -> Result<()> {
     Err(AlreadyReported { code: 1 }.into())
 }
 
-/// A line for the system's log: facility auth, severity warning. Where there is none, nobody can
-/// be told.
+/// Notes a refusal in the system's log.
 fn tell_syslog(socket: &Path, name: &str, text: &str) {
     let who = std::env::var("SSH_CLIENT").unwrap_or_default();
     let user = std::env::var("USER").unwrap_or_default();
+    let text = format!("refused for user {user} from {who}: {text}");
+    write_syslog(socket, name, &text);
+}
+
+/// A line for the system's log: facility auth, severity warning. Where there is none, nobody can
+/// be told.
+pub(crate) fn write_syslog(socket: &Path, name: &str, text: &str) {
     let pid = std::process::id();
-    let line = format!("<36>{name}[{pid}]: refused for user {user} from {who}: {text}");
+    let line = format!("<36>{name}[{pid}]: {text}");
     let line: String = harmless(&line).chars().take(1000).collect();
     if let Ok(to) = UnixDatagram::unbound() {
         let _ = to.set_nonblocking(true);

@@ -76,8 +76,8 @@ pub(crate) struct CommandLine {
 pub(crate) struct ReceiveConfig {
     /// The repository's directory. With `root` it is resolved: no part of it is a link.
     pub(crate) repo: PathBuf,
-    /// There is a `root`.
-    pub(crate) confined: bool,
+    /// What the pusher calls the repository, where there is a `root`: it is not told where that is.
+    pub(crate) confined: Option<PathBuf>,
     pub(crate) gpg_sign: Vec<String>,
     pub(crate) gpg_homedir: Option<PathBuf>,
     pub(crate) gpg_verify: bool,
@@ -89,6 +89,9 @@ pub(crate) struct ReceiveConfig {
     /// What was named, else what is there by default; [`None`] without `sign_verify`.
     pub(crate) sign_trustedkeyfile: Option<PathBuf>,
     pub(crate) update: bool,
+    /// `update` was said of this repository or on the command line, which counts for more than
+    /// `core.auto-update-summary` in its config.
+    pub(crate) update_is_own: bool,
     /// The program and its arguments; empty for none.
     pub(crate) update_hook: Vec<String>,
     pub(crate) log_level: LogLevel,
@@ -102,6 +105,9 @@ pub(crate) struct ReceiveConfig {
     pub(crate) max_future: u64,
     /// Whether a pusher may force; [`None`]: as always.
     pub(crate) allow_force: Option<bool>,
+    /// Whether a pusher may delete refs; [`None`]: if `allow_force` is not `no`, since a ref that is deleted
+    /// and pushed again can move anywhere.
+    pub(crate) allow_delete: Option<bool>,
     /// The program and its arguments; empty for none.
     pub(crate) receive_hook: Vec<String>,
     pub(crate) audit_log: Option<PathBuf>,
@@ -171,7 +177,7 @@ impl<'s> Settings<'s> {
         let level = || self.text("log_level").map(LogLevel::parse);
         Ok(ReceiveConfig {
             repo,
-            confined: false,
+            confined: None,
             gpg_sign: self.list("gpg_sign"),
             gpg_homedir: self.path("gpg_homedir"),
             gpg_verify,
@@ -195,6 +201,7 @@ impl<'s> Settings<'s> {
             },
             sign_type,
             update: own_update.unwrap_or_else(update),
+            update_is_own: own_update.is_some() || command_line.no_update,
             update_hook: self.list("update_hook"),
             log_level: command_line.log_level.or_else(level).unwrap_or_default(),
             force: command_line.force || self.flag("force").unwrap_or(false),
@@ -213,6 +220,7 @@ impl<'s> Settings<'s> {
                 _ => 24 * 3600,
             },
             allow_force: self.flag("allow_force"),
+            allow_delete: self.flag("allow_delete"),
             receive_hook: self.list("receive_hook"),
             audit_log: self.path("audit_log"),
             identity: None,
@@ -252,12 +260,27 @@ pub(super) fn apply_permissions(
 ) -> Result<ReceiveConfig, ConfError> {
     if let Some(identity) = &config.identity {
         config.dry_run |= identity.dry_run_only;
-        config.allow_force = identity.allow_force.or(config.allow_force);
+        config.allow_delete = Some(identity.may_delete() && config.deletes());
+        config.allow_force = Some(identity.may_force(config.allow_force));
     }
-    match config.allow_force == Some(false) && command_line.force {
-        true => Err(ConfError(
+    match (config.allow_force, command_line.force, &config.identity) {
+        (Some(false), true, Some(identity)) => Err(ConfError(format!(
+            "the receiver does not allow --force for {} (it has `allow: [push, force]` for identities \
+             that may)",
+            identity.name
+        ))),
+        (Some(false), true, None) => Err(ConfError(
             "the receiver does not allow --force (allow_force in its configuration)".to_owned(),
         )),
-        false => Ok(config),
+        _ => Ok(config),
+    }
+}
+
+impl ReceiveConfig {
+    /// Whether refs may be deleted. Where they may not be forced back, that has to be said: else deleting and
+    /// pushing again would be a way around it.
+    pub(crate) fn deletes(&self) -> bool {
+        let deletes = self.allow_delete.or(self.allow_force);
+        deletes.unwrap_or(true)
     }
 }

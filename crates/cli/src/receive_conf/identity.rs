@@ -1,11 +1,43 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What one pusher may do, named by `oxtree receive --identity NAME` in `authorized_keys`.
 
+use std::collections::BTreeSet;
+
 use oxtree_repo::refs::pattern::fits;
 use oxtree_transfer::limits::parse_size;
 
 use super::keys::{texts, words};
 use super::yaml::Value;
+
+/// Something that a pusher may do. These are the names that tokens of `oxtree serve` have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Permission {
+    /// Bring commits and set refs to them.
+    Push,
+    /// Move refs back or sideways.
+    Force,
+    /// Delete refs.
+    Delete,
+    /// Set refs to commits that are there already.
+    Promote,
+}
+
+impl Permission {
+    const ALL: [(&'static str, Self); 4] = [
+        ("push", Self::Push),
+        ("force", Self::Force),
+        ("delete", Self::Delete),
+        ("promote", Self::Promote),
+    ];
+
+    fn parse(word: &str) -> Result<Self, String> {
+        let found = Self::ALL.iter().find(|(name, _)| *name == word);
+        found.map(|(_, permission)| *permission).ok_or_else(|| {
+            let names = Self::ALL.map(|(name, _)| name).join(", ");
+            format!("allow: each item must be one of {names}, but found '{word}'")
+        })
+    }
+}
 
 /// What one pusher may do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,7 +50,9 @@ pub(crate) struct Identity {
     pub(crate) read_only: bool,
     /// It may only ask what a push would do.
     pub(crate) dry_run_only: bool,
-    /// Whether it may force; [`None`]: as the repository says.
+    /// What it may do; [`None`]: push, as a token may that says nothing else.
+    pub(crate) allow: Option<BTreeSet<Permission>>,
+    /// Whether it may force, whatever `allow` and the repository say.
     pub(crate) allow_force: Option<bool>,
     /// What it may bring, where that is less than what the repository takes.
     pub(crate) limits: IdentityLimits,
@@ -40,10 +74,40 @@ pub(crate) struct IdentityLimits {
 }
 
 impl Identity {
+    /// Whether it may do this; [`None`]: it says nothing of it.
+    fn says(&self, permission: Permission) -> Option<bool> {
+        self.allow.as_ref().map(|allow| allow.contains(&permission))
+    }
+
+    /// Whether it may bring commits.
+    pub(crate) fn may_push(&self) -> bool {
+        !self.read_only && self.says(Permission::Push).unwrap_or(true)
+    }
+
+    /// Whether it may set refs to commits that are there.
+    pub(crate) fn may_promote(&self) -> bool {
+        let promotes = !self.read_only && self.says(Permission::Promote).unwrap_or(false);
+        promotes || self.may_push()
+    }
+
+    /// Whether it may move refs back or sideways, where the repository says this of it.
+    pub(crate) fn may_force(&self, repo: Option<bool>) -> bool {
+        let own = match self.says(Permission::Force) {
+            Some(force) => force && repo != Some(false),
+            None => repo == Some(true),
+        };
+        self.allow_force.unwrap_or(own)
+    }
+
+    /// Whether it may delete refs, where the repository allows that.
+    pub(crate) fn may_delete(&self) -> bool {
+        self.says(Permission::Delete).unwrap_or(false)
+    }
+
     /// Whether it may write the ref.
     pub(crate) fn may_write(&self, name: &str) -> bool {
         let refs = self.refs.as_ref();
-        !self.read_only && refs.is_none_or(|all| all.iter().any(|one| one.matches(name)))
+        self.may_promote() && refs.is_none_or(|all| all.iter().any(|one| one.matches(name)))
     }
 }
 
@@ -90,6 +154,18 @@ fn set(identity: &mut Identity, key: &str, value: &Value) -> Result<(), String> 
             identity.refs = Some(words(key, items)?.into_iter().map(RefPattern).collect());
             return Ok(());
         }
+        "allow" => {
+            let Value::List(items) = value else {
+                let found = value.python_type();
+                return Err(format!(
+                    "allow must be an instance of <class 'list'>, but found <class '{found}'>"
+                ));
+            };
+            let words = words(key, items)?;
+            let allow = words.iter().map(|word| Permission::parse(word));
+            identity.allow = Some(allow.collect::<Result<_, _>>()?);
+            return Ok(());
+        }
         "read_only" => return flag().map(|flag| identity.read_only = flag),
         "dry_run_only" => return flag().map(|flag| identity.dry_run_only = flag),
         "allow_force" => return flag().map(|flag| identity.allow_force = Some(flag)),
@@ -128,6 +204,33 @@ impl RefPattern {
 mod tests {
     use super::super::yaml;
     use super::*;
+
+    /// Each is what a token of the same permissions may do.
+    #[test]
+    fn permissions() {
+        let read = |text: &str| parse("ci", &yaml::parse(text).unwrap()).unwrap();
+        for (text, repo, force, delete) in [
+            ("", None, false, false),
+            ("", Some(true), true, false),
+            ("", Some(false), false, false),
+            ("{allow: [push]}", Some(true), false, false),
+            ("{allow: [push, force]}", None, true, false),
+            ("{allow: [push, force]}", Some(false), false, false),
+            ("{allow: [push, delete]}", None, false, true),
+            ("{allow_force: yes}", Some(false), true, false),
+            ("{allow_force: no}", Some(true), false, false),
+            (
+                "{allow_force: no, allow: [push, force]}",
+                None,
+                false,
+                false,
+            ),
+        ] {
+            let who = read(text);
+            let may = (who.may_force(repo), who.may_delete());
+            assert_eq!(may, (force, delete), "{text}");
+        }
+    }
 
     #[test]
     fn patterns() {
@@ -173,6 +276,10 @@ mod tests {
         assert!(read("").unwrap().may_write("anything"));
         assert!(!read("{read_only: yes}").unwrap().may_write("anything"));
         assert!(!read("{refs: []}").unwrap().may_write("anything"));
+        let none = read("{allow: []}").unwrap();
+        assert!(!none.may_write("anything") && !none.may_promote());
+        let promotes = read("{allow: [promote]}").unwrap();
+        assert!(promotes.may_write("anything") && !promotes.may_push());
         for (text, error) in [
             (
                 "[]",
@@ -195,6 +302,14 @@ mod tests {
                 "ci.max_bytes must be a number such as 500, 64K, 20M or 3G, but found '0'",
             ),
             ("{ref: [a]}", "ci.ref is not a known key"),
+            (
+                "{allow: push}",
+                "ci.allow must be an instance of <class 'list'>, but found <class 'str'>",
+            ),
+            (
+                "{allow: [push, forse]}",
+                "ci.allow: each item must be one of push, force, delete, promote, but found 'forse'",
+            ),
         ] {
             assert_eq!(read(text).unwrap_err(), error);
         }

@@ -55,7 +55,7 @@ pub(super) const LEVELS: [&str; 8] = [
 ];
 
 /// All keys: those of ostree-push 1.2.0, then ours.
-pub(super) const KEYS: [Key; 23] = [
+pub(super) const KEYS: [Key; 24] = [
     key("root", Kind::Text, false),
     key("gpg_sign", Kind::List, true),
     key("gpg_homedir", Kind::Text, true),
@@ -76,10 +76,64 @@ pub(super) const KEYS: [Key; 23] = [
     key("urls", Kind::Choice(&["loopback", "any"]), true),
     key("max_future", Kind::Time, true),
     key("allow_force", Kind::MaybeFlag, true),
+    key("allow_delete", Kind::MaybeFlag, true),
     key("receive_hook", Kind::Program, true),
     key("audit_log", Kind::Text, true),
     key("identities", Kind::Identities, true),
 ];
+
+/// Keys without which more would be taken, shown or signed than with them: to ignore one that is misspelt would be
+/// to ignore the owner's rule.
+const RESTRICTING: [&str; 16] = [
+    "root",
+    "gpg_sign",
+    "gpg_verify",
+    "gpg_trustedkeys",
+    "sign_keyfiles",
+    "sign_verify",
+    "sign_trustedkeyfile",
+    "dry_run",
+    "commits",
+    "legacy_protocol",
+    "max_future",
+    "allow_force",
+    "allow_delete",
+    "receive_hook",
+    "audit_log",
+    "identities",
+];
+
+/// The restricting key that a key which is not known could be meant to be.
+pub(super) fn meant(name: &str) -> Option<&'static str> {
+    let plain = |name: &str| -> Vec<char> {
+        let letters = name.chars().filter(|c| !matches!(c, '_' | '-' | ' ' | '.'));
+        letters.flat_map(char::to_lowercase).take(64).collect()
+    };
+    let name = plain(name);
+    let near = |key: &&&str| {
+        let key = plain(key);
+        distance(&name, &key) <= (key.len() / 4).min(2)
+    };
+    RESTRICTING.iter().find(near).copied()
+}
+
+/// How many letters have to be changed, left out, put in or swapped with the next.
+fn distance(a: &[char], b: &[char]) -> usize {
+    let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
+    for (i, x) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, y) in b.iter().enumerate() {
+            let changed = rows[i][j] + usize::from(x != y);
+            let mut least = changed.min(rows[i][j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && *x == b[j - 1] && a[i - 1] == *y {
+                least = least.min(rows[i - 1][j - 1] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
+}
 
 /// The key of that name.
 pub(super) fn find(name: &str) -> Option<&'static Key> {

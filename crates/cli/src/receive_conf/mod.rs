@@ -50,7 +50,7 @@ impl Conf {
         let mut conf = Self::default();
         let mut values: BTreeMap<&'static str, Value> = BTreeMap::new();
         for path in places.files() {
-            for (key, value) in conf.read(&path)? {
+            for (key, value) in conf.read(&path, &places)? {
                 values.insert(key, value);
                 conf.files.insert(key, path.clone());
             }
@@ -68,10 +68,26 @@ impl Conf {
     }
 
     /// The known keys of one file with their values.
-    fn read(&mut self, path: &Path) -> Result<Vec<(&'static str, Value)>, ConfError> {
+    fn read(
+        &mut self,
+        path: &Path,
+        places: &Places,
+    ) -> Result<Vec<(&'static str, Value)>, ConfError> {
+        let shut = std::io::ErrorKind::PermissionDenied;
         let shown = path.display();
         let wrong = |error: String| ConfError(format!("Config file {shown}: {error}"));
-        let Some(text) = read_file(path).map_err(|error| wrong(error.to_string()))? else {
+        let read = match read_file(path) {
+            Err(error) if error.kind() == shut && places.is_of_another_user(path) => {
+                let text = format!(
+                    "Skipping config file {shown}: it is in the home directory of another user \
+                     ($HOME or $XDG_CONFIG_HOME), and cannot be read: {error}"
+                );
+                self.note(LogLevel::Warning, text);
+                return Ok(Vec::new());
+            }
+            read => read.map_err(|error| wrong(error.to_string()))?,
+        };
+        let Some(text) = read else {
             self.note(
                 LogLevel::Debug,
                 format!("Skipping missing config file {shown}"),
@@ -98,19 +114,28 @@ impl Conf {
         for (name, value) in entries {
             match name.as_word().and_then(keys::find) {
                 Some(key) => known.push((key.name, value)),
-                None => {
-                    let name = name.shown();
-                    self.unrecognized(&name, path);
-                }
+                None => self.unrecognized(&name.shown(), "", path)?,
             }
         }
         Ok(known)
     }
 
-    fn unrecognized(&mut self, option: &str, path: &Path) {
+    /// A key that is not known there is ignored, with a warning, as ostree-push does; but not one that was
+    /// likely meant to restrict something.
+    fn unrecognized(&mut self, option: &str, place: &str, path: &Path) -> Result<(), ConfError> {
         let path = path.display();
-        let text = format!("Unrecognized option {option} in config file {path}");
-        self.note(LogLevel::Warning, text);
+        let text = format!("Unrecognized option {option}{place} in config file {path}");
+        match keys::meant(option) {
+            Some(key) if key == option => {
+                let reason = "it would have restricted what is received, and cannot stand there";
+                Err(ConfError(format!("{text}: {reason}")))
+            }
+            Some(key) => Err(ConfError(format!("{text}: is {key} meant?"))),
+            None => {
+                self.note(LogLevel::Warning, text);
+                Ok(())
+            }
+        }
     }
 
     fn note(&mut self, level: LogLevel, text: String) {
@@ -167,7 +192,7 @@ impl Conf {
             _ => &[],
         };
         let config = ReceiveConfig {
-            confined: root.is_some(),
+            confined: root.is_some().then(|| repo.to_owned()),
             identity: find_identity(identities, identity)?,
             ..config
         };
@@ -236,7 +261,7 @@ impl Conf {
                         .map_err(|error| self.wrong("repos", &format!("repos {name}: {error}")))?;
                     own.insert(key.name, setting);
                 }
-                None => self.unrecognized(&format!("{key} of repos {name}"), &file),
+                None => self.unrecognized(key, &format!(" of repos {name}"), &file)?,
             }
         }
         Ok(own)

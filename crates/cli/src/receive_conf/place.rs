@@ -16,6 +16,8 @@ pub(crate) struct Places {
     pub(crate) file: Option<PathBuf>,
     /// The directories: the system's, then the user's.
     pub(crate) dirs: Vec<PathBuf>,
+    /// Where the user's is said to be: `$XDG_CONFIG_HOME`, or the home directory.
+    pub(crate) user: Option<PathBuf>,
 }
 
 impl Places {
@@ -25,13 +27,39 @@ impl Places {
         config_home: Option<PathBuf>,
         home: Option<PathBuf>,
     ) -> Self {
-        let user = config_home.map(|path| expand(&path, home.as_deref()));
-        let user = user.or_else(|| home.as_ref().map(|home| home.join(".config")));
+        let config_home = config_home.map(|path| expand(&path, home.as_deref()));
+        let base = config_home.clone().or_else(|| home.clone());
+        let user = config_home.or_else(|| home.as_ref().map(|home| home.join(".config")));
         let dirs = ["/etc".into()].into_iter().chain(user);
         Self {
             file: file.map(|path| expand(&path, home.as_deref())),
             dirs: dirs.map(|dir: PathBuf| dir.join("ostree")).collect(),
+            user: base,
         }
+    }
+
+    /// Whether this file would be in the home directory of another user: the environment of a process that was
+    /// started by `setpriv` or `su` may still name that. It says nothing of this account.
+    pub(super) fn is_of_another_user(&self, file: &Path) -> bool {
+        let is_ours = |base: &Path| {
+            let me = rustix::process::geteuid().as_raw();
+            let owner = base.ancestors().find_map(|dir| dir.metadata().ok());
+            let in_home = |home: PathBuf| base == home || is_below(base, &home);
+            home_of(me).is_some_and(in_home) || owner.is_some_and(|owner| owner.uid() == me)
+        };
+        let mut of_users = self.dirs.iter().skip(1);
+        let is_users = self.file.is_none() && of_users.any(|dir| file.starts_with(dir));
+        is_users && self.user.as_deref().is_some_and(|base| !is_ours(base))
+    }
+
+    /// Whether configuration that counts may not be read, unless it was named by itself.
+    pub(crate) fn are_unreadable(&self) -> bool {
+        let is_shut = |path: &PathBuf| {
+            let shut = std::io::ErrorKind::PermissionDenied;
+            let opened = std::fs::File::open(path);
+            opened.is_err_and(|error| error.kind() == shut) && !self.is_of_another_user(path)
+        };
+        self.file.is_none() && self.files().iter().any(is_shut)
     }
 
     /// The configuration files, whether they are there or not.
@@ -57,6 +85,23 @@ impl Places {
         let mut all = self.dirs.iter().map(|dir| dir.join(default));
         Ok(all.find(|path| path.exists()))
     }
+}
+
+/// The home directory of an account, as far as `/etc/passwd` knows it.
+fn home_of(account: u32) -> Option<PathBuf> {
+    let text = std::fs::read_to_string("/etc/passwd").ok()?;
+    let mut homes = text.lines().filter_map(|line| {
+        let mut fields = line.split(':').skip(2);
+        let id: u32 = fields.next()?.parse().ok()?;
+        let home = fields.nth(2)?;
+        (id == account).then(|| PathBuf::from(home))
+    });
+    homes.next()
+}
+
+/// Whether a directory is below another one that is not the root of all.
+fn is_below(dir: &Path, other: &Path) -> bool {
+    other.parent().is_some() && dir.starts_with(other)
 }
 
 /// `~/x` in the home directory.

@@ -37,6 +37,8 @@ pub(crate) struct ServeConf {
     pub(crate) issuers: Vec<IssuerConfig>,
     /// What those may read who show no token; [`None`]: what is said elsewhere.
     pub(crate) anonymous: Option<Anonymous>,
+    /// Whether a push needs no token.
+    pub(crate) allow_anonymous_push: bool,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) access_log: Option<PathBuf>,
     pub(crate) audit_log: Option<PathBuf>,
@@ -72,7 +74,23 @@ pub(crate) struct RepoConf {
     pub(crate) retention: Option<Retention>,
 }
 
+/// Whether the summary is written after a push: a key of `ostree-receive.conf` that can also stand for itself here.
+const UPDATE: &str = "update";
+
+impl RepoConf {
+    /// Whatever the files say: the summary is left alone.
+    pub(crate) fn turn_updates_off(&mut self) {
+        self.receive.retain(|(key, _)| key != UPDATE);
+        self.receive.push((UPDATE.to_owned(), Value::Bool(false)));
+    }
+}
+
 impl ServeConf {
+    /// Whether any client can push.
+    pub(crate) fn takes_pushes(&self) -> bool {
+        self.tokens.is_some() || !self.issuers.is_empty() || self.allow_anonymous_push
+    }
+
     /// Reads a file.
     pub(crate) fn load(path: &Path) -> anyhow::Result<Self> {
         let wrong = |reason: String| anyhow::anyhow!("{}: {reason}", path.display());
@@ -93,6 +111,7 @@ impl ServeConf {
             tokens: map.text("tokens")?.map(PathBuf::from),
             issuers: issuers(&mut map)?,
             anonymous: anonymous(&mut map)?,
+            allow_anonymous_push: map.flag("allow_anonymous_push")?.unwrap_or(false),
             trusted_proxies: networks(&mut map, "trusted_proxies")?,
             access_log: map.text("access_log")?.map(PathBuf::from),
             audit_log: map.text("audit_log")?.map(PathBuf::from),
@@ -164,9 +183,25 @@ fn anonymous(map: &mut Map) -> Result<Option<Anonymous>> {
         match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["read"] => Anonymous::All,
             ["none"] => Anonymous::Nothing,
+            _ if words.len() > 1 && words.iter().any(|word| is_word(word)) => {
+                let what =
+                    "anonymous: 'read' and 'none' stand alone, the rest are patterns of refs";
+                let hint = "allow_anonymous_push: yes lets clients push without a token";
+                return Err(format!("{what}; {hint}"));
+            }
+            ["push"] => {
+                return Err(
+                    "anonymous: push is not a value: write allow_anonymous_push: yes".to_owned(),
+                );
+            }
             _ => Anonymous::Refs(words),
         },
     ))
+}
+
+/// Whether this is a value of `anonymous` rather than a pattern.
+fn is_word(word: &str) -> bool {
+    ["read", "none", "push"].contains(&word)
 }
 
 fn permissions(map: &mut Map) -> Result<Vec<Permission>> {
@@ -263,10 +298,19 @@ fn repos(map: &mut Map) -> Result<Vec<RepoConf>> {
         {
             return Err(format!("repos: '{name}' cannot be a part of a URL here"));
         }
+        let update = one.flag("update")?;
+        let mut receive = one.map("receive")?.map_or_else(Vec::new, Map::entries);
+        if let Some(update) = update {
+            if receive.iter().any(|(key, _)| key == UPDATE) {
+                let reason = "update stands beside receive and in it: remove one";
+                return Err(format!("repos: '{name}': {reason}"));
+            }
+            receive.push((UPDATE.to_owned(), Value::Bool(update)));
+        }
         repos.push(RepoConf {
             name,
             path: one.needed("path")?.into(),
-            receive: one.map("receive")?.map_or_else(Vec::new, Map::entries),
+            receive,
             webhooks: webhooks(&mut one)?,
             retention: retention(&mut one)?,
         });
@@ -282,7 +326,14 @@ fn webhooks(map: &mut Map) -> Result<Vec<Webhook>> {
             None => Vec::new(),
             Some(path) => {
                 let read = std::fs::read(&path).map_err(|error| format!("{path}: {error}"))?;
-                read.trim_ascii().to_vec()
+                let secret = read.trim_ascii();
+                if secret.is_empty() {
+                    return Err(format!(
+                        "secret_file: {path} is empty: write a secret to it, for example by \
+                         openssl rand -hex 32"
+                    ));
+                }
+                secret.to_vec()
             }
         };
         webhooks.push(Webhook {

@@ -133,6 +133,11 @@ fn what_is_wrong_is_named() {
             "issuers: [{keys: /k, issuer: i, audience: a, rules: [{permissions: [fly]}]}]\n",
             "'fly'",
         ),
+        (
+            "repos: {a: {path: /x, webhooks: [{url: http://x/, secret_file: /dev/null}]}}\n",
+            "/dev/null is empty",
+        ),
+        ("anonymous: [none, app/*]\n", "stand alone"),
         ("push_lifetime: soon\n", "push_lifetime must be a time"),
         ("[]\n", "must be a map"),
     ] {

@@ -90,7 +90,7 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
         ..Options::default()
     };
     let started = Instant::now();
-    let notice = |text: &str| context.out.note(&format!("remote: {text}"));
+    let notice = |text: &str| context.out.remote(text);
     let progress = context.progress();
     let audience = Audience {
         progress,

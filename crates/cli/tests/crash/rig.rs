@@ -203,7 +203,13 @@ impl Rig {
             let address = self.address.get();
             let address = address.map_or("127.0.0.1:0".to_owned(), |address| address.to_string());
             let path = dest.path().to_str().expect("UTF-8");
-            let words = ["serve", "--listen", &address, path];
+            let words = [
+                "serve",
+                "--allow-anonymous-push",
+                "--listen",
+                &address,
+                path,
+            ];
             let server = Serve::start(OXTREE, &words, self.place.at("serve.log"));
             self.address.set(Some(server.address()));
             self.server.replace(Some(server));

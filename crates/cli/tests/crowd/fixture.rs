@@ -35,7 +35,13 @@ impl Fixture {
         let mut servers = self.servers.lock().expect("no panic");
         let start = || {
             let path = repo.path().to_str().expect("UTF-8");
-            let args = ["serve", "--listen", "127.0.0.1:0", path];
+            let args = [
+                "serve",
+                "--allow-anonymous-push",
+                "--listen",
+                "127.0.0.1:0",
+                path,
+            ];
             Serve::start(OXTREE, &args, self.at("serve.log"))
         };
         let server = servers.entry(repo.path().to_owned()).or_insert_with(start);

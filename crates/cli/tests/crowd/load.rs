@@ -211,7 +211,7 @@ impl Load {
     fn serve(fixture: &Fixture, dest: &Repo, address: &str) -> Serve {
         let conf = fixture.at("serve.yaml");
         let text = format!(
-            "listen: ['{address}']\npush_lifetime: {}s\nrepos: {{/: {{path: {}}}}}\n",
+            "listen: ['{address}']\npush_lifetime: {}s\nallow_anonymous_push: yes\nrepos: {{/: {{path: {}}}}}\n",
             LIFETIME.as_secs(),
             dest.path().display()
         );

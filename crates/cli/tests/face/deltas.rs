@@ -425,3 +425,39 @@ fn signatures_and_indexes() {
     dummy(false, &["reindex"]).expect_ok();
     assert!(!file.exists());
 }
+
+/// A delta that is one file, or a folder elsewhere, is shown as one of the repository is.
+#[test]
+fn files_are_shown() {
+    let (side, from, to) = update();
+    let words = ["static-delta", "generate", "--repo=repo", "--inline", WHOLE];
+    let ends = [format!("--from={from}"), format!("--to={to}")];
+    let file = side.path("one.delta");
+    let filename = format!("--filename={}", file.display());
+    side.ours(&[&words[..], &[&ends[0], &ends[1]]].concat())
+        .expect_ok();
+    side.ours(&[&words[..], &[&ends[0], &ends[1], &filename]].concat())
+        .expect_ok();
+    let show = |delta: &str| side.ours(&["static-delta", "show", "--repo=repo", delta]);
+    let name = format!("{from}-{to}");
+    let shown = show(&name).expect_ok().stdout();
+    assert!(shown.contains(&format!("To: {to}")), "{shown}");
+    let lines = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter(|line| !line.starts_with("Timestamp"));
+        lines.map(str::to_owned).collect()
+    };
+    let folder = side.path(&folder(&side));
+    for path in [&file, &folder, &folder.join("superblock")] {
+        let of_path = show(path.to_str().unwrap()).expect_ok().stdout();
+        assert_eq!(lines(&of_path), lines(&shown), "{}", path.display());
+    }
+    fs::write(&file, "no delta").unwrap();
+    for (path, reason) in [
+        (file.to_str().unwrap(), "one.delta"),
+        ("./none", "./none"),
+        ("none", "Invalid rev none"),
+    ] {
+        let said = show(path).expect_failure().stderr();
+        assert!(said.contains(reason), "{said}");
+    }
+}

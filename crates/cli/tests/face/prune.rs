@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use oxtree_testkit::Output;
 
@@ -263,8 +263,6 @@ fn what_is_young_stays_with_all_that_it_needs() {
     let grace = "--keep-unreferenced-younger-than";
     pruned(&side, &[&format!("{grace}=1h")]);
     assert_eq!(files(&side.path("repo/objects")), before);
-    std::thread::sleep(Duration::from_millis(2100));
-    // Its file is old.
     let young = [
         "commit",
         "--repo=repo",
@@ -272,8 +270,18 @@ fn what_is_young_stays_with_all_that_it_needs() {
         "--tree=dir=tree",
         "--timestamp=2026-01-01",
     ];
+    // Several times as long as this machine takes for a commit and a look at what goes.
+    let begun = Instant::now();
+    side.real(&[&young[..], &["--timestamp=2026-01-02"]].concat())
+        .expect_ok();
+    let look = ["prune", "--repo=repo", "--no-prune", "--depth=0"];
+    side.ours(&look).expect_ok();
+    let seconds = 4 * begun.elapsed().as_secs() + 2;
+    let wait = Duration::from_secs(seconds) + Duration::from_millis(100);
+    std::thread::sleep(wait);
+    // Its file is old.
     let young = side.real(&young).expect_ok().stdout();
-    pruned(&side, &["--depth=0", &format!("{grace}=1s")]);
+    pruned(&side, &["--depth=0", &format!("{grace}={seconds}s")]);
     side.real(&["fsck", "--repo=repo"]).expect_ok();
     side.real(&["ls", "--repo=repo", "-R", young.trim()])
         .expect_ok();
@@ -282,8 +290,8 @@ fn what_is_young_stays_with_all_that_it_needs() {
         all.iter().filter(|name| name.ends_with(".commit")).count()
     };
     assert_eq!(commits(&side), 4);
-    std::thread::sleep(Duration::from_millis(2100));
-    pruned(&side, &["--depth=0", &format!("{grace}=1s")]);
+    std::thread::sleep(wait);
+    pruned(&side, &["--depth=0", &format!("{grace}={seconds}s")]);
     assert_eq!(commits(&side), 3);
     side.real(&["fsck", "--repo=repo"]).expect_ok();
 }

@@ -9,7 +9,7 @@ fn beside_the_real_one() {
     side.same(&["rev-parse", "-S"]);
     let first = side.commit("main", &["--timestamp=@0"]);
     side.same(&["rev-parse", "--single"]);
-    side.commit("main", &["--timestamp=@1"]);
+    let second = side.commit("main", &["--timestamp=@1"]);
     side.commit("a/b", &["--timestamp=@2"]);
     side.real(&["refs", "--repo=repo", "--create=origin:r/x", "a/b"])
         .expect_ok();
@@ -36,6 +36,15 @@ fn beside_the_real_one() {
         &first[..1],
         &nowhere,
         "00",
+        &format!("none:{first}"),
+        &format!("origin:{first}"),
+        &format!("sha256:{second}^"),
+        &format!("none:{first}^"),
+        &format!("none:{nowhere}"),
+        &format!("none:{nowhere}^"),
+        &format!("a/b:{first}"),
+        &format!(":{first}"),
+        &format!("none:{}", &first[..8]),
     ];
     for rev in revs {
         side.same(&["rev-parse", "--", rev]);

@@ -6,6 +6,7 @@ mod asked;
 mod conversation;
 mod doors;
 mod floods;
+mod hidden;
 mod messages;
 mod objects;
 mod pushers;

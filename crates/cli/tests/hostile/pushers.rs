@@ -163,7 +163,7 @@ fn objects_that_are_cut_off_or_too_long() {
         (
             "short filez",
             with(&good, &shorter),
-            "incomplete deflate stream",
+            "its content ends too early",
         ),
         (
             "long filez",

@@ -45,13 +45,13 @@ fn servers_that_send_something_else() {
             &noise_at,
             Answer::File(noise.bytes[..MIB].to_vec()),
             &limits,
-            "incomplete",
+            "ends too early",
         ),
         (
             &noise_at,
             Answer::Unannounced(noise.bytes[..MIB].to_vec()),
             &limits,
-            "incomplete",
+            "ends too early",
         ),
         (
             &good_at,

@@ -72,7 +72,12 @@ impl Site {
         let conf = scratch(victim, "site.yaml");
         fs::write(&conf, "").expect("write");
         let log = scratch(victim, "site.log");
-        let words = ["serve", "--listen=127.0.0.1:0", &path_of(&repo)];
+        let words = [
+            "serve",
+            "--allow-anonymous-push",
+            "--listen=127.0.0.1:0",
+            &path_of(&repo),
+        ];
         let tool = Tool::new(OXTREE).env("OSTREE_RECEIVE_CONF", &conf);
         let server = Serve::run(tool.command(words), log);
         let config = fs::read_to_string(repo.path().join("config")).expect("its config");

@@ -170,6 +170,24 @@ impl Victim {
     }
 }
 
+impl Victim {
+    /// Runs what a client of ssh asks for whose key is that of an identity.
+    pub(crate) fn run_as(
+        &self,
+        identity: &str,
+        command: &str,
+        conf: &str,
+        talk: impl FnOnce(&mut dyn Write) + Send,
+    ) -> Run {
+        let path = scratch(self, "conf.yaml");
+        fs::write(&path, conf).expect("write");
+        let program = Tool::new(OXTREE)
+            .env("OSTREE_RECEIVE_CONF", path)
+            .env("SSH_ORIGINAL_COMMAND", command);
+        listen(program.command(["receive", "--identity", identity]), talk)
+    }
+}
+
 /// What a receiver has said on standard output and error, and how it ended.
 #[derive(Debug)]
 pub(crate) struct Run {

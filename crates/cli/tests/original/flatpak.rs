@@ -75,5 +75,26 @@ fn apps_install_and_update() {
         client.update();
         client.assert_has(text);
     }
+    // Without the key, clients stay with what is signed, and the appstream with them.
+    fs::remove_file(&conf).expect("remove");
+    let made = |name: &String| name.starts_with("appstream") || name == "ostree-metadata";
+    let kept = || {
+        let refs = dest.refs().into_iter().filter(made);
+        let refs: Vec<_> = refs.map(|name| (dest.rev_parse(&name), name)).collect();
+        let files = ["summary", "summary.sig", "summary.idx", "summary.idx.sig"];
+        (
+            refs,
+            files.map(|name| fs::read(dest.path().join(name)).expect("read")),
+        )
+    };
+    let before = kept();
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    Flatpak::export(fixture.dir.path(), &source, "four");
+    let pushed = fixture.push(called("ostree-push"), &source, &dest, &[]);
+    let said = pushed.expect_ok().stderr();
+    assert!(said.contains("the summary stays as it was"), "{said}");
+    assert!(kept() == before, "{said}");
+    client.update();
+    client.assert_has("three");
     dest.fsck();
 }

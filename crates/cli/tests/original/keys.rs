@@ -8,7 +8,8 @@ use std::time::Duration;
 use oxtree_gvariant::{Dict, Seq, from_bytes};
 use oxtree_testkit::{GpgHome, Output, Repo, WebServer, assert_ed25519_signature, ed25519_keys};
 
-use crate::fixture::{Fixture, ORIGINAL};
+use crate::fixture::{Fixture, ORIGINAL, original};
+use crate::legacy::{none, path, push_old};
 use crate::{BINS, called};
 
 /// What `ostree-receive-1` makes, over ssh, of a ref that is served. `programs`: where it is.
@@ -105,6 +106,40 @@ fn gpg_keys_as_the_original_takes_them() {
     for name in theirs.refs() {
         assert_eq!(ours.rev_parse(&name), theirs.rev_parse(&name), "{name}");
     }
+}
+
+/// Where there is no key, a signed summary stays, and the push is none the worse: by our pusher, by the original one, and
+/// by that of before version 0.1.1.
+#[test]
+fn a_signed_summary_stays_without_its_key() {
+    let fixture = Fixture::ours();
+    let home = GpgHome::new();
+    let key = home.generate("test@example.com", "ed25519");
+    let source = fixture.repo("source", "archive");
+    let dest = fixture.repo("dest", "archive");
+    fixture.commit(&dest, "old", 1, 100);
+    let home = format!("--gpg-homedir={}", home.path().display());
+    dest.ok("summary", ["-u", &format!("--gpg-sign={key}"), &home]);
+    let files = ["summary", "summary.sig"];
+    let read = || files.map(|name| fs::read(dest.path().join(name)).expect("read"));
+    let before = read();
+    let pushers = [called("ostree-push"), original()];
+    for (at, pusher) in pushers.into_iter().enumerate() {
+        let name = format!("new-{at}");
+        fixture.commit(&source, &name, 2, 200);
+        source.ok("summary", ["-u"]);
+        let output = fixture.push(pusher, &source, &dest, &[&name]).expect_ok();
+        let said = output.stderr() + &output.stdout();
+        assert!(said.contains("the summary stays as it was"), "{output:?}");
+        assert!(dest.refs().contains(&name), "{output:?}");
+        assert_eq!(read(), before);
+    }
+    fixture.commit(&source, "legacy", 3, 300);
+    let output = push_old(&fixture, &source, &path(&dest), &["legacy"], none());
+    let said = output.expect_ok();
+    let said = said.stderr() + &said.stdout();
+    assert!(said.contains("the summary stays as it was"), "{said}");
+    assert_eq!(read(), before);
 }
 
 /// Debian's libostree knows no ed25519, so the referee is OpenSSL, which has made the keys and checks

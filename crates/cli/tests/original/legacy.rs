@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::fixture::{Fixture, ORIGINAL};
 
 /// Pushes `branches` with the original's code; `lies` are added to what it is told.
-fn push_old(
+pub(crate) fn push_old(
     fixture: &Fixture,
     source: &Repo,
     dest: &str,
@@ -48,11 +48,11 @@ fn push_old(
     }
 }
 
-fn none() -> Value {
+pub(crate) fn none() -> Value {
     json!({})
 }
 
-fn path(repo: &Repo) -> String {
+pub(crate) fn path(repo: &Repo) -> String {
     repo.path().display().to_string()
 }
 
@@ -108,6 +108,19 @@ fn commits_stay_what_they_are() {
     }
     push(none()).expect_ok();
     dests[0].1.fsck();
+}
+
+/// A repository with a collection id gets no other refs than those that were pushed.
+#[test]
+fn no_commit_of_metadata_is_made() {
+    for side in [Fixture::ours(), Fixture::original()] {
+        let source = side.repo("source", "archive");
+        let dest = side.repo("dest", "archive");
+        dest.ok("config", ["set", "core.collection-id", "org.example.Os"]);
+        side.commit(&source, "test", 1, 100);
+        push_old(&side, &source, &path(&dest), &["test"], none()).expect_ok();
+        assert_eq!(dest.refs(), ["test"]);
+    }
 }
 
 /// The owner's rules hold at this door, too.

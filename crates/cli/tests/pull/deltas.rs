@@ -157,7 +157,7 @@ fn broken_ones() {
             .to_string()
     };
     let old = format!("main@{}", commits[0]);
-    let other = vec![b'x'; 100];
+    let other = other_bytes();
     let superblock = fs::read(part(&repo, false, "superblock")).expect("superblock");
     let tricks = [
         (
@@ -171,11 +171,6 @@ fn broken_ones() {
             "Invalid checksum for static delta",
         ),
         (word("superblock"), Trick::Endless, "exceeded maximum size"),
-        (
-            ".index".to_owned(),
-            Trick::Instead(other.clone()),
-            "the index of",
-        ),
         (word("0"), Trick::Instead(other), "/0"),
         (word("0"), Trick::Half, "/0"),
         (word("0"), Trick::Torn, "Download incomplete"),
@@ -209,6 +204,21 @@ fn broken_ones() {
     let asked = |name: &str| got.iter().any(|path| *path == word(name)["repo/".len()..]);
     assert!(asked("1") && !asked("0"), "{got:?}");
     theirs(&client).fsck();
+    // An index that is none lists nothing.
+    for (number, bytes) in [other_bytes(), b"<html>".to_vec()].into_iter().enumerate() {
+        let client = fixture.client(&format!("index-{number}"), "bare-user", "http://localhost/");
+        let server = Server::start(&fixture.at("web"), ".index", Trick::Instead(bytes));
+        let url = format!("--url={}", server.url());
+        client.ok("pull", [&url, "origin", &old]);
+        theirs(&client).fsck();
+        let words = ["--require-static-deltas", &url, "origin", "main"];
+        let said = client.run("pull", words).expect_failure().stderr();
+        assert!(said.contains("Static deltas required"), "{said}");
+    }
+}
+
+fn other_bytes() -> Vec<u8> {
+    vec![b'x'; 100]
 }
 
 /// A key pair, each as libostree's `spki` has it.
@@ -253,6 +263,15 @@ fn signatures() {
         unsigned.contains("Can't verify the static delta"),
         "{unsigned}"
     );
+    let here = format!("--url=file://{}", repo.path().display());
+    let here = [&here, "--require-static-deltas"];
+    let unsigned = pull("unsigned-here", Some(&public), &here)
+        .expect_failure()
+        .stderr();
+    assert!(
+        unsigned.contains("Can't verify the static delta"),
+        "{unsigned}"
+    );
     let sign = [
         "generate",
         "--empty",
@@ -267,6 +286,7 @@ fn signatures() {
     repo.ok("summary", ["-u"]);
     let signed = pull("signed", Some(&public), &[]).expect_ok().stdout();
     assert!(signed.contains(" delta parts, "), "{signed}");
+    pull("signed-here", Some(&public), &here).expect_ok();
     let wrong = pull("wrong", Some(&other), &[]).expect_failure().stderr();
     assert!(wrong.contains("Can't verify the static delta"), "{wrong}");
     let objects = pull("nobody", None, &[]).expect_ok().stdout();

@@ -2,8 +2,10 @@
 //! `pull` from web servers: a real nginx, one of our own that misbehaves, and no memory to spare.
 
 mod deltas;
+mod elsewhere;
 mod fixture;
 mod hostile;
+mod lacking;
 mod options;
 mod resume;
 mod server;

@@ -26,6 +26,8 @@ pub(crate) enum Trick {
     Status(u16),
     /// Nothing, and the connection stays open.
     Silence,
+    /// What is not there is a web page.
+    Pages,
 }
 
 /// A server, which stops with the process.
@@ -70,11 +72,15 @@ fn answer(mut stream: &TcpStream, shared: &(PathBuf, String, Trick)) -> std::io:
         }
     }
     let Ok(file) = fs::read(root.join(path.trim_start_matches('/'))) else {
-        return stream.write_all(b"HTTP/1.0 404 Not Found\r\n\r\n");
+        return stream.write_all(match trick {
+            Trick::Pages => b"HTTP/1.0 200 OK\r\n\r\n<!DOCTYPE html><title>Not here</title>",
+            _ => b"HTTP/1.0 404 Not Found\r\n\r\n",
+        });
     };
     let head = |len: usize| format!("HTTP/1.0 200 OK\r\nContent-Length: {len}\r\n\r\n");
     let half = file.len() / 2;
     match trick {
+        Trick::Pages => stream.write_all(&[head(file.len()).as_bytes(), &file].concat()),
         _ if !path.contains(word.as_str()) => {
             stream.write_all(&[head(file.len()).as_bytes(), &file].concat())
         }

@@ -5,3 +5,4 @@ mod fixture;
 mod modes;
 mod options;
 mod partial;
+mod tampered;

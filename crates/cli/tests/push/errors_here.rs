@@ -155,7 +155,6 @@ fn what_the_source_lacks_is_named() {
         ("bare-user", "file"),
         ("archive", "dirtree"),
         ("archive", "dirmeta"),
-        ("archive", "commit"),
     ] {
         let fixture = Fixture::new();
         let source = fixture.repo("source", mode);

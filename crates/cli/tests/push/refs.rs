@@ -170,10 +170,12 @@ fn an_empty_repository_has_nothing_to_push() {
     let source = fixture.source(&[]);
     let dest = fixture.repo("dest", "archive");
     let before = Snapshot::of(dest.path());
-    let output = fixture.push(&source, &dest, &[]).expect_ok();
-    assert!(
-        output.stdout().contains("there are no local refs"),
-        "{output:?}"
-    );
+    for args in [&[][..], &["--json"], &["--quiet"], &["-n"]] {
+        let output = fixture.push(&source, &dest, args).expect_failure();
+        assert!(
+            output.stderr().contains("there is nothing to push"),
+            "{output:?}"
+        );
+    }
     before.assert_unchanged(&Snapshot::of(dest.path()));
 }

@@ -12,6 +12,17 @@ pub(crate) fn create(fixture: &Fixture, name: &str, words: &str) -> String {
     oxtree().ok(all).trim_end().to_owned()
 }
 
+/// Has a token end at once.
+fn expire(tokens: &std::path::Path, name: &str) {
+    let mut all: Value = serde_json::from_slice(&std::fs::read(tokens).unwrap()).unwrap();
+    for token in all["tokens"].as_array_mut().unwrap() {
+        if token["name"] == name {
+            token["expires"] = 1.into();
+        }
+    }
+    std::fs::write(tokens, all.to_string()).unwrap();
+}
+
 fn shown(url: &str, token: &str) -> Answer {
     curl(&["-H", &format!("Authorization: Bearer {token}"), url])
 }
@@ -28,11 +39,12 @@ fn a_token_allows_what_it_says_and_no_more() {
     fixture.commit(&source, "app/x", 2);
     let ci = create(&fixture, "ci", "--allow push --ref os/*");
     let elsewhere = create(&fixture, "elsewhere", "--allow push --repository other/*");
-    let ended = create(&fixture, "ended", "--allow push --expires 0");
+    let ended = create(&fixture, "ended", "--allow push --expires 1h");
     let reader = create(&fixture, "reader", "--allow read");
     let promoter = create(&fixture, "promoter", "--allow promote");
     let small = create(&fixture, "small", "--allow push --max-objects 1");
     let tokens = fixture.at("tokens.json");
+    expire(&tokens, "ended");
     let server = Served::start(&["--tokens", path(&tokens), path(store.path())]);
     let url = server.url();
     let open = |token: Option<&str>, branch: &str, old: Option<&str>| {
@@ -170,12 +182,19 @@ fn reading_may_need_a_token_too() {
     fixture.commit(&store, "os/open", 1);
     fixture.commit(&store, "os/shut", 2);
     store.ok("summary", ["-u"]);
+    // What flatpak lays there has all refs in it, too, but for the description of the repository.
+    std::fs::create_dir(store.path().join("summaries")).unwrap();
+    let index = ["summary.idx", "summary.idx.sig", "summaries/0a.gz"];
+    for name in index.into_iter().chain(["o.flatpakrepo", "o.flatpakref"]) {
+        std::fs::write(store.path().join(name), name).unwrap();
+    }
     let some = create(&fixture, "some", "--allow read --ref os/open");
     let all = create(&fixture, "all", "--allow read");
     let tokens = fixture.at("tokens.json");
     let server = Served::start(&["--private", "--tokens", path(&tokens), path(store.path())]);
     let at = |path: &str| format!("{}{path}", server.url());
-    for path in ["config", "summary", "refs/heads/os/open", "api/v1/repo"] {
+    let plain = ["config", "summary", "refs/heads/os/open", "api/v1/repo"];
+    for path in plain.into_iter().chain(index).chain(["o.flatpakref"]) {
         assert_eq!(curl(&[&at(path)]).status, 401, "{path}");
         assert_eq!(get(&at(path), &all), 200, "{path}");
     }
@@ -184,6 +203,11 @@ fn reading_may_need_a_token_too() {
         ("refs/heads/os/open", 200),
         ("refs/heads/os/shut", 404),
         ("summary", 404),
+        ("summary.idx", 404),
+        ("summary.idx.sig", 404),
+        ("summaries/0a.gz", 404),
+        ("o.flatpakrepo", 200),
+        ("o.flatpakref", 404),
     ] {
         assert_eq!(get(&at(path), &some), status, "{path}");
     }
@@ -340,4 +364,41 @@ fn what_is_not_safe_is_not_begun() {
     std::fs::write(fixture.at("conf"), "insecure_http: no\n").unwrap();
     let empty = oxtree().fails(["serve", "--config", path(&fixture.at("conf"))]);
     assert!(empty.contains("repos: {/: {path: /srv/repo}}"), "{empty}");
+}
+
+/// The pushes of a token that was revoked are not those of the next one of its name.
+#[test]
+fn a_name_is_not_enough_to_go_on_with_a_push() {
+    let fixture = Fixture::new();
+    let (source, store) = (fixture.repo("source"), fixture.repo("store"));
+    fixture.commit(&source, "os/main", 1);
+    let first = create(&fixture, "ci", "--allow push");
+    let admin = create(&fixture, "boss", "--allow admin");
+    let tokens = fixture.at("tokens.json");
+    let args = ["--tokens", path(&tokens), path(store.path())];
+    let mut server = Served::start(&args);
+    let intent = wish(&source, "os/main", None);
+    let id = {
+        let push = Push::open(server.url(), Some(&first), &intent).unwrap();
+        push.url.rsplit('/').next().unwrap().to_owned()
+    };
+    oxtree().ok(["token", "revoke", "--tokens", path(&tokens), "ci"]);
+    let second = create(&fixture, "ci", "--allow push");
+    for restart in [false, true] {
+        if restart {
+            drop(server);
+            server = Served::start(&args);
+        }
+        let (all, one) = (
+            format!("{}api/v1/pushes", server.url()),
+            format!("{}api/v1/pushes/{id}", server.url()),
+        );
+        assert_eq!(shown(&all, &second).json()["pushes"], json!([]));
+        assert_eq!([get(&one, &first), get(&one, &second)], [401, 404]);
+        assert_eq!(get(&one, &admin), 200);
+    }
+    // It opens one of its own for the same.
+    let push = Push::open(server.url(), Some(&second), &intent).unwrap();
+    assert!(!push.url.ends_with(&id));
+    assert_eq!(push.go(&source).status, 200);
 }

@@ -120,30 +120,173 @@ fn who_asks_is_seen_through_a_trusted_proxy() {
     );
 }
 
-/// Where all on this machine may push without a token, those who come through a proxy may not.
+/// A proxy that adds no header, as nginx does by default, looks like a client on this machine. So nobody pushes
+/// without a token unless the operator has said so.
 #[test]
 fn a_proxy_opens_no_door_to_the_world() {
     let fixture = Fixture::new();
-    let store = fixture.repo("store");
-    let server = Served::open(&store);
-    let url = format!("{}api/v1/pushes", server.url());
-    for header in [
-        "Via: 1.1 front",
-        "X-Forwarded-For: 192.0.2.7",
-        "Forwarded: for=192.0.2.7",
-    ] {
-        let status = curl(&["-H", header, "-d", r#"{"updates":[]}"#, &url]).status;
-        assert_eq!(status, 401, "{header}");
+    let (source, store) = (fixture.repo("source"), fixture.repo("store"));
+    fixture.commit(&source, "main", 1);
+    fixture.commit(&source, "app/x", 1);
+    let repo = format!("--repo={}", source.path().display());
+    let push = |server: &Served, words: &[&str]| {
+        let proxy = format!(
+            "listen 127.0.0.1:PORT; location / {{ proxy_pass {}; }}",
+            server.url()
+        );
+        let nginx = WebServer::with(&proxy);
+        let urls = [server.url().to_owned(), nginx.url()];
+        urls.map(|url| {
+            oxtree().run([&["push", &repo, "--network-retries=0", &url], words].concat())
+        })
+    };
+    let log = fixture.at("log");
+    let words = ["serve", "--listen", "127.0.0.1:0", path(store.path())];
+    let mut command = oxtree().command(words);
+    let server = Served::run(command.stderr(std::fs::File::create(&log).unwrap()), 1);
+    let told = std::fs::read_to_string(&log).unwrap();
+    assert!(told.contains("--allow-anonymous-push"), "{told}");
+    for refused in push(&server, &["main"]) {
+        let text = refused.stderr();
+        assert!(
+            refused.code != Some(0) && text.contains("oxtree token create"),
+            "{text}"
+        );
     }
-    assert_eq!(curl(&["-d", r#"{"updates":[]}"#, &url]).status, 201);
+    assert!(!store.path().join("refs/heads/main").exists());
     drop(server);
+
+    let server = Served::open(&store);
+    for done in push(&server, &["main"]) {
+        done.expect_ok();
+    }
+    drop(server);
+    // The same in a file, for some refs.
+    let conf = fixture.at("conf");
+    let serve = |lines: &str| {
+        let store = store.path().display();
+        let text = format!("listen: 127.0.0.1:0\n{lines}\nrepos: {{/: {{path: {store}}}}}\n");
+        std::fs::write(&conf, text).unwrap();
+        oxtree().command(["serve", "--config", path(&conf)])
+    };
+    let server = Served::run(
+        &mut serve("allow_anonymous_push: yes\nanonymous: [app/*]"),
+        1,
+    );
+    for refused in push(&server, &["--delete", "main"]) {
+        refused.expect_failure();
+    }
+    for done in push(&server, &["app/x"]) {
+        done.expect_ok();
+    }
+    drop(server);
+    for (lines, text) in [
+        (
+            "allow_anonymous_push: yes\nanonymous: none",
+            "anonymous: none",
+        ),
+        ("anonymous: [read, push]", "allow_anonymous_push"),
+        ("anonymous: push", "allow_anonymous_push"),
+    ] {
+        serve(lines);
+        let refused = oxtree().fails(["serve", "--config", path(&conf)]);
+        assert!(refused.contains(text), "{refused}");
+    }
+}
+
+/// A cache that stores what it may: what depends on the token, or on the moment, is never stored.
+#[test]
+fn a_cache_gives_one_clients_answer_to_no_other() {
+    let fixture = Fixture::new();
+    let store = fixture.repo("store");
+    fixture.commit(&store, "open/x", 1);
+    let tokens = fixture.at("tokens.json");
+    let words = ["token", "create", "boss", "--allow", "admin", "--tokens"];
+    let token = oxtree().ok([&words[..], &[path(&tokens)]].concat());
+    let token = format!("Authorization: Bearer {}", token.trim_end());
     let conf = fixture.at("conf");
     let text = format!(
-        "listen: 127.0.0.1:0\ntrusted_proxies: 127.0.0.1\nrepos: {{/: {{path: {}}}}}\n",
+        "listen: 127.0.0.1:0\ntokens: {}\nanonymous: [open/*]\nrepos: {{r: {{path: {}}}}}\n",
+        tokens.display(),
         store.path().display()
     );
     std::fs::write(&conf, text).unwrap();
     let server = Served::run(&mut oxtree().command(["serve", "--config", path(&conf)]), 1);
-    let url = format!("{}api/v1/pushes", server.url());
-    assert_eq!(curl(&["-d", r#"{"updates":[]}"#, &url]).status, 401);
+    let nginx = WebServer::with(&format!(
+        "listen 127.0.0.1:PORT; location / {{ proxy_pass {}; proxy_cache all; \
+         proxy_cache_methods GET HEAD; proxy_cache_valid any 1h; }}",
+        server.url()
+    ));
+    let ask = |path: &str, headers: &[&str]| {
+        let mut args = Vec::new();
+        headers
+            .iter()
+            .for_each(|header| args.extend(["-H", header]));
+        let url = format!("{}{path}", nginx.url());
+        args.push(&url);
+        curl(&args)
+    };
+    let commit = fixture.commit(&store, "secret/x", 2);
+    let (folder, name) = commit.split_at(2);
+    let object = format!("r/objects/{folder}/{name}.commit");
+    let all = [
+        "r/api/v1/repo",
+        "r/api/v1/pushes",
+        "r/api/v1/jobs",
+        "r/api/v1/info",
+        "r/api/v1/nothing",
+        "r/api/v1/pushes/x",
+        "api/v1/repos",
+        "api/v1/tokens",
+        "api/v1/openapi.json",
+        "metrics",
+        "readyz",
+        "healthz",
+        "nothing",
+        "r/refs/heads/secret/x",
+        "r/refs/heads/none/x",
+        "r/summary",
+        object.as_str(),
+    ];
+    for path in all {
+        let mine = ask(path, &[&token]);
+        let others = ask(path, &[]);
+        let private = [
+            "r/api/v1/repo",
+            "r/api/v1/pushes",
+            "r/api/v1/info",
+            "api/v1/tokens",
+            &object,
+        ];
+        if private.contains(&path) || path.contains("secret") {
+            assert_ne!(
+                (mine.status, &mine.body),
+                (others.status, &others.body),
+                "{path}"
+            );
+        }
+        for answer in [&mine, &others] {
+            let cache = answer.header("cache-control").unwrap_or_default();
+            let stays = cache.starts_with("private") || cache == "no-store";
+            assert!(stays, "{path}: {} {cache:?}", answer.status);
+            let varies = answer.header("vary").unwrap_or_default();
+            assert_eq!(varies, "authorization", "{path}: {}", answer.status);
+        }
+    }
+    // And the other way round: a client that may read the file does not get the stored refusal.
+    let hidden = "r/refs/heads/secret/y";
+    fixture.commit(&store, "secret/y", 3);
+    assert_eq!(ask(hidden, &[]).status, 404);
+    assert_eq!(ask(hidden, &[&token]).status, 200);
+    // A range that cannot be had says nothing of the file, and a method that there is not nothing of the others.
+    for args in [["-H", "Range: bytes=999999-"], ["-X", "PATCH"]] {
+        let url = format!("{}{object}", server.url());
+        let answer = curl(&[&args[..], &["-H", &token, &url]].concat());
+        assert!([405, 416].contains(&answer.status), "{answer:?}");
+        assert_eq!(
+            answer.header("cache-control"),
+            Some("no-store"),
+            "{answer:?}"
+        );
+    }
 }

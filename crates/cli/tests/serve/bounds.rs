@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use oxtree_testkit::Repo;
 
-use crate::fixture::{Fixture, Push, Served, curl, oxtree, path, until, wish};
+use crate::fixture::{Fixture, Push, Served, curl, oxtree, path, raise_file_limit, until, wish};
+use crate::h2::{ACK, END_HEADERS, END_STREAM, HEADERS, PING, frame, get, preface};
 
 fn connect(server: &Served) -> TcpStream {
     let stream = TcpStream::connect(("127.0.0.1", server.port())).expect("connect");
@@ -208,45 +209,6 @@ fn silent_objects_keep_nobody_from_reading() {
         answer.status == 409 && answer.text().contains("receive.timeout"),
         "{answer:?}"
     );
-}
-
-fn raise_file_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit).expect("raise the limit of open files");
-}
-
-/// A frame of HTTP/2.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let len = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut frame = len[1..].to_vec();
-    frame.extend([kind, flags]);
-    frame.extend(stream.to_be_bytes());
-    frame.extend(payload);
-    frame
-}
-
-const HEADERS: u8 = 1;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const ACK: u8 = 1;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-
-/// How a connection of HTTP/2 begins, in which answers are taken so far as `window` says.
-fn preface(window: u32) -> Vec<u8> {
-    const INITIAL_WINDOW: u16 = 4;
-    let setting = [&INITIAL_WINDOW.to_be_bytes()[..], &window.to_be_bytes()].concat();
-    let settings = frame(SETTINGS, 0, 0, &setting);
-    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), settings].concat()
-}
-
-/// `GET` of a short path, packed by nobody.
-fn get(path: &str) -> Vec<u8> {
-    let len = u8::try_from(path.len()).unwrap();
-    // By their numbers in the table: the method GET, the scheme http, and the name of the path.
-    [&[0x82, 0x86, 0x04, len], path.as_bytes(), &[0x01, 1, b'x']].concat()
 }
 
 /// Reads what comes, and answers pings as one who is alive does. True once the server has hung up.

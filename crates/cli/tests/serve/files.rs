@@ -18,6 +18,21 @@ fn files_are_as_on_any_web_server() {
     let nginx = WebServer::serve(store.path());
     let mut files: Vec<String> = objects(&store).iter().map(|name| loose(name)).collect();
     files.extend(["config", "summary", "refs/heads/os/main"].map(str::to_owned));
+    // What flatpak lays there.
+    std::fs::create_dir(store.path().join("summaries")).unwrap();
+    for name in [
+        "summary.sig",
+        "summary.idx",
+        "summary.idx.sig",
+        "summaries/0a.gz",
+        "summaries/0a-0b.delta",
+        "summaries/0a.idx.sig",
+        "here.flatpakrepo",
+        "org.x.App.flatpakref",
+    ] {
+        std::fs::write(store.path().join(name), name).unwrap();
+        files.push(name.to_owned());
+    }
     for file in &files {
         let [ours, theirs] = [url, &nginx.url()].map(|url| curl(&[&format!("{url}{file}")]));
         assert_eq!((ours.status, theirs.status), (200, 200), "{file}");
@@ -42,6 +57,17 @@ fn files_are_as_on_any_web_server() {
     let of = format!("bytes 3-9/{}", whole.body.len());
     assert_eq!(part.header("content-range"), Some(of.as_str()));
     assert_eq!(curl(&["-r", "99999999-", &object]).status, 416);
+
+    for name in ["summary", "summary.idx", "summary.idx.sig"] {
+        let name = format!("{url}{name}");
+        let answer = curl(&[&name]);
+        assert_eq!(answer.header("cache-control"), Some("public, no-cache"));
+        let etag = format!("If-None-Match: {}", answer.header("etag").unwrap());
+        assert_eq!(curl(&["-H", &etag, &name]).status, 304, "{name}");
+    }
+    let described = curl(&["-I", &format!("{url}here.flatpakrepo")]);
+    let kind = described.header("content-type");
+    assert_eq!(kind, Some("application/vnd.flatpak.repo"));
 
     let name = format!("{url}refs/heads/os/main");
     let answer = curl(&[&name]);
@@ -266,7 +292,7 @@ fn a_certificate_that_was_named_is_believed() {
     let serve = |cert: &Path, key: &Path| {
         let words = ["--listen-tls", "127.0.0.1:0", "--tls-cert", path(cert)];
         let words = [
-            &["serve", "--listen", "127.0.0.1:0"],
+            &["serve", "--allow-anonymous-push", "--listen", "127.0.0.1:0"],
             &words[..],
             &["--tls-key", path(key)],
         ];

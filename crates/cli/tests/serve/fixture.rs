@@ -39,13 +39,25 @@ impl Fixture {
 
     /// A repository with a commit of a small tree, which differs with `seed`, on this branch.
     pub(crate) fn commit(&self, repo: &Repo, branch: &str, seed: u64) -> String {
+        self.commit_with(repo, branch, seed, &[])
+    }
+
+    /// The same with more options.
+    pub(crate) fn commit_with(
+        &self,
+        repo: &Repo,
+        branch: &str,
+        seed: u64,
+        args: &[&str],
+    ) -> String {
         let tree = self.at(&format!("tree-{seed}"));
         if !tree.exists() {
             fs::create_dir(&tree).expect("mkdir");
             trees::small(&tree, seed);
         }
         let time = format!("--timestamp=@{}", 1_767_323_040 + seed);
-        repo.commit(branch, tree, &["--canonical-permissions", &time])
+        let args = [&["--canonical-permissions", &time][..], args].concat();
+        repo.commit(branch, tree, &args)
     }
 
     /// What a text file holds.
@@ -110,7 +122,7 @@ impl Served {
 
     /// A repository at the root, which everybody may push to.
     pub(crate) fn open(repo: &Repo) -> Self {
-        Self::start(&[repo.path()])
+        Self::start(&["--allow-anonymous-push".as_ref(), repo.path()])
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -150,8 +162,13 @@ impl Drop for Served {
 }
 
 /// Waits until something is so.
-pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+pub(crate) fn until(what: &str, holds: impl FnMut() -> bool) {
+    until_within(30, what, holds);
+}
+
+/// The same where a busy machine may need this number of seconds.
+pub(crate) fn until_within(seconds: u64, what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(seconds);
     while !holds() {
         assert!(Instant::now() < deadline, "{what}");
         std::thread::sleep(Duration::from_millis(50));
@@ -292,6 +309,27 @@ impl Push {
 /// What is asked for when a ref is to be set to what it is in `source`.
 pub(crate) fn wish(source: &Repo, branch: &str, old: Option<&str>) -> Value {
     json!({"updates": [{"ref": branch, "old": old, "new": source.rev_parse(branch)}]})
+}
+
+/// Writes a file of this size in bytes, a multiple of four, that packing does not make smaller.
+pub(crate) fn large_file(path: &Path, bytes: usize) {
+    let mut state = 1_u32;
+    let words = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state.to_le_bytes()
+    });
+    let bytes: Vec<u8> = words.take(bytes / 4).flatten().collect();
+    fs::write(path, bytes).expect("write a large file");
+}
+
+/// Lets this process open as many files as it may.
+pub(crate) fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).expect("raise the limit of open files");
 }
 
 /// The objects of an archive, as `CHECKSUM.TYPE`.

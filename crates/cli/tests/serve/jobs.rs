@@ -49,7 +49,7 @@ fn listen(moods: &'static [&'static str]) -> (String, Receiver<(String, Vec<u8>)
 /// A configuration with a webhook for `os/*`.
 fn conf(fixture: &Fixture, store: &Repo, hook: &str, more: &str) -> PathBuf {
     let conf = format!(
-        "listen: 127.0.0.1:0\nrepos:\n  /:\n    path: {}\n    webhooks:\n\
+        "listen: 127.0.0.1:0\nallow_anonymous_push: yes\nrepos:\n  /:\n    path: {}\n    webhooks:\n\
         \x20   - {{url: '{hook}', refs: [os/*]{more}}}\n",
         store.path().display(),
     );
@@ -127,7 +127,7 @@ fn who_does_not_answer_keeps_nobody_waiting() {
         std::fs::write(fixture.at(secret), secret).unwrap();
     }
     let conf = format!(
-        "listen: 127.0.0.1:0\nrepos:\n  /:\n    path: {}\n    webhooks:\n\
+        "listen: 127.0.0.1:0\nallow_anonymous_push: yes\nrepos:\n  /:\n    path: {}\n    webhooks:\n\
         \x20   - {{url: 'http://{}/'}}\n\
         \x20   - {{url: '{hook}', secret_file: {}}}\n\
         \x20   - {{url: '{hook}', secret_file: {}, refs: [os/*]}}\n",
@@ -294,7 +294,7 @@ fn what_is_too_old_goes_and_the_summary_is_kept() {
     let first = fixture.commit(&source, "os/main", 1);
     let second = fixture.commit(&source, "os/main", 2);
     let conf = format!(
-        "listen: 127.0.0.1:0\nrepos:\n  /:\n    path: {}\n    retention: {{os/*: {{keep_last: 1}}}}\n\
+        "listen: 127.0.0.1:0\nallow_anonymous_push: yes\nrepos:\n  /:\n    path: {}\n    retention: {{os/*: {{keep_last: 1}}}}\n\
         \x20   retention_grace: 0\n",
         store.path().display()
     );
@@ -327,7 +327,7 @@ fn what_fails_is_done_again() {
     std::fs::write(&hook, script).unwrap();
     std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let conf = format!(
-        "listen: 127.0.0.1:0\nrepos:\n  /:\n    path: {}\n    receive: {{update_hook: {}}}\n",
+        "listen: 127.0.0.1:0\nallow_anonymous_push: yes\nrepos:\n  /:\n    path: {}\n    receive: {{update_hook: {}}}\n",
         store.path().display(),
         hook.display()
     );

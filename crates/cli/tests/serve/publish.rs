@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use oxtree_testkit::{Tool, kill};
+use oxtree_testkit::{BinDir, GpgHome, Tool, kill};
 use serde_json::json;
 
-use crate::fixture::{Fixture, Push, Served, curl, objects, oxtree, wish};
+use crate::fixture::{Fixture, Push, Served, curl, objects, oxtree, path, wish};
 
 #[test]
 fn with_curl_alone_a_commit_is_published_that_ostree_pulls() {
@@ -217,4 +217,57 @@ fn both_doors_lead_to_one_store() {
     );
     assert!(since.elapsed() < Duration::from_secs(5));
     assert_eq!(store.rev_parse("os/main"), commit);
+}
+
+/// A request that signs nothing starts no gpg: anybody can send hundreds of them.
+#[test]
+fn gpg_runs_for_signatures_alone() {
+    let fixture = Fixture::new();
+    let (source, store) = (fixture.repo("source"), fixture.repo("store"));
+    fixture.commit(&source, "main", 1);
+    let gpg = GpgHome::new();
+    let key = gpg.generate("server@example.com", "ed25519");
+    let (bins, runs) = (BinDir::empty(), fixture.at("runs"));
+    let at = runs.display();
+    bins.script("gpg", &format!("echo run >>{at}; exec /usr/bin/gpg \"$@\""));
+    let path_of = format!("{}:/usr/bin:/bin", bins.path().display());
+    let conf = fixture.at("conf");
+    let serve = |key: &str| {
+        let text = format!(
+            "listen: 127.0.0.1:0\nallow_anonymous_push: yes\nrepos:\n  /:\n    path: {}\n    \
+             receive: {{gpg_sign: [{key}], gpg_homedir: {}}}\n",
+            store.path().display(),
+            gpg.path().display()
+        );
+        std::fs::write(&conf, text).unwrap();
+        oxtree()
+            .env("PATH", &path_of)
+            .command(["serve", "--config", path(&conf)])
+    };
+    // A key that is not there is told of at once.
+    let output = oxtree_testkit::Output::of(&mut serve("nobody@example.com"));
+    let text = output.expect_failure().stderr();
+    assert!(text.contains("nobody@example.com"), "{text}");
+
+    let server = Served::run(&mut serve(&key), 1);
+    std::fs::write(&runs, "").unwrap();
+    let push = Push::open(server.url(), None, &wish(&source, "main", None)).unwrap();
+    for path in [
+        "api/v1/repo",
+        "readyz",
+        "config",
+        "api/v1/jobs",
+        "api/v1/info",
+    ] {
+        assert_eq!(
+            curl(&[&format!("{}{path}", server.url())]).status,
+            200,
+            "{path}"
+        );
+    }
+    assert_eq!(std::fs::read_to_string(&runs).unwrap(), "");
+    assert_eq!(push.go(&source).status, 200);
+    assert_ne!(std::fs::read_to_string(&runs).unwrap(), "");
+    let signed = store.ok("show", ["main"]);
+    assert!(signed.contains("Found 1 signature"), "{signed}");
 }

@@ -118,7 +118,8 @@ fn what_went_to_another_push_is_sent_again() {
     let (hook, conf) = (hooks.path().join("hook"), fixture.at("serve.yaml"));
     let serve = |port: u16| {
         let text = format!(
-            "listen: ['127.0.0.1:{port}']\nrepos: {{/: {{path: {}, receive: {{receive_hook: {}}}}}}}\n",
+            "listen: ['127.0.0.1:{port}']\nallow_anonymous_push: yes\n\
+             repos: {{/: {{path: {}, receive: {{receive_hook: {}}}}}}}\n",
             store.path().display(),
             hook.display()
         );

@@ -82,3 +82,32 @@ fn systemd_opens_the_sockets_and_is_told_how_it_goes() {
     let mut command = started(both, "plain:tls", path(&socket), &secure[5..]);
     assert_eq!(Output::of(&mut command).code, Some(1));
 }
+
+/// The rights that the unit leaves to the server are what it needs, and no more.
+#[test]
+#[expect(
+    clippy::print_stderr,
+    reason = "who reads the tests' output has to know"
+)]
+fn the_unit_leaves_few_rights() {
+    let analyze = "/usr/bin/systemd-analyze";
+    if !std::path::Path::new(analyze).exists() {
+        eprintln!("skipped: there is no {analyze}");
+        return;
+    }
+    let unit = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../packaging/systemd/oxtree.service"
+    );
+    // Ten times the exposure.
+    let args = [
+        "security",
+        "--offline=true",
+        "--threshold=15",
+        "--no-pager",
+        unit,
+    ];
+    let judged: Output = Tool::new(analyze).run(args);
+    let said = judged.expect_ok().stdout();
+    assert!(said.contains("Overall exposure level"), "{said}");
+}

@@ -60,7 +60,7 @@ impl Fixture {
     /// The same at an address.
     pub(crate) fn serve_at(&self, repo: &Repo, address: &str) -> Serve {
         let path = repo.path().to_str().expect("a path in UTF-8");
-        let args = ["serve", "--listen", address, path];
+        let args = ["serve", "--allow-anonymous-push", "--listen", address, path];
         Serve::start(OXTREE, &args, self.at("serve.log"))
     }
 }

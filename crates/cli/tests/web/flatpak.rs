@@ -23,7 +23,7 @@ fn apps_install_and_update() {
     let (conf, log) = (fixture.at("serve.yaml"), fixture.at("access.log"));
     let listen = |key: &str| {
         let text = format!(
-            "{key}: 127.0.0.1:0\naccess_log: {}\nrepos:\n  /:\n    path: {}\n    \
+            "{key}: 127.0.0.1:0\nallow_anonymous_push: yes\naccess_log: {}\nrepos:\n  /:\n    path: {}\n    \
              receive: {{gpg_sign: [{id}], gpg_homedir: {}}}\n",
             log.display(),
             dest.path().display(),

@@ -9,6 +9,7 @@ mod liars;
 mod old_server;
 mod proxy;
 mod push;
+mod through;
 mod trouble;
 mod upload;
 mod ways;

@@ -205,7 +205,7 @@ fn the_old_client_at_our_server() {
         body.extend(part(name, content, Some(&sha256(content))));
     }
     body.truncate(body.len() - 200);
-    assert_eq!(client.put(&path, &body).0, 500);
+    assert_eq!(client.put(&path, &body).0, 400);
     let path = client.open("main", "", &commit, &names);
     let missing = client.missing(&path);
     assert!(
@@ -301,6 +301,28 @@ fn its_weaknesses() {
         .expect("a file");
     let names: Vec<String> = objects.iter().map(|(name, _)| name.clone()).collect();
     let end = "\r\n--xYz--\r\n";
+    for body in [
+        Vec::new(),
+        b"no parts".to_vec(),
+        part(name, content, None),
+        part(&format!("{commit}.commit"), &vec![b'x'; 2 << 20], None),
+        field("checksum", "x").into_bytes(),
+    ] {
+        let path = client.open("main", "", &commit, &names);
+        let (found, said) = client.put(&path, &body);
+        assert_eq!(found, 400, "cut off: {said}");
+        assert!(said.contains("no complete multipart/form-data"), "{said}");
+    }
+    let path = client.open("main", "", &commit, &names);
+    for kind in [
+        "",
+        "application/json",
+        "multipart/form-data",
+        "multipart/form-data; boundary=",
+    ] {
+        let (found, said) = client.ask("PUT", &path, kind, b"x");
+        assert_eq!(found, 400, "{kind}: {said}");
+    }
     for (body, status) in [
         (part(other, content, None), 422),
         (part(name, content, Some(&zeros)), 422),
@@ -318,6 +340,15 @@ fn its_weaknesses() {
         ),
         // Nothing at all of what it needs.
         (Vec::new(), 409),
+        // Bodies that are malformed, or end too early, in what is small and what is large.
+        (b"--xYz\r\nno head".to_vec(), 400),
+        (
+            b"--xYz\r\nContent-Disposition: attachment; name=x\r\n\r\n".to_vec(),
+            400,
+        ),
+        (b"--xYz\r\n\xff\xfe: x\r\n\r\n".to_vec(), 400),
+        ([&b"--xYz\r\nX: "[..], &[b'x'; 5000]].concat(), 400),
+        (b"--xYzzz\r\n".to_vec(), 400),
     ] {
         let path = client.open("main", "", &commit, &names);
         let body = [&b"x\r\n"[..], &body, end.as_bytes()].concat();
@@ -337,7 +368,7 @@ fn its_weaknesses() {
         "text/plain",
         b"x",
     );
-    assert_eq!(status, 500);
+    assert_eq!(status, 400);
     assert_eq!(dest.ok("refs", [""; 0]), "");
     assert!(self::objects(&dest).is_empty(), "nothing is public");
     assert!(!fixture.at("escaped.filez").exists() && !Path::new("/tmp/escaped.commit").exists());

@@ -34,6 +34,21 @@ const HINT: &str = "\n\
 # with '#' will be ignored, and an empty message aborts the commit.";
 
 impl Options {
+    /// Finds options that contradict each other.
+    pub(super) fn check(&self, context: &Context<'_>) -> Result<()> {
+        let has_body = self.body.is_some() || self.body_file.is_some();
+        context.contradictions(&[
+            (
+                self.body.is_some() && self.body_file.is_some(),
+                "--body and --body-file exclude each other",
+            ),
+            (
+                self.editor && has_body,
+                "with --editor, --body and --body-file have no effect",
+            ),
+        ])
+    }
+
     /// Subject and body.
     pub(super) fn read(
         &self,

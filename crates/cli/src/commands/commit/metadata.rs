@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The metadata of a new commit.
 
+use std::collections::HashSet;
+
 use anyhow::{Context as _, Result, anyhow};
 use oxtree_format::gvariant::{OwnedVariant, text};
 use oxtree_format::{CollectionId, Commit, CommitId};
@@ -8,6 +10,7 @@ use oxtree_repo::Repo;
 use oxtree_repo::commit::CommitBuilder;
 
 use super::parse_ref;
+use crate::context::Context;
 use crate::error::Usage;
 
 type Pairs = Vec<(String, OwnedVariant)>;
@@ -37,6 +40,24 @@ pub(super) struct Options {
 }
 
 impl Options {
+    /// Finds options that contradict each other.
+    pub(super) fn check(&self, context: &Context<'_>) -> Result<()> {
+        let unbound = self.no_bindings && !self.bind_ref.is_empty();
+        context.contradictions(&[(unbound, "--no-bindings and --bind-ref exclude each other")])?;
+        let added = self.add_metadata_string.iter().chain(&self.add_metadata);
+        let kept = self.keep_metadata.iter().map(String::as_str);
+        let given: Vec<&str> = added.filter_map(|pair| key(pair)).chain(kept).collect();
+        let detached = self.add_detached_metadata_string.iter();
+        let detached: Vec<&str> = detached.filter_map(|pair| key(pair)).collect();
+        for keys in [given, detached] {
+            let mut seen = HashSet::new();
+            if let Some(twice) = keys.into_iter().find(|key| !seen.insert(*key)) {
+                context.contradiction(&format!("the metadata {twice} is given more than once"))?;
+            }
+        }
+        Ok(())
+    }
+
     /// What the user gave, in libostree's order.
     pub(super) fn before_bindings(&self, repo: &Repo, parent: Option<CommitId>) -> Result<Pairs> {
         let mut pairs = strings(&self.add_metadata_string)?;
@@ -104,6 +125,10 @@ fn strings(pairs: &[String]) -> Result<Pairs> {
         .iter()
         .map(|pair| split(pair).map(|(key, value)| (key.to_owned(), OwnedVariant::of(value))))
         .collect()
+}
+
+fn key(pair: &str) -> Option<&str> {
+    pair.split_once('=').map(|(key, _)| key)
 }
 
 fn split(pair: &str) -> Result<(&str, &str)> {

@@ -20,7 +20,7 @@ use crate::args::boolean;
 use crate::context::Context;
 use crate::dates;
 use crate::error::Usage;
-use crate::signing;
+use crate::{signing, text};
 
 /// Options of `commit`.
 #[derive(Debug, clap::Args)]
@@ -88,10 +88,11 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
             Usage("A branch must be specified with --branch, or use --orphan".to_owned()).into(),
         );
     }
+    args.check(context)?;
     if !args.fsync()? {
         repo.config_mut().fsync = false;
     }
-    let parent = args.find_parent(&repo)?;
+    let parent = args.find_parent(&repo, context)?;
     let mut builder = CommitBuilder {
         parent,
         timestamp: args.time(context)?,
@@ -153,6 +154,27 @@ impl Args {
         Ok(())
     }
 
+    /// Finds arguments that contradict each other.
+    fn check(&self, context: &Context<'_>) -> Result<()> {
+        self.message.check(context)?;
+        self.metadata.check(context)?;
+        self.signing.check(context)?;
+        context.contradictions(&[
+            (
+                self.orphan && self.branch.is_some(),
+                "--orphan and --branch exclude each other: the branch would be set",
+            ),
+            (
+                self.path.is_some() && self.trees.has_trees(),
+                "PATH is not committed where there is a --tree: use --tree=dir=PATH",
+            ),
+            (
+                self.disable_fsync && self.fsync.as_deref().map(boolean).transpose()? == Some(true),
+                "--fsync and --disable-fsync exclude each other",
+            ),
+        ])
+    }
+
     fn fsync(&self) -> Result<bool> {
         if self.disable_fsync {
             return Ok(false);
@@ -164,7 +186,7 @@ impl Args {
     }
 
     /// The commit before the new one.
-    fn find_parent(&self, repo: &Repo) -> Result<Option<CommitId>> {
+    fn find_parent(&self, repo: &Repo, context: &Context<'_>) -> Result<Option<CommitId>> {
         match (self.parent.as_deref(), &self.branch) {
             (Some("none"), _) => Ok(None),
             (Some(parent), _) => match parent.parse() {
@@ -175,6 +197,12 @@ impl Args {
                 parse_branch(branch)?;
                 match repo.resolve_rev(branch) {
                     Err(Error::RefNotFound(_)) => Ok(None),
+                    Err(Error::DamagedRef(one)) => {
+                        context.out.note(&format!(
+                            "warning: {one}; the new commit replaces this ref and has no parent (--parent sets one)"
+                        ));
+                        Ok(None)
+                    }
                     found => Ok(Some(found?)),
                 }
             }
@@ -186,12 +214,15 @@ impl Args {
         let now = Zoned::now();
         if let Some(text) = &self.timestamp {
             // Before 1970 the number wraps around; libostree writes and reads that.
-            return Ok(dates::parse(text, &now)?.as_second().cast_unsigned());
+            let time = dates::parse(text, &now)?.as_second().cast_unsigned();
+            return printable(time, "--timestamp");
         }
         if let Some(epoch) = context.var("SOURCE_DATE_EPOCH") {
             return parse_epoch(&epoch.to_string_lossy());
         }
-        Ok(u64::try_from(now.timestamp().as_second())?)
+        u64::try_from(now.timestamp().as_second()).context(
+            "the clock of this machine shows a time before 1970: set it, or use --timestamp",
+        )
     }
 
     fn print(&self, context: &Context<'_>, commit: CommitId, stats: Stats) -> Result<()> {
@@ -219,10 +250,26 @@ impl Args {
     }
 }
 
+/// Refuses a time that `log` and `show` could not print.
+fn printable(time: u64, of: &str) -> Result<u64> {
+    match text::timestamp(time) {
+        Ok(_) => Ok(time),
+        Err(_) => bail!(
+            "{of} is {} seconds after 1970, not between the years 1 and 9999 (milliseconds?)",
+            time.cast_signed()
+        ),
+    }
+}
+
 /// The seconds in `$SOURCE_DATE_EPOCH`, with libostree's words for what they cannot be.
 fn parse_epoch(text: &str) -> Result<u64> {
     match text.parse::<i64>() {
-        Ok(seconds) => Ok(u64::try_from(seconds).context("SOURCE_DATE_EPOCH is before 1970")?),
+        Ok(seconds) if seconds < 0 => {
+            bail!(
+                "SOURCE_DATE_EPOCH is {text}, before 1970: it has to be a number of seconds since then"
+            )
+        }
+        Ok(seconds) => printable(seconds.cast_unsigned(), "SOURCE_DATE_EPOCH"),
         Err(error) if *error.kind() == IntErrorKind::PosOverflow => {
             bail!("Parsing SOURCE_DATE_EPOCH: Numerical result out of range")
         }

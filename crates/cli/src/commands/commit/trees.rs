@@ -84,6 +84,11 @@ enum Source<'a> {
 }
 
 impl Options {
+    /// Whether there is a `--tree`.
+    pub(super) fn has_trees(&self) -> bool {
+        !self.tree.is_empty()
+    }
+
     /// The rules for what is changed or left out.
     pub(super) fn modifier(&self) -> Result<CommitModifier> {
         for (id, option) in [
@@ -151,7 +156,7 @@ impl Options {
         for source in sources {
             let over = match source {
                 Source::Tar(path) => {
-                    self.add_tar(path, &modifier, &mut tree, transaction)?;
+                    self.add_tar(path, &modifier, &mut tree, transaction, context)?;
                     continue;
                 }
                 Source::Dir(path) => tree_from_dir(path, &modifier, transaction)?,
@@ -185,26 +190,26 @@ impl Options {
         modifier: &CommitModifier,
         tree: &mut MutableTree,
         transaction: &Transaction<'_>,
+        context: &Context<'_>,
     ) -> Result<()> {
         let filter = self.tar_pathname_filter.as_deref();
         let options = TarOptions {
             autocreate_parents: self.tar_autocreate_parents,
             filter: filter.map(PathFilter::parse).transpose()?,
         };
-        let mut stream: Box<dyn Read> = match path == Path::new("-") {
-            true => Box::new(std::io::stdin()),
+        let (mut stream, path): (Box<dyn Read>, _) = match path == Path::new("-") {
+            true => (Box::new(std::io::stdin()), Path::new("standard input")),
             false => {
-                Box::new(File::open(path).with_context(|| format!("opening {}", path.display()))?)
+                let file =
+                    File::open(path).with_context(|| format!("opening {}", path.display()))?;
+                (Box::new(file), path)
             }
         };
-        Ok(add_tar(
-            &mut stream,
-            path,
-            &options,
-            modifier,
-            tree,
-            transaction,
-        )?)
+        for note in add_tar(&mut stream, path, &options, modifier, tree, transaction)? {
+            let path = path.display();
+            context.out.note(&format!("warning: {path}: {note}"));
+        }
+        Ok(())
     }
 
     fn sources<'a>(&'a self, path: Option<&'a Path>) -> Result<Vec<Source<'a>>> {

@@ -5,8 +5,8 @@ mod policy;
 
 use anyhow::{Result, anyhow, bail};
 use jiff::Zoned;
-use oxtree_repo::Repo;
 use oxtree_repo::prune::{Keep, Options, Policy, Share};
+use oxtree_repo::{Error, Repo};
 
 use crate::context::Context;
 use crate::dates;
@@ -90,6 +90,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
         repo.check_writable()?;
     }
     let mut options = args.options(&repo, context)?;
+    args.check_branches(&repo, context)?;
     match (args.static_deltas_only, options.delete_commit) {
         (true, Some(commit)) => {
             repo.delete_deltas_to(commit)?;
@@ -103,6 +104,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     }
     let plan = repo.plan_prune(&options)?;
     let total = plan.total;
+    let damaged = plan.damaged.clone();
     for share in &plan.shares {
         context.out.line(&describe(share))?;
     }
@@ -124,7 +126,18 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
         (0, _) => "No unreachable objects".to_owned(),
         (objects, true) => format!("Would delete: {objects} objects, freeing {size}"),
         (objects, false) => format!("Deleted {objects} objects, {size} freed"),
-    })
+    })?;
+    for one in &damaged {
+        context.out.note(&format!("warning: {one}"));
+    }
+    if options.refs_only && !damaged.is_empty() {
+        bail!(
+            "all commits were kept: {} cannot be read and may need any of them; delete what cannot be read (`refs \
+             --delete NAME`) or set it again, and prune once more",
+            text::refs(damaged.len())
+        );
+    }
+    Ok(())
 }
 
 fn describe(share: &Share) -> String {
@@ -174,6 +187,31 @@ impl Args {
             dry_run: self.no_prune,
             by_ref: self.by_ref || (self.no_prune && context.face == Face::Oxtree),
         })
+    }
+
+    /// Refuses what would delete more than is meant: two depths of one branch, and a branch that is not there.
+    fn check_branches(&self, repo: &Repo, context: &Context<'_>) -> Result<()> {
+        let rules: Vec<(&str, &str)> = self
+            .retain_branch_depth
+            .iter()
+            .filter_map(|rule| rule.split_once('='))
+            .collect();
+        for (at, (branch, depth)) in rules.iter().enumerate() {
+            if rules[..at]
+                .iter()
+                .any(|(other, old)| other == branch && old != depth)
+            {
+                let text = format!("--retain-branch-depth names {branch} twice, with two depths");
+                return Err(Usage(text).into());
+            }
+            let is_pattern = branch.contains(['*', '?']);
+            if !is_pattern && matches!(repo.resolve_rev(branch), Err(Error::RefNotFound(_))) {
+                context.contradiction(&format!(
+                    "--retain-branch-depth={branch}={depth} has no effect: there is no ref {branch}"
+                ))?;
+            }
+        }
+        Ok(())
     }
 
     /// What stays of the history of which ref.

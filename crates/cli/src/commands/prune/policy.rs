@@ -42,8 +42,11 @@ fn rule(file: &KeyFile, group: &str, now: &Zoned) -> Result<Keep> {
                 keep.depth = Keep::depth(depth).depth;
             }
             "keep-younger-than" => {
-                let age = SignedDuration::try_from(dates::age(&value, now)?)?;
-                let time = now.timestamp().checked_sub(age)?;
+                let age = SignedDuration::try_from(dates::age(&value, now)?).ok();
+                let time = age.and_then(|age| now.timestamp().checked_sub(age).ok());
+                let time = time.ok_or_else(|| {
+                    anyhow!("keep-younger-than={value} reaches to before all dates")
+                })?;
                 keep.younger_than = Some(time.as_second());
             }
             key => bail!("there is no key “{key}”; there are depth and keep-younger-than"),

@@ -5,9 +5,9 @@ mod report;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use oxtree_format::refs::RefName;
-use oxtree_repo::{Progress, Repo};
+use oxtree_repo::{DamagedRef, Progress, Repo};
 use oxtree_transfer::limits::{parse_seconds, parse_size};
 use oxtree_transfer::local::{push_local, status_local};
 use oxtree_transfer::push::http::{HttpOptions, push_http, status_http};
@@ -17,6 +17,7 @@ use oxtree_transfer::{Audience, Compression, History, Options, Packing, Request,
 use crate::context::Context;
 use crate::error::Usage;
 use crate::network::HttpArgs;
+use crate::text;
 
 use report::{finish, json};
 pub(crate) use report::{refusals, size, tell, unfinished_line};
@@ -30,7 +31,7 @@ moves all refs at once or none, and then updates the summary. Both repositories 
 
 A server wants a token. It is read from $OXTREE_TOKEN, a file or a command, never from the command
 line, and is sent to other machines over https only. Proxies are those of $https_proxy, $http_proxy,
-$all_proxy and $no_proxy.
+$all_proxy and $no_proxy; localhost and loopback addresses are asked without one.
 
 A ref moves only forward: to a descendant of its present commit, or to a newer commit. Anything
 else takes --force, and the receiver's leave.
@@ -212,9 +213,11 @@ pub(crate) fn run(args: Args, context: &Context<'_>) -> Result<()> {
     }
     let repo = context.open_repo()?;
     let (quiet, json_wanted) = (args.quiet, args.json);
-    let job = job(args, url, ssh, http);
+    let mut job = job(args, url, ssh, http);
+    let left_out = leave_out(&repo, &mut job.options.request, context)?;
+    check(&job.options.request, &repo)?;
     let started = Instant::now();
-    let notice = |text: &str| context.out.note(&format!("remote: {text}"));
+    let notice = |text: &str| context.out.remote(text);
     let progress = match quiet || json_wanted {
         true => &(),
         false => context.progress(),
@@ -231,9 +234,63 @@ pub(crate) fn run(args: Args, context: &Context<'_>) -> Result<()> {
         let text = json(&job.url, &report, started.elapsed());
         context.out.line(&text)?;
     } else if !quiet {
-        return tell(context, &job.url, &report, started.elapsed());
+        tell(context, &job.url, &report, started.elapsed())?;
+        return all_pushed(left_out);
     }
-    finish(context, &report)
+    finish(context, &report)?;
+    all_pushed(left_out)
+}
+
+/// Where all refs are to be pushed: leaves out those that cannot be, and says so. How many these are.
+fn leave_out(repo: &Repo, request: &mut Request, context: &Context<'_>) -> Result<usize> {
+    if !request.refs.is_empty() || !request.deletes.is_empty() {
+        return Ok(0);
+    }
+    let mut unusable = repo.unusable_refs()?;
+    unusable.retain(|one| one.path.starts_with("refs/heads"));
+    if unusable.is_empty() {
+        return Ok(0);
+    }
+    for one in &unusable {
+        context
+            .out
+            .note(&format!("warning: {one}; it is not pushed"));
+    }
+    let mut good = repo.local_refs()?;
+    for name in unusable.iter().filter_map(DamagedRef::refspec) {
+        good.remove(&name.name);
+    }
+    if good.is_empty() {
+        bail!("no ref can be pushed; `fsck -a` shows all damage");
+    }
+    request.refs = good.into_keys().collect();
+    Ok(unusable.len())
+}
+
+/// An error if refs were left out of a push of all refs.
+fn all_pushed(left_out: usize) -> Result<()> {
+    match left_out {
+        0 => Ok(()),
+        left_out => bail!(
+            "not pushed: {} that cannot be read or whose commits are missing; `fsck -a` shows all damage, `refs \
+             --delete NAME` deletes such a ref",
+            text::refs(left_out)
+        ),
+    }
+}
+
+/// Refuses what contradicts itself, and what asks for nothing.
+fn check(request: &Request, repo: &Repo) -> Result<()> {
+    if let Some(contradiction) = request.contradiction() {
+        return Err(Usage(contradiction).into());
+    }
+    if request.refs.is_empty() && request.deletes.is_empty() && repo.local_refs()?.is_empty() {
+        bail!(
+            "there is nothing to push: {} has no refs of its own",
+            repo.path().display()
+        );
+    }
+    Ok(())
 }
 
 fn job(args: Args, url: Url, ssh: SshOptions, http: HttpOptions) -> Job {

@@ -10,6 +10,7 @@ use oxtree_transfer::push::Report;
 
 use crate::context::Context;
 use crate::error::AlreadyReported;
+use crate::escape::without_controls;
 
 /// Says what came of a push; an error if it was refused.
 pub(crate) fn tell(
@@ -48,16 +49,16 @@ fn age(seconds: u64) -> String {
 /// Which refs were refused, and why.
 pub(crate) fn refusals(report: &Report) -> String {
     let refs = report.outcome.refs.iter();
-    let refused = refs.filter(|r| r.status == Status::Rejected).map(|r| {
-        let reason = r.reason.as_deref().unwrap_or("no reason given");
-        format!("{}: {reason}", r.name)
-    });
+    let refused = refs
+        .filter(|r| r.status == Status::Rejected)
+        .map(|r| format!("{}: {}", r.name, reason(r)));
     refused.collect::<Vec<_>>().join("; ")
 }
 
 /// Warnings, and the error for what was refused.
 pub(super) fn finish(context: &Context<'_>, report: &Report) -> Result<()> {
     for warning in &report.outcome.warnings {
+        let warning = warning.replace('\n', " ");
         context.out.note(&format!("warning: {warning}"));
     }
     if report.outcome.is_ok() {
@@ -122,16 +123,25 @@ fn ref_line(outcome: &RefOutcome) -> String {
         Status::Created => format!(" * [new]                  {name} -> {new}"),
         Status::Updated => format!("   {old}..{new} {name}"),
         Status::Deleted => format!(" - [deleted]              {name} (was {old})"),
-        Status::Unchanged => format!(" = [up to date]           {name}"),
+        Status::Unchanged => match &outcome.reason {
+            // Of commits that are skipped as stale, the receiver has said so.
+            Some(reason) if outcome.old == outcome.new => {
+                format!(
+                    " = [up to date]           {name}: {}",
+                    crate::escape::without_controls(reason)
+                )
+            }
+            _ => format!(" = [up to date]           {name}"),
+        },
         Status::NotDone => format!(" ! [not done]             {name}"),
-        Status::Rejected => {
-            let reason = outcome.reason.as_deref().unwrap_or("no reason given");
-            format!(
-                " ! [refused]              {name}: {}",
-                crate::text::harmless(reason)
-            )
-        }
+        Status::Rejected => format!(" ! [refused]              {name}: {}", reason(outcome)),
     }
+}
+
+/// Why a ref was refused, in the receiver's words, in one line.
+fn reason(outcome: &RefOutcome) -> String {
+    let reason = outcome.reason.as_deref().unwrap_or("no reason given");
+    without_controls(reason).replace('\n', " ")
 }
 
 /// Bytes for people.

@@ -5,7 +5,9 @@ use anyhow::{Result, bail};
 use oxtree_format::refs::RemoteName;
 use oxtree_repo::remotes::{IfRemoteExists, Setting, Settings};
 
-use super::gpg_import::import_file;
+use oxtree_sign::gpg::Keyring;
+
+use super::gpg_import::{import_all, read_file};
 use crate::context::Context;
 use crate::error::Usage;
 
@@ -75,15 +77,49 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     };
     let name: RemoteName = name.parse()?;
     let settings = settings(args)?;
+    check_settings(&settings)?;
     let repo = context.open_repo()?;
-    let added = repo.add_remote(&name, &settings, if_exists)?;
-    if added && !args.gpg_import.is_empty() {
-        // The remote is in the file, but not yet in what was read of it.
-        for file in &args.gpg_import {
-            context.out.line(&import_file(&repo, &name, file)?)?;
+    if args.if_not_exists && repo.remotes().contains(&name) {
+        return Ok(());
+    }
+    // All keys are read before anything is written: without its keys, the remote is not as it was asked for.
+    let files = args.gpg_import.iter();
+    let keys: Vec<Keyring> = files.map(|file| read_file(file)).collect::<Result<_>>()?;
+    let before = repo.config().file.clone();
+    if !repo.add_remote(&name, &settings, if_exists)? {
+        return Ok(());
+    }
+    let imported = keys.iter().map(|keys| import_all(&repo, &name, keys));
+    match imported.collect::<Result<Vec<String>>>() {
+        Ok(lines) => lines.iter().try_for_each(|line| context.out.line(line)),
+        Err(error) => {
+            repo.write_config(&before)?;
+            Err(error)
+        }
+    }
+}
+
+/// Refuses a key that is set to two values, of which one would be lost: it may be the one that verifies.
+fn check_settings(settings: &Settings) -> Result<()> {
+    for (at, (key, setting)) in settings.iter().enumerate() {
+        let before = settings[..at].iter().filter(|(other, _)| other == key);
+        if before
+            .clone()
+            .any(|(_, other)| text_of(other) != text_of(setting))
+        {
+            let message = format!("{key} is set to two values: name it only once");
+            return Err(Usage(message).into());
         }
     }
     Ok(())
+}
+
+fn text_of(setting: &Setting) -> String {
+    match setting {
+        Setting::Text(text) => text.clone(),
+        Setting::List(items) => items.join(";"),
+        Setting::Flag(flag) => flag.to_string(),
+    }
 }
 
 /// The remote's section, in libostree's order.

@@ -103,12 +103,17 @@ pub(crate) fn list(args: &List, context: &Context<'_>) -> Result<()> {
             ..
         } = cookie;
         let expires = text::local_time(cookie.expires);
-        context
-            .out
-            .line(&format!("--\nDomain: {domain}\nPath: {path}"))?;
-        context.out.line(&format!(
-            "Name: {name}\nSecure: no\nExpires: {expires}\nValue: {value}"
-        ))?;
+        for line in [
+            "--",
+            &format!("Domain: {domain}"),
+            &format!("Path: {path}"),
+            &format!("Name: {name}"),
+            "Secure: no",
+            &format!("Expires: {expires}"),
+            &format!("Value: {value}"),
+        ] {
+            context.out.line(line)?;
+        }
     }
     Ok(())
 }

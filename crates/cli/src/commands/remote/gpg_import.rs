@@ -63,14 +63,27 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     context.out.line(&imported(count, &name))
 }
 
-/// The keys in a file (`-` is standard input) become those of a remote: `remote add --gpg-import`.
-pub(super) fn import_file(repo: &Repo, name: &RemoteName, file: &str) -> Result<String> {
+/// The keys in a file (`-` is standard input), for `remote add --gpg-import`.
+pub(super) fn read_file(file: &str) -> Result<Keyring> {
     let mut source = Keyring::new();
     match file {
         "-" => source.add_bytes(&stdin()?)?,
         file => source.add_file(file.as_ref())?,
     }
-    Ok(imported(import(repo, name, &source, &[])?, name))
+    check(&source)?;
+    Ok(source)
+}
+
+/// Such keys become those of a remote.
+pub(super) fn import_all(repo: &Repo, name: &RemoteName, source: &Keyring) -> Result<String> {
+    Ok(imported(import(repo, name, source, &[])?, name))
+}
+
+fn check(source: &Keyring) -> Result<()> {
+    match source.certificates().is_empty() {
+        true => bail!("GPG: Unable to export keys: there is no public key"),
+        false => Ok(()),
+    }
 }
 
 fn stdin() -> Result<Vec<u8>> {
@@ -81,9 +94,7 @@ fn stdin() -> Result<Vec<u8>> {
 }
 
 fn import(repo: &Repo, name: &RemoteName, source: &Keyring, ids: &[String]) -> Result<usize> {
-    if source.certificates().is_empty() {
-        bail!("GPG: Unable to export keys: there is no public key");
-    }
+    check(source)?;
     let mut keyring = Keyring::new();
     if let Some(old) = repo.remote_keyring(name)? {
         keyring.add_bytes(&old)?;

@@ -6,8 +6,8 @@ use oxtree_format::refs::RemoteName;
 use oxtree_sign::gpg::{self, Keyring};
 
 use crate::context::Context;
+use crate::escape::without_controls;
 use crate::signing;
-use crate::text;
 
 /// Options of `remote gpg-list-keys`.
 #[derive(Debug, clap::Args)]
@@ -38,5 +38,5 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
         }
     };
     let list = gpg::list(keyring.certificates(), trust.now, trust.show_time);
-    context.out.text(&text::harmless(&list))
+    context.out.text(&without_controls(&list))
 }

@@ -26,10 +26,24 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
             true => {
                 let width = width.unwrap_or(0);
                 let url = repo.remote_url(name)?;
-                context.out.line(&format!("{name:width$}  {url}"))?;
+                context
+                    .out
+                    .line(&format!("{name:width$}  {}", one_line(&url)))?;
             }
             false => context.out.line(name.as_str())?,
         }
     }
     Ok(())
+}
+
+/// One line per remote: a line break in a URL must not look like another remote.
+fn one_line(url: &str) -> String {
+    let mut shown = String::with_capacity(url.len());
+    for c in url.chars() {
+        match matches!(c, '\n' | '\r') {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
+    }
+    shown
 }

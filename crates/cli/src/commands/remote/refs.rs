@@ -54,7 +54,8 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     let Some(bytes) = remote_summary(&repo, name, &options)?.bytes else {
         bail!("Remote refs not available; server has no summary file");
     };
-    let summary = Summary::parse(&bytes).map_err(|error| anyhow!("{error}"))?;
+    let summary = Summary::parse(&bytes)
+        .map_err(|error| anyhow!("Parsing the summary of {name}: {error}"))?;
     for entry in summary.refs.iter() {
         context.out.line(&match args.revision {
             true => format!("{name}:{}\t{}", entry.name, entry.commit),

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use oxtree_transfer::pull::{CacheOptions, Options, remote_summary};
 
 use crate::commands::pull::options_for;
@@ -62,7 +62,8 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
         list_keys: args.list_metadata_keys,
         key: args.print_metadata_key.as_deref(),
     };
-    look.print(&bytes, context)?;
+    look.print(&bytes, context)
+        .with_context(|| format!("Printing the summary of {name}"))?;
     if look != Look::default() {
         return Ok(());
     }

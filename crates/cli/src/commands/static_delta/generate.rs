@@ -83,6 +83,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
+    args.check(context)?;
     let repo = context.open_repo()?;
     repo.check_writable()?;
     let name = args.name(&repo)?;
@@ -105,6 +106,20 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
 }
 
 impl Args {
+    /// Finds arguments that contradict each other.
+    fn check(&self, context: &Context<'_>) -> Result<()> {
+        context.contradictions(&[
+            (
+                self.to.is_some() && self.commit.is_some() && self.to != self.commit,
+                "--to and TO name two commits",
+            ),
+            (
+                self.if_not_exists && self.filename.is_some(),
+                "--if-not-exists looks for a delta in the repository, --filename writes one elsewhere",
+            ),
+        ])
+    }
+
     fn name(&self, repo: &Repo) -> Result<DeltaName> {
         let Some(to) = self.to.as_ref().or(self.commit.as_ref()) else {
             return Err(Usage("TO revision must be specified".to_owned()).into());

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `static-delta show`.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result};
 use oxtree_format::delta::{ByteOrder, Superblock};
+use oxtree_repo::delta::DeltaFiles;
 
 use crate::context::Context;
 use crate::text;
@@ -10,24 +13,22 @@ use crate::text;
 /// Options of `static-delta show`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
+A name with a slash is a path: of a delta's folder, or of the file that `static-delta generate
+--filename` has written. So is any other name of a file that is no delta's.
+
 Examples:
-  oxtree static-delta show FROM-TO")]
+  oxtree static-delta show FROM-TO
+  oxtree static-delta show ./update.delta")]
 pub(crate) struct Args {
-    /// The delta, as `static-delta list` names it
-    #[arg(value_name = "DELTA")]
+    /// The delta, as `static-delta list` names it, or its file or folder
+    #[arg(value_name = "DELTA|FILE")]
     delta: Option<String>,
 }
 
 pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
-    let name = super::name(args.delta.as_ref())?;
-    let repo = context.open_repo()?;
-    let files = repo.open_static_delta(&name)?.with_context(|| {
-        format!(
-            "openat({}/superblock): No such file or directory",
-            name.folder()
-        )
-    })?;
+    let files = open(args.delta.as_ref(), context)?;
     let superblock = files.superblock()?;
+    let name = superblock.name;
     let print = |line: String| context.out.line(&line);
     print(format!("Delta: {name}"))?;
     let signed = if files.signed()?.is_some() {
@@ -83,6 +84,18 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     total("Part Uncompressed ", content)?;
     total("", packed.saturating_add(left_out))?;
     total("Uncompressed ", content.saturating_add(content_left_out))
+}
+
+fn open(delta: Option<&String>, context: &Context<'_>) -> Result<DeltaFiles> {
+    let is_path = |text: &&String| text.contains('/') || Path::new(text.as_str()).exists();
+    let name = match (super::name(delta), delta.filter(is_path)) {
+        (Ok(name), _) => name,
+        (Err(_), Some(path)) => return Ok(DeltaFiles::open(Path::new(path))?),
+        (Err(error), None) => return Err(error),
+    };
+    let files = context.open_repo()?.open_static_delta(&name)?;
+    let folder = name.folder();
+    files.with_context(|| format!("openat({folder}/superblock): No such file or directory"))
 }
 
 fn order(superblock: &Superblock<'_>) -> &'static str {

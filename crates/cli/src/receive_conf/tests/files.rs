@@ -52,6 +52,52 @@ fn files() {
     );
 }
 
+/// A misspelt rule is not left out with a warning that the pusher sees and the owner does not.
+#[test]
+fn misspelt_rules() {
+    let site = Site::new();
+    let repo = site.at("root/path/repo");
+    let repo = repo.display();
+    for (text, said) in [
+        ("gpg_verfy: yes", "option gpg_verfy in config file"),
+        ("gpg_verfy: yes", "is gpg_verify meant?"),
+        ("gpg-verify: yes", "is gpg_verify meant?"),
+        ("GPG_Verify: yes", "is gpg_verify meant?"),
+        ("sign_verifi: yes", "is sign_verify meant?"),
+        ("identites: {}", "is identities meant?"),
+        ("idenities: {}", "is identities meant?"),
+        ("rooot: /srv", "is root meant?"),
+        ("allow_froce: no", "is allow_force meant?"),
+        ("recieve_hook: /bin/false", "is receive_hook meant?"),
+        ("max_futrue: 1h", "is max_future meant?"),
+        ("commit: copy", "is commits meant?"),
+    ] {
+        let error = site.system(text).error();
+        assert!(error.contains(said), "{text}: {error}");
+    }
+    for (own, said) in [
+        ("gpg_verfy: yes", "is gpg_verify meant?"),
+        ("root: /x", "cannot stand there"),
+        ("dry_run: yes", "cannot stand there"),
+    ] {
+        let error = site
+            .system(&format!("repos: {{{repo}: {{{own}}}}}"))
+            .error();
+        assert!(
+            error.contains(&format!("of repos {repo}")) && error.contains(said),
+            "{error}"
+        );
+    }
+    for other in ["foo: 1", "update_hok: x", "log-level: INFO"] {
+        site.system(other);
+        assert_eq!(
+            level(&mut site.load().unwrap(), LogLevel::Warning).len(),
+            1,
+            "{other}"
+        );
+    }
+}
+
 /// `Config: load_multiple`: each key of the later file replaces that of the earlier, maps whole.
 #[test]
 fn the_later_file_counts() {

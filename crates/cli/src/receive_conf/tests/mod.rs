@@ -41,6 +41,7 @@ impl Site {
         Places {
             file: None,
             dirs: vec![self.at("etc/ostree"), self.at("home/ostree")],
+            user: Some(self.at("home")),
         }
     }
 

@@ -110,7 +110,7 @@ fn own_settings() {
             .contains("must be an instance of <class 'dict'>, but found <class 'list'>")
     );
     site.system(&format!(
-        "repos: {{{repo}: {{root: /x, force: yes, nosuch: 1}}}}"
+        "repos: {{{repo}: {{log_level: INFO, force: yes, nosuch: 1}}}}"
     ));
     let mut conf = site.load().unwrap();
     assert!(
@@ -187,7 +187,7 @@ fn what_was_opened_is_what_was_found() {
     let site = Site::new();
     let config = site.system(&format!("root: {}", site.at("root").display()));
     let config = config.config(CommandLine::default()).unwrap();
-    assert!(config.confined);
+    assert!(config.confined.is_some());
     let number = |path: &str| {
         let found = site.at(path).metadata().unwrap();
         (found.dev(), found.ino())

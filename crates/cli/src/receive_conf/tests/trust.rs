@@ -69,5 +69,81 @@ fn who_pushes() {
     let ci = ask(Some("ci")).unwrap();
     assert!(ci.dry_run && ci.allow_force == Some(false));
     let al = ask(Some("al")).unwrap();
-    assert!(!al.dry_run && al.allow_force == Some(true) && al.identity.unwrap().may_write("x"));
+    assert!(!al.dry_run && al.allow_force == Some(true) && !al.deletes());
+    assert!(al.identity.unwrap().may_write("x"));
+}
+
+/// Who may not move a ref back may not delete it and push it again, unless that is said.
+#[test]
+fn no_way_around_force() {
+    let site = Site::new();
+    for (text, who, force, delete) in [
+        ("", None, None, true),
+        ("allow_force: yes", None, Some(true), true),
+        ("allow_force: no", None, Some(false), false),
+        (
+            "allow_force: no\nallow_delete: yes",
+            None,
+            Some(false),
+            true,
+        ),
+        ("allow_delete: no", None, None, false),
+        ("identities: {ci: }", Some("ci"), Some(false), false),
+        (
+            "identities: {ci: {allow: [push, force]}}",
+            Some("ci"),
+            Some(true),
+            false,
+        ),
+        (
+            "identities: {ci: {allow: [push, delete]}}",
+            Some("ci"),
+            Some(false),
+            true,
+        ),
+        (
+            "allow_force: yes\nidentities: {ci: }",
+            Some("ci"),
+            Some(true),
+            false,
+        ),
+        (
+            "allow_delete: yes\nidentities: {ci: }",
+            Some("ci"),
+            Some(false),
+            false,
+        ),
+        (
+            "allow_force: no\nidentities: {ci: {allow: [push, delete]}}",
+            Some("ci"),
+            Some(false),
+            false,
+        ),
+    ] {
+        site.system(text);
+        let config = site
+            .load()
+            .unwrap()
+            .for_repo(&site.at("root"), who, CommandLine::default())
+            .unwrap();
+        assert_eq!(
+            (config.allow_force, config.deletes()),
+            (force, delete),
+            "{text}"
+        );
+    }
+    site.system("identities: {ci: }");
+    let forced = CommandLine {
+        force: true,
+        ..CommandLine::default()
+    };
+    let error = site
+        .load()
+        .unwrap()
+        .for_repo(&site.at("root"), Some("ci"), forced)
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("does not allow --force for ci"),
+        "{error}"
+    );
 }

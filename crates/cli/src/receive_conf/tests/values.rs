@@ -10,7 +10,7 @@ fn defaults() {
     let config = site.config(CommandLine::default()).unwrap();
     let expected = ReceiveConfig {
         repo: site.at("root/path/repo"),
-        confined: false,
+        confined: None,
         gpg_sign: Vec::new(),
         gpg_homedir: None,
         gpg_verify: false,
@@ -20,6 +20,7 @@ fn defaults() {
         sign_verify: false,
         sign_trustedkeyfile: None,
         update: true,
+        update_is_own: false,
         update_hook: Vec::new(),
         log_level: LogLevel::Info,
         force: false,
@@ -29,6 +30,7 @@ fn defaults() {
         urls: Urls::Loopback,
         max_future: 86_400,
         allow_force: None,
+        allow_delete: None,
         receive_hook: Vec::new(),
         audit_log: None,
         identity: None,
@@ -44,6 +46,7 @@ fn defaults() {
         "root: ''\nupdate_hook: ''\ngpg_trustedkeys: \"\"\n",
         "repos: {}",
         "allow_force: null",
+        "allow_delete: null",
     ] {
         site.system(text);
         assert_eq!(
@@ -67,7 +70,7 @@ fn every_key() {
          gpg_verify: yes\ngpg_trustedkeys: {dir}k1\nsign_type: spki\nsign_keyfiles: [{dir}k1, {dir}k2]\n\
          sign_verify: On\nsign_trustedkeyfile: {dir}k2\nupdate: off\nupdate_hook: /h 'a b' $c\n\
          log_level: WARN\nforce: true\ndry_run: Yes\ncommits: copy\nlegacy_protocol: no\nurls: any\n\
-         max_future: 2h\nallow_force: yes\nreceive_hook: /r\naudit_log: /a\n\
+         max_future: 2h\nallow_force: yes\nallow_delete: no\nreceive_hook: /r\naudit_log: /a\n\
          identities: {{ci: {{refs: [main]}}}}\nrepos: {{x: {{}}}}\n"
     ));
     let mut conf = site.load().unwrap();
@@ -89,6 +92,7 @@ fn every_key() {
         (Some(Commits::Copy), Urls::Any)
     );
     assert!(!config.legacy_protocol && config.allow_force == Some(true));
+    assert_eq!(config.allow_delete, Some(false));
     assert_eq!(
         (config.max_future, config.receive_hook),
         (7200, vec!["/r".to_owned()])
