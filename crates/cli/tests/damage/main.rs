@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Each file that a repository keeps is emptied, truncated and filled with noise, and this says what each command
-//! then does: it names the file, goes on with everything else, and loses nothing. `docs/repair.md` says the same.
+//! then does: it names the file, goes on with everything else, and loses nothing. `docs/how-to/repair.md` says the same.
 
 mod fixture;
 
