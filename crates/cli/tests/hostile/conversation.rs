@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The bytes of the protocol, as `docs/protocol.md` has them. Nothing here is checked: it is for
+//! The bytes of the protocol, as `docs/design/protocol.md` has them. Nothing here is checked: it is for
 //! saying what is wrong.
 
 use std::time::Duration;

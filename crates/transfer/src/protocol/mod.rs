@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The push protocol, without any I/O: see `docs/protocol.md`, which is its specification.
+//! The push protocol, without any I/O: see `docs/design/protocol.md`, which is its specification.
 //!
 //! A line of greeting from each side, and then [frames](frame): control [messages](message) in
 //! JSON, and in binary the ids of objects, a bitmap of those that are wanted, and the
