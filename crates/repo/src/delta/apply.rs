@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Parts of a delta, turned into objects of a transaction.
+//! Applies a part of a delta: turns it into objects of a transaction.
+//!
+//! All operations are read and checked first, and become one recipe per object. Recipes do not
+//! depend on each other, so all cores carry them out, each as a stream into
+//! `Transaction::write_file`.
 
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

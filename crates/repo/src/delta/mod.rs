@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Static deltas: made of two commits, and turned into objects again.
+//! Static deltas: made from two commits, and applied to get objects again.
+//!
+//! `oxtree_format::delta` defines the bytes. [`mod@generate`] makes deltas, see there. Which
+//! deltas a pull fetches is decided in `oxtree-transfer`.
 //!
 //! # Applying
 //!
-//! A delta that lies in a folder is applied by [`DeltaFiles::apply`]. One that comes from elsewhere is
-//! applied to a [`Transaction`](crate::Transaction), part by part, in any order and by any number of
-//! threads, whose `packed` bytes may be a stream:
+//! A delta in a folder is applied by [`DeltaFiles::apply`]. A delta from elsewhere is applied to a
+//! [`Transaction`](crate::Transaction) part by part, in any order and by any number of threads,
+//! whose `packed` bytes may be a stream:
 //!
 //! ```no_run
 //! use oxtree_format::delta::Superblock;
@@ -30,10 +33,11 @@
 //! }
 //! ```
 //!
-//! Nothing of a delta is believed: a part has to have the size and checksum that the superblock says
-//! before its first operation is carried out, and each object is hashed as it is written. A part is
-//! unpacked to a file without a name, so what it needs in memory is xz's dictionary (32 MiB in what
-//! libostree makes, 64 MiB at the most) and a few buffers.
+//! A delta is not trusted. Before the first operation of a part is carried out, the part must have
+//! the size and checksum that the superblock states. It must not unpack to more than its objects
+//! can need. Each object is hashed as it is written. A part is unpacked to a file without a name,
+//! so it needs memory only for xz's dictionary (32 MiB in libostree's deltas, 2 MiB in ours, at
+//! most 64 MiB) and a few buffers. Two parts are unpacked at a time.
 
 mod apply;
 mod content;

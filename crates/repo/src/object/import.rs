@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Taking objects over from another repository on this machine: as hard links where both store them
-//! in the same form on one file system, else with shared blocks, else copied, packed or unpacked. Whatever
-//! is not a hard link is read, and has to be what its name says.
+//! Imports objects from another repository on the same machine.
+//!
+//! Each object is taken over in the cheapest way that fits:
+//!
+//! 1. a hard link, if both repositories store the object in the same form, on one file system and
+//!    with one owner. This includes metadata in any mode, and `bare-user` files that
+//!    `bare-user-only` can represent;
+//! 2. shared blocks, where the file system supports them;
+//! 3. a copy, packed or unpacked as the mode needs.
+//!
+//! Objects that are not linked are always read and verified. [`Verify`] decides about hard links.
 
 use std::fs::File;
 use std::os::fd::AsFd;

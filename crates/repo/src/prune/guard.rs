@@ -1,11 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How a prune that lets others write is kept from taking what they count on.
+//! Lets other programs write while a prune with a grace period runs.
 //!
-//! A transaction does not write objects that are there already. Nobody may need such an object yet,
-//! so a prune with a grace period can delete it before the transaction is done. Both therefore
-//! lock `.prune-lock` at their ends: shared while a transaction is published, exclusively while objects
-//! are deleted, which also changes what is in the file. A transaction that then finds another
-//! stamp than at its beginning looks whether all that it publishes is still there.
+//! Without a grace period, a prune holds the repository's lock exclusively. With one, it holds it
+//! shared, and keeps every object that is younger, and all that such an object needs. The age is
+//! the inode's change time, since hard links and checkouts change the other times.
+//!
+//! A transaction does not write objects that the repository already has. So a prune could delete
+//! an old object that a running transaction counts on. Both therefore lock `.prune-lock` at the
+//! end. A transaction holds it shared while it publishes. A prune holds it exclusively while it
+//! deletes; it first looks for new commits once more, and leaves a stamp in the file. A
+//! transaction that finds another stamp than at its beginning checks that all objects of its
+//! commits still exist.
+//!
+//! libostree does not know this lock. Beside its commands, choose a grace period longer than any
+//! of them takes.
 
 use std::collections::HashSet;
 use std::fs::File;

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Deleting what nobody needs.
-//!
-//! [`Repo::plan_prune`] finds out what is to go and says so in a [`PrunePlan`], which
-//! [`PrunePlan::execute`] carries out, or which is dropped: then nothing has happened. The plan holds
-//! the repository's lock, so that it stays true.
+//! Deletes objects that no commit needs. [`Repo::plan_prune`] locks the repository, marks what
+//! stays and returns a [`PrunePlan`]. [`PrunePlan::execute`] carries it out; printing it is a dry
+//! run. The plan holds the lock, so it stays true. With a grace period, other programs may write
+//! meanwhile: see `guard.rs`.
 
 mod execute;
 mod guard;

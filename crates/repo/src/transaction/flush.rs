@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The disk writes while a transaction still takes in objects, so that little is left to be waited
-//! for at its end.
+//! Starts writing to the disk while a transaction still takes in objects.
+//!
+//! After every 96 MB a thread calls `syncfs`, so the `syncfs` at the transaction's end has little
+//! left to do.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

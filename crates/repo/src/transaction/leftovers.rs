@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What pushes that were cut off or refused have left in `tmp/`, for a transaction to take over: one
-//! object after the other, as each is asked for, and nothing else.
+//! Objects that interrupted or rejected pushes left in `tmp/`.
 //!
-//! Nothing in there is believed. The machine may have stopped before the bytes reached the disk,
-//! and a file may have been given its name before it was complete: so each object is read and hashed
-//! again, and whatever is not as it should be in every respect is deleted.
+//! A quarantine stays if its push is cut off or rejected; only a push that breaks the rules or
+//! fills the disk leaves nothing. When a later transaction asks for an object or reads it, the
+//! object is looked for in all leftover quarantines, also after a reboot, and moved over. An
+//! object that is not asked for stays where it is and never becomes public. Leftovers expire by
+//! age (`core.tmp-expiry-secs`) or when free space is short.
 //!
-//! No lock is needed. A quarantine without an owner never gets one again, so its objects can be
-//! moved away by all who want them at once, and deleted under them: then they are not there.
+//! Leftovers are not trusted. The machine may have stopped before the bytes reached the disk, and
+//! a file may have been named before it was complete. So each object is read, hashed and checked
+//! again, and deleted if anything is wrong. Detached metadata has no checksum and is always
+//! deleted.
+//!
+//! No lock is needed: an abandoned quarantine never gets an owner again. Several transactions may
+//! move its objects away or delete it at the same time; then the object is simply not found.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};

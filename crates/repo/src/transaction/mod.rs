@@ -1,11 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Transactions: many objects, and then refs, become visible together.
 //!
-//! Objects are written below `tmp/staging-BOOTID-XXXXXX/` in the layout of `objects/`, and moved
-//! there at the end: content first made durable (one `syncfs`), then the names (each directory
-//! synced), then the refs. So there is no instant at which a reader, or the disk after a power
-//! cut, has a ref whose commit is incomplete. A lock file beside the staging directory tells
-//! everybody that it is in use; libostree does the same.
+//! A [`Transaction`] is the only way to add objects. It writes them below
+//! `tmp/staging-BOOTID-XXXXXX/` (a quarantine: `tmp/oxtree-push-BOOTID-XXXXXX/`) in the layout of
+//! `objects/`. A lock file beside the directory marks it as in use, as in libostree. An object
+//! whose content is known before it is written gets its name at once. Any other object is written
+//! to a file without a name (`O_TMPFILE`), which is linked when its checksum is known.
+//!
+//! [`Transaction::commit`] then takes these steps, so that no reader, and no disk after a power
+//! cut, ever has a ref to an incomplete commit:
+//!
+//! 1. Make the content durable: one `syncfs`.
+//! 2. Move the objects to `objects/`: whole directories where possible, and commits last.
+//! 3. Make the names durable: one fsync per changed directory, or one more `syncfs` if there are
+//!    many.
+//! 4. Remove the staging directory.
+//! 5. Set the refs under `.refs-lock`. Each ref is compared with its expected value, and all are
+//!    checked before the first is written.
+//! 6. Delete expired leftovers in `tmp/`.
+//!
+//! The repository's `.lock` is held shared all the time, so `ostree prune` waits.
 
 mod flush;
 mod leftovers;
