@@ -321,7 +321,13 @@ fn a_killed_one_is_unmounted() {
         (&["-f"], "-TERM"),
         (&["-d"], "-INT"),
     ] {
-        let mut command = Command::new(names.path().join("rofiles-fuse"));
+        // As libfuse does, it leaves signals ignored that its caller ignores, as a shell does for
+        // programs in the background.
+        let mut command = Command::new("env");
+        command.args([
+            "--default-signal=INT,TERM".into(),
+            names.path().join("rofiles-fuse"),
+        ]);
         command.args(options).args([path("lower"), path("mnt")]);
         let mut child = command.spawn().unwrap();
         until(&|| path("mnt/file").exists());
