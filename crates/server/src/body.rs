@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Bodies, between the threads that wait for the network and those that wait for the disk.
+//! Bodies, between the threads that wait for the network and those that wait for the disk. They
+//! pass through a queue of two pieces, so a client that sends faster than the disk writes is
+//! slowed down by TCP.
 
 use std::io::{self, Read};
 use std::pin::Pin;

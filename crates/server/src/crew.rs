@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The threads that connections live in: each stays in one, with all that belongs to it. So what comes in is
-//! answered by the thread that the kernel has woken, and no thread wakes another. Nothing in a connection blocks:
-//! what waits for the disk has other threads.
+//! The threads that serve connections, one per processor. A connection stays in its thread, and so
+//! do the requests of an HTTP/2 connection. So a request is answered by the thread that the kernel
+//! woke, and no thread wakes another. These threads never block: disk reads and slow bodies have
+//! threads of their own. The one exception is reading file data that is already in the page cache.
 
 use std::io;
 use std::num::NonZero;

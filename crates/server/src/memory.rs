@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Limits for what requests need of the server: memory for bodies, places of threads.
+//! Budgets of what requests need from the server: memory for bodies, and threads.
 //!
-//! Requests wait in turn for what they need, but not forever, and only a limited number of them. Each client has a share
-//! that is smaller than the whole: a request waits among those of its own client first, then among all. So a
-//! client that is slow with everything that it may have keeps only itself waiting.
+//! JSON bodies are held in memory as a whole, and the parsed form can need six times as much. All
+//! of them share 192 MiB; bodies up to 64 KiB have 32 MiB of their own. A request gets everything
+//! it needs before its body is read, or waits. So no request that holds memory waits for more.
+//!
+//! Requests wait in turn, but not forever, and only a limited number of them. Each client has a
+//! share smaller than the whole. A request waits among those of its own client first, then among
+//! all. So a client that is slow with everything it may have only delays itself.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Memory for what is read but not yet sent.
+//! Memory for data that is read but not yet sent: 256 MiB for all clients.
 //!
-//! A client decides how fast it reads, and an HTTP/2 client opens hundreds of streams per connection. Each
-//! answer asks this budget before it makes its next piece. The more a connection or a client already
-//! holds, the smaller the next piece is; a client that holds its whole share gets no further piece until it
-//! takes what it has. A share is a part of what is *free*, so the first client never uses up the budget,
-//! and a client that comes later always finds some.
+//! A client decides how fast it reads, and an HTTP/2 client opens hundreds of streams per
+//! connection. Each answer asks this budget before it makes its next piece. The more a connection
+//! or a client holds already, the smaller the next piece is; a client that holds its whole share
+//! gets no further piece until it reads. A share is a part of the *free* memory. So the first
+//! client never uses up the budget, and a client that comes later always gets some.
 //!
 //! ```text
 //!  answer ──► Share::poll_piece ──► Permit ──► Permit::keep(bytes) ──► connection ──► client
 //!                   ▲                                                       │
 //!                   └───────────────── memory given back ◄──────────────────┘
 //! ```
+//!
+//! hyper asks a body for its next piece before the stream has a window. So a stream without a
+//! window holds one piece.
 
 use std::collections::HashMap;
 use std::pin::Pin;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Memory for large objects on their way in: all threads of the process have a bounded amount of it, and each
-//! client a part.
+//! Memory for large objects while they are received: bases of patches, contents, and their packed
+//! forms. All threads of the process share one budget, and each client may use a part of it. An
+//! object that gets no memory waits, for up to two minutes.
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Connections on which nobody is waited for without end.
+//! Connections on which no wait is unlimited. A receiver polls before each read and write, as
+//! other processes may share its ends of the connection. A pusher uses a pipe that does not block.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;

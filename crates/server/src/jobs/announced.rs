@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is to be done after a push is written down before it is published: else it would be lost if the
-//! machine stops between the two. If it does, the refs say whether the push was published.
+//! Jobs that are written down before a push is published. Otherwise they would be lost if the
+//! machine stopped between publishing and writing. After a crash, the refs tell whether the push
+//! was published. The note is durable if a webhook needs it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is to be done after refs were set, in the background: what is computed from them, what is
-//! too old goes, those who want to be told are told. All that waits is noted down in the repository,
-//! so that the next server goes on with it.
+//! Work in the background after refs change: summary, retention, webhooks. Waiting jobs are
+//! written to the repository, so the next server continues them.
+//!
+//! One thread per repository makes the summary, once for all pushes that ended meanwhile. A push
+//! waits a moment for it, so that a client that pulls right after a push finds the new summary.
 
 pub(crate) mod announced;
 mod derive;

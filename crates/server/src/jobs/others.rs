@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Refs that others have changed: who pushes over ssh, or works in the repository itself. It is looked for them
-//! now and then. What was changed while no server ran is not known.
+//! External changes: refs changed by other programs, such as a push over SSH or `ostree commit` in
+//! the repository. The server compares the times of the refs' folders every few seconds. It knows
+//! the changes of its own pushes, as it notes them before they are made. Changes made while no
+//! server runs are not noticed.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How much work a byte on the wire is worth: on a fast link none, objects go as they are stored; on
-//! a slow one that of finding patches and packing them well.
+//! Measures the link, to decide how much work a byte on the wire is worth.
 //!
-//! The receiver tells how many bytes it has got in what time, and how much of that it was waiting
-//! for more; we know how long we were waiting to get rid of some. Where both wait, the link is what
-//! is slow, and the receiver's count is what it carries.
+//! On a fast link, objects are sent as they are stored. On a slow one (below 40 MB/s), and in
+//! pushes of less than 4 MiB, it pays to find patches and to compress well. The receiver reports
+//! how many bytes it got in what time, and how long it waited for more; the pusher knows how long
+//! it waited to send. If both wait, the link is slow, and the receiver's count gives its speed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};

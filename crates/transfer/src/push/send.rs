@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Sending: from object ids to data frames.
+//! Sends objects: from object ids to data frames.
 //!
-//! Objects are put together to jobs. Threads read and prepare them, several jobs at a time; one packs
-//! what they give into one stream, in the order of the jobs; and the one that has called writes.
-//! Queues between them are short, so that memory is bounded.
+//! ```text
+//!  jobs ──► threads: read, find bases, make patches ──► one: zstd, in order ──► caller: frames
+//!   │                                                                             │
+//!   └── is the link slow? ◄──────────── `link` ◄── the receiver's progress ◄──────┘
+//! ```
+//!
+//! Objects are grouped to jobs. Threads prepare several jobs at a time. One thread packs the
+//! results into one stream, in the order of the jobs, and the caller writes it. The queues between
+//! them are short, so memory is bounded.
 
 use std::fs::File;
 use std::io::Write;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Files of one push that are like each other, such as programs that are linked with the same
-//! library: the second can be sent as a patch of the first.
+//! Finds similar files within one push, such as programs linked with the same library: the second
+//! can be sent as a patch of the first. Other bases are preferred: the file at the same path in a
+//! commit that the receiver has, then a deleted file of the same name and about the same size.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

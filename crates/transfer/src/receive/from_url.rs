@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The door of ostree-push 1.2.0: the pusher serves its repository over HTTP, at our end of a tunnel,
-//! and we fetch from it. What is fetched takes the same road as what is sent: quarantine, limits,
-//! policy, publish.
+//! Receives from ostree-push 1.2.0, whose pusher serves its repository over HTTP at the end of a
+//! tunnel. The commits are fetched and judged first, then the rest, with the [`pull`](crate::pull)
+//! code, into a quarantine with the receiver's limits. Redirects and other hosts are rejected.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{Ipv4Addr, Ipv6Addr};

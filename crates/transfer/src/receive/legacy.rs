@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The door of ostree-push before version 0.1.1: it sends each object of each new commit and waits
-//! for an answer to each. What comes in takes the same road as any push: quarantine, limits, policy,
-//! publish.
+//! Receives from ostree-push before version 0.1.1, which sends each object of each new commit and
+//! waits for an answer to each. The objects take the same steps as in any push. An object is
+//! answered when it has arrived, while earlier ones are still being verified.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufReader, BufWriter, Read, Write};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The receiving end of a push. One road for whatever comes in: [`ingest`], [`admit`],
-//! [`publish`], [`mod@derive`].
+//! The receiver. Every push takes the same four steps, however it arrives: [`ingest`], [`admit`],
+//! [`publish`], [`mod@derive`]. A push to a local path takes them over a socket pair, so that
+//! there is no second implementation to keep correct.
 
 pub mod admit;
 pub mod audit;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the owner of a repository asks of pushes, beyond the rules in its config: whose commits are
-//! taken, who may change which ref, what is made of what has come. It holds for every door.
+//! The rules that the owner of a repository sets for pushes, beyond the limits in its config: required
+//! signatures, who may change which ref, hooks, whether commits are kept or copied. The policy is
+//! checked in [`admit`](super::admit) and carried out before publishing, so it holds however a
+//! push arrives.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Pushers that may not know of every commit that is there. To them, a commit is missing that they
-//! neither may know of nor have brought: they are not told that it is there, cannot set a ref to it, and
-//! what they publish does not lead others to it.
+//! Pushers that may not know of every commit. For such a pusher, a commit that it neither may know
+//! nor has brought is missing: the pusher is not told that the commit exists, cannot set a ref to
+//! it, and cannot publish history that leads other clients to it.
 
 use std::collections::HashSet;
 

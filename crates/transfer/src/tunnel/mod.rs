@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Pushes to a receiver of ostree-push 1.2.0, which has no protocol of its own: it fetches from a URL.
-//! We serve the repository on the loopback device and let ssh forward a port of the far side to it.
-//! Both go over one connection: ssh's master holds it, and the command runs in it.
+//! Pushes to a receiver of ostree-push 1.2.0, which has no protocol and fetches from a URL
+//! instead. Such a receiver is recognised by its answer to our command line. The repository is
+//! then served on the loopback interface as an archive, below a random path, and ssh forwards a
+//! port of the remote host to it. One connection of an ssh master carries both the port and the
+//! command.
 
 pub(crate) mod serve;
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What was found out about the histories of one repository, for all its clients.
+//! Facts about the histories of one repository, shared by all its clients. The visible commits of
+//! each set of patterns are kept in memory, and each question is one look-up. So hidden and
+//! missing commits take the same time.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Patches as they are made.
+//! Makes patches.
+//!
+//! On 506 MB of files changed by a Debian upgrade, patches packed by `zstd -6` take 0.136 of the
+//! content. On a sample, they take 0.097 where `zstd -9 --patch-from` takes 0.107. Subtracting
+//! bytes also avoids decoder dictionaries, which the safe decoder lacks for plain content.
 
 use oxtree_repo::similar::{Step, Table, matches};
 

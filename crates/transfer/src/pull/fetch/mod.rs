@@ -1,6 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Files from web servers: many at once, tried again where that may help, and no byte more than
-//! asked for.
+//! Fetches files from web servers: many at once, retried where that may help, and no byte more
+//! than requested.
+//!
+//! - A request that failed for a temporary reason is repeated after a pause, and asks only for the
+//!   rest.
+//! - Speed limits are applied to all requests together, so many requests on a slow link do not
+//!   look dead.
+//! - The first answer decides how many requests run at once: 128 with HTTP/2, 48 connections with
+//!   HTTP/1.1, 8 with HTTP/1.0. The number is halved when connections fail.
+//! - Metadata of more than 1 MiB is fetched one at a time, as it may have up to 128 MiB.
 
 mod client;
 mod cookies;

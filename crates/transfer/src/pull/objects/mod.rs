@@ -1,10 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Objects from a web server: many requests under way, and each object verified and stored on all cores
-//! as it arrives.
+//! Fetches objects from a web server: many requests at once, and each object is verified and
+//! stored on all cores as it arrives.
 //!
-//! Only one thread decides what is asked for next; it waits for requests and for what the pool does
-//! with their answers. What was stored before, or is in a local cache, is not asked for. Everything goes
-//! into the transaction, a commit too: nobody sees it before it is published with all that it needs.
+//! ```text
+//!  wanted ──► one thread: what to request next ──► requests (tokio, up to 128)
+//!                  ▲                                        │ bytes
+//!                  └── entries of a folder ◄── pool: verify, store, list
+//! ```
+//!
+//! One thread decides about the next request. It waits for requests, and for the pool. Objects
+//! that are stored already, or in a local cache, are not requested; nor are entries that are equal
+//! at the same path of a complete commit. Small objects (up to 128 KiB) are held in memory until
+//! they are written. Large files are streamed through a thread each, two at a time. An archive
+//! keeps a verified `.filez` unchanged. Everything goes into the transaction, so nothing is public
+//! before all of it is there.
 
 mod commits;
 mod held;

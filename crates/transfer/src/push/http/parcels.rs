@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Objects on their way: one request after the other gets its body, while those before it still wait
-//! for their answers.
+//! Sends objects over HTTP: one request after another gets its body, while earlier ones wait for
+//! their answers.
+//!
+//! One body is written at a time, by the last thread of the pipeline, through a channel with room
+//! for one piece. So memory and order are those of one stream, and the second connection only
+//! covers the wait for an answer. Each answer says how its body fared, which measures the link.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,10 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Pushes that consist of many requests, in whatever order: what is behind the HTTP API, and knows
-//! nothing of HTTP. A push is opened, is asked what is missing and given objects, by several at
-//! once, and is finished: the same road as [`receive`](super::receive)'s, a piece at a time.
+//! Pushes that consist of many requests, in any order. The HTTP API is built on this module, which
+//! does not know HTTP.
 //!
-//! What is known of a push is in a [`Book`], so that it goes on where it was after a restart. Its
-//! objects are in a quarantine; if this one is cut off, others find there what they ask for.
+//! A push is opened, is asked which objects are missing, receives objects from several threads at
+//! once, and is finished. It uses the same steps as [`receive`](super::receive), one piece at a
+//! time.
+//!
+//! - **Restarts.** Facts about a push are kept in a [`Book`]: notes in the repository, each
+//!   written before the request is answered. The objects are in a quarantine; if the process ends,
+//!   a later push finds them there like those of any interrupted push.
+//! - **Permissions.** Each request opens the destination again, with the client's present
+//!   permissions. So a client whose token is revoked cannot finish its push.
+//! - **Concurrency.** Requests share the quarantine under a read lock; the request that finishes
+//!   the push holds it alone.
+//!
+//! `tests/pushes/` runs random interleavings of requests, crashes and revocations.
 
 mod ledger;
 mod objects;
