@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a receiver takes at the most: how its owner says so, and how it is kept.
+//! Limits of a receiver: how its owner sets them, and how they are enforced.
 //!
-//! The keys are those of the group `receive` in the repository's config. Sizes can end with K, M, G
-//! or T (powers of 1024), times with s, m or h.
+//! The keys are in the group `receive` of the repository's config. Sizes may end with K, M, G or T
+//! (powers of 1024), times with s, m or h. The receiver's session and its driver enforce counts,
+//! frames and bytes on the wire. The quarantine's [`Budget`] enforces unpacked sizes, before
+//! objects are written.
 
 use std::cell::Cell;
 use std::io::{self, Read};

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Pulls from a repository on this machine.
-//!
-//! All objects that are new are staged, then the commits, and then all of it becomes public with the
-//! refs: the same road as that of a push, in one process. Where files become hard links this takes a
-//! moment, and nothing is left of it if it is cut off; where they have to be packed or unpacked, they
-//! are staged in a quarantine, which the next pull or push takes up again.
+//! Pulls from a repository on this machine. The walk through the source ends at commits that are
+//! complete here, and compares each new commit with the one before. Objects are staged first, then
+//! commits; then all becomes public with the refs. If files become hard links, this takes a
+//! moment, and an interrupted pull leaves nothing. Otherwise objects are staged in a quarantine,
+//! which the next pull or push continues.
 
 mod both;
 pub(crate) mod deltas;
