@@ -214,7 +214,9 @@ mod tests {
         std::fs::write(path.join("tmp/secret"), "secret").unwrap();
         std::fs::write(path.join("state/secret"), "secret").unwrap();
         std::fs::write(path.join(&object), "object").unwrap();
-        std::fs::write(path.join("refs/heads/os/main"), "commit").unwrap();
+        let commit = "a".repeat(64);
+        std::fs::write(path.join("refs/heads/os/main"), &commit).unwrap();
+        std::fs::write(path.join("refs/heads/os/garbled"), "commit").unwrap();
         symlink("main", path.join("refs/heads/os/alias")).unwrap();
         symlink("../../../tmp/secret", path.join("refs/heads/os/out")).unwrap();
         symlink("/etc/passwd", path.join("refs/heads/os/far")).unwrap();
@@ -250,7 +252,7 @@ mod tests {
             assert_eq!(read(name), Some((name.to_owned(), Lasts::Short)));
             std::fs::remove_file(path.join(name)).unwrap();
         }
-        let commit = ("commit".to_owned(), Lasts::Short);
+        let commit = (commit, Lasts::Short);
         assert_eq!(read("refs/heads/os/main").unwrap(), commit);
         assert_eq!(read("refs/heads/os/alias").unwrap(), commit);
         assert!(read("config").unwrap().0.contains("[core]"));
@@ -260,6 +262,7 @@ mod tests {
         for bad in [
             "",
             "/",
+            "refs/heads/os/garbled",
             "o.trustedkeys.gpg",
             ".flatpakrepo",
             "tmp/x.flatpakref",
