@@ -3,7 +3,7 @@ PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help build test test-dates demo bench load static fuzz install setup
+.PHONY: help build test test-dates demo docs bench load static fuzz install setup
 help: ## list the targets
 	@awk -F ': .*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -29,6 +29,15 @@ test-dates: setup ## the tests on other days; TESTS='face serve' DATES='2028-02-
 
 demo: setup ## publish a real Debian tree over SSH, end to end
 	scripts/demo
+
+# The binary that builds the book, at a fixed version.
+MDBOOK := $(TARGET)/tools/mdbook-0.5.4/bin/mdbook
+docs: $(MDBOOK) ## the documentation as a book, target/book/index.html
+	$(MDBOOK) build docs
+
+$(MDBOOK):
+	cargo install --locked --root '$(@D:/bin=)' --version '$(@D:$(TARGET)/tools/mdbook-%/bin=%)' \
+	  --no-default-features --features search mdbook
 
 bench: SETUP := bench
 bench: setup build ## measure beside ostree, ostree-push and rsync; CASES='ssh-*-wan ls' (benches/README.md)
