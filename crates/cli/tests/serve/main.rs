@@ -26,4 +26,3 @@ mod summaries;
 mod systemd;
 mod unread;
 mod upkeep;
-mod walkthrough;
