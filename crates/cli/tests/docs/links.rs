@@ -66,7 +66,18 @@ fn headings(text: &str) -> Vec<String> {
 fn links_lead_to_files_and_headings() {
     let mut broken = Vec::new();
     let mut count = 0;
-    for page in pages().into_iter().chain(["benches/README.md".to_owned()]) {
+    let crates = fs::read_dir(at("crates")).expect("the crates");
+    let of_crates = crates.map(|one| {
+        format!(
+            "crates/{}/README.md",
+            one.expect("a crate").file_name().display()
+        )
+    });
+    let more = of_crates.chain(["benches/README.md".to_owned()]);
+    for page in pages()
+        .into_iter()
+        .chain(more.filter(|page| at(page).exists()))
+    {
         let text = read(&page);
         for (line, target) in
             prose(&text).flat_map(|(at, line)| targets(line).into_iter().map(move |t| (at + 1, t)))

@@ -118,7 +118,7 @@ fn run(page: &str, steps: &[Step]) -> Result<(), String> {
         }
     }
     if wrong.is_empty() && out.code != Some(0) {
-        let last = outputs.last().unwrap_or(printed);
+        let last = outputs.next_back().unwrap_or(printed);
         wrong.push(format!("the last commands fail:\n{last}\n{}", out.stderr()));
     }
     match wrong.is_empty() {

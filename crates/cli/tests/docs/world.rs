@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use oxtree_testkit::{BinDir, Output, Sshd, Tool, WebServer, temp_dir};
 
@@ -64,10 +65,9 @@ impl World {
         let authorized = sshd.key().with_file_name("authorized_keys");
         std::os::unix::fs::symlink(authorized, keys.join("authorized_keys")).expect("a link");
         let web = WebServer::serve(dir.path().join("srv"));
-        let free = || TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         Self {
-            http: free().expect("a port").port(),
-            https: free().expect("a port").port(),
+            http: free_port(),
+            https: free_port(),
             dir,
             sshd,
             bins,
@@ -147,6 +147,19 @@ impl World {
             .env("HTTP_PORT", self.http.to_string())
             .env("SSH_DIR", self.sshd.key().parent().expect("its folder"))
             .run([home.join("script")])
+    }
+}
+
+/// A port for a server that the page starts later: not one that the system gives to connections.
+fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = 20_000 + std::process::id() % 10_000;
+    loop {
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = u16::try_from(port).expect("a free port");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
 }
 
