@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
-use oxtree_transfer::proxy::Proxies;
-use oxtree_transfer::pull::fetch::{Network, TlsOptions};
+use oxtree_transfer::http::proxy::Proxies;
+use oxtree_transfer::http::{Network, TlsOptions};
 use oxtree_transfer::push::http::{HttpOptions, Token};
 
 use crate::context::Context;

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use oxtree_transfer::proxy::{Proxies, Rules};
-use oxtree_transfer::pull::fetch::describe;
+use oxtree_transfer::http::describe;
+use oxtree_transfer::http::proxy::{Proxies, Rules};
 use reqwest::{RequestBuilder, Response, Url};
 
 /// A client that trusts the system's certificates, uses the proxies of the environment, and goes where it was

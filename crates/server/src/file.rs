@@ -17,7 +17,7 @@ use hyper::header::{
 };
 use hyper::{HeaderMap, Method, Response, StatusCode};
 use oxtree_repo::public::{Lasts, PublicFile, is_flatpak_file};
-use oxtree_transfer::http_date;
+use oxtree_transfer::http::date;
 use rustix::io::ReadWriteFlags;
 use tokio::task::JoinHandle;
 
@@ -41,7 +41,7 @@ pub(crate) fn answer(
     let modified = match found.lasts {
         // Objects have no time of their own.
         Lasts::Forever => None,
-        _ => http_date::format(found.modified.0),
+        _ => date::format(found.modified.0),
     };
     let mut response = Response::new(Body::empty());
     let out = response.headers_mut();
@@ -145,7 +145,7 @@ pub(crate) fn is_known(headers: &HeaderMap, etag: &str, modified: i64, lasts: La
             tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag
         });
     }
-    let since = text(headers, IF_MODIFIED_SINCE).and_then(http_date::parse);
+    let since = text(headers, IF_MODIFIED_SINCE).and_then(date::parse);
     lasts != Lasts::Forever && since.is_some_and(|since| modified <= since)
 }
 
@@ -359,8 +359,8 @@ mod tests {
             short
         ));
         assert!(!known(&[(IF_NONE_MATCH, "\"a\"")], short));
-        let at = http_date::format(1_000_000_000).unwrap();
-        let before = http_date::format(999_999_999).unwrap();
+        let at = date::format(1_000_000_000).unwrap();
+        let before = date::format(999_999_999).unwrap();
         assert_eq!(at, "Sun, 09 Sep 2001 01:46:40 GMT");
         assert!(known(&[(IF_MODIFIED_SINCE, &at)], short));
         assert!(!known(&[(IF_MODIFIED_SINCE, &before)], short));

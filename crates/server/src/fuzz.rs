@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
 use oxtree_repo::public::Lasts;
-use oxtree_transfer::http_date;
+use oxtree_transfer::http::date;
 
 use crate::access::{issuers, tokens};
 use crate::file::{Wanted, is_known, wanted};
@@ -56,9 +56,9 @@ pub fn head(lines: &[u8], size: u64) {
         is_known(&headers, "\"a\"", 1_000_000_000, lasts);
     }
     let values = headers.values().filter_map(|value| value.to_str().ok());
-    for then in values.filter_map(http_date::parse) {
-        if let Some(text) = http_date::format(then) {
-            assert_eq!(http_date::parse(&text), Some(then), "{text}");
+    for then in values.filter_map(date::parse) {
+        if let Some(text) = date::format(then) {
+            assert_eq!(date::parse(&text), Some(then), "{text}");
         }
     }
     let address = IpAddr::V4(Ipv4Addr::LOCALHOST);

@@ -271,7 +271,7 @@ mod tests {
     use std::io::{Read, Seek};
 
     use super::*;
-    use crate::pull::web::runtime;
+    use crate::http::runtime;
 
     /// The bytes that come, and whether they end as if they were all.
     async fn read(mut body: Packed) -> (u64, bool) {

@@ -6,7 +6,7 @@ use oxtree_format::{Commit, CommitId};
 use oxtree_repo::delta::has_part;
 use oxtree_repo::traverse::Objects;
 
-use crate::pull::invalid;
+use crate::error::invalid;
 use crate::{Error, Result};
 
 /// Whether static deltas are taken.

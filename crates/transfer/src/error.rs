@@ -122,7 +122,7 @@ pub enum Error {
         /// Why not.
         reason: String,
         /// What kind of a reason that is.
-        fault: crate::pull::fetch::FetchFault,
+        fault: FetchFault,
     },
     /// The receiver has no protocol: it fetches from a URL.
     #[error("the receiver there is ostree-push's, which can be pushed to, but not asked")]
@@ -130,6 +130,19 @@ pub enum Error {
     /// What the user wants to push is not there.
     #[error("{0}")]
     NothingToPush(String),
+}
+
+/// Why something could not be fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchFault {
+    /// The server says that it does not have it, or does not give it to us: 403, 404, 410.
+    Missing,
+    /// It is larger than it may be.
+    TooLarge,
+    /// The server, or the way to it, does not work; later it may.
+    Trouble,
+    /// Anything else.
+    Other,
 }
 
 /// What a connection's error means.
@@ -156,8 +169,7 @@ impl Error {
 
     /// True if a web server does not have a file.
     pub fn is_missing_file(&self) -> bool {
-        let missing = crate::pull::fetch::FetchFault::Missing;
-        matches!(self, Self::Fetch { fault, .. } if *fault == missing)
+        matches!(self, Self::Fetch { fault, .. } if *fault == FetchFault::Missing)
     }
 
     /// True if the far side has no command by the name that was tried.
@@ -172,4 +184,24 @@ fn own_limit(key: &str) -> &'static str {
         true => ", or what the pusher's token or identity allows",
         false => "",
     }
+}
+
+/// A request or a repository that is not as it has to be.
+pub(crate) fn invalid(reason: impl Into<String>) -> Error {
+    oxtree_repo::Error::Invalid(reason.into()).into()
+}
+
+/// An error with all its causes, on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = plain(&error.to_string()).into_owned();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        let more = plain(&more);
+        if !text.contains(&*more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text.replace('\n', " ")
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::proxy::is_this_machine;
+use crate::http::proxy::is_this_machine;
 use crate::{Error, Result};
 
 /// A parsed destination.

@@ -10,7 +10,7 @@ use oxtree_repo::Repo;
 use oxtree_repo::sign::Verifier;
 use oxtree_sign::{Wanted, commit_verifier, delta_verifier, summary_verifier};
 use oxtree_transfer::deltas::{Estimate, Use};
-use oxtree_transfer::pull::fetch::Network;
+use oxtree_transfer::http::Network;
 use oxtree_transfer::pull::{CacheOptions, NotOlder, Options, Report, is_url, pull};
 
 use super::pull_local;

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use oxtree_format::refs::RefName;
+use oxtree_transfer::http::Network;
 use oxtree_transfer::protocol::message::{Outcome, Status};
-use oxtree_transfer::pull::fetch::Network;
 use oxtree_transfer::receive::from_url::{self, Report, Request};
 use oxtree_transfer::receive::legacy;
 use rustix::fs::{FileType, fstat};

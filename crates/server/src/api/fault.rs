@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use oxtree_transfer::receive::chain;
+use oxtree_transfer::chain;
 use serde::Serialize;
 
 /// An answer that is an error.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oxtree_format::refs::RefName;
+use oxtree_transfer::chain;
 use oxtree_transfer::destination::Destination;
-use oxtree_transfer::receive::chain;
 
 use super::retention::INTERVAL;
 use super::{DeriveJob, Jobs, Queue, Tried};

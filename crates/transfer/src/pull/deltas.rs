@@ -17,12 +17,12 @@ use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
 use super::fetch::{Download, Fetcher, Mirrors};
-use super::invalid;
 use super::objects::{Asker, PIECES, PieceReader, get_detached, send_pieces};
 use super::policy::Policy;
 use super::wanted::Wanted;
 use crate::Result;
 use crate::deltas::{Estimate, Report, best, is_whole, none_found};
+use crate::error::invalid;
 
 /// The largest index that is fetched, in bytes.
 const MAX_INDEX: u64 = 16 << 20;

@@ -12,9 +12,10 @@ use super::request::Request;
 use super::subpath::Part;
 use super::summary::NO_SUMMARY;
 use super::wanted::Wanted;
-use super::{Job, Report, Summary, invalid, look_up};
+use super::{Job, Report, Summary, look_up};
 use crate::Result;
 use crate::deltas::Use;
+use crate::error::invalid;
 use crate::pull_local::{self, Copy};
 
 pub(super) fn pull(job: &Job<'_>, path: &Path) -> Result<Report> {

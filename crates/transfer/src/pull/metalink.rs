@@ -16,9 +16,10 @@ use sha2::{Digest, Sha256, Sha512};
 
 use super::fetch::Fetcher;
 use super::mirrors::{one, web};
+use super::summary;
 use super::xml::{Event, Reader};
-use super::{invalid, summary};
-use crate::{Error, Result};
+use crate::error::invalid;
+use crate::{Error, FetchFault, Result};
 
 /// What a metalink says of the summary.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -181,7 +182,7 @@ async fn get(fetcher: &Fetcher, url: Url, file: &File) -> Result<(Url, Vec<u8>)>
     let limit = file.size.unwrap_or(summary::MAX).min(summary::MAX);
     let bytes = match fetcher.get(&one(url.clone())?, "", limit).await {
         Err(Error::Fetch {
-            fault: super::FetchFault::TooLarge,
+            fault: FetchFault::TooLarge,
             ..
         }) => {
             return Err(invalid(format!(

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use reqwest::Url;
 
 use super::fetch::{Fetcher, Mirrors};
+use super::metalink;
 use super::remote::local_path;
-use super::{invalid, metalink};
+use crate::error::invalid;
 use crate::{Error, Result};
 
 /// The largest list of mirrors, and the largest metalink, in bytes.

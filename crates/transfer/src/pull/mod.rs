@@ -30,14 +30,15 @@ use oxtree_format::refs::{CollectionId, RefName};
 use oxtree_repo::sign::Verifier;
 use oxtree_repo::{Environment, Mode, Progress, Repo};
 
-use self::fetch::{FetchFault, Network};
 pub use self::policy::NotOlder;
 use self::remote::Remote;
 pub use self::remote::is_url;
 use self::request::Request;
 use self::wanted::Destination;
+use crate::Result;
 use crate::deltas::{Estimate, Use};
-use crate::{Error, Result};
+use crate::error::invalid;
+use crate::http::Network;
 
 /// How to pull.
 #[derive(Debug)]
@@ -247,10 +248,6 @@ impl Job<'_> {
     fn is_of_all(&self) -> bool {
         self.requests.is_empty()
     }
-}
-
-pub(crate) fn invalid(reason: impl Into<String>) -> Error {
-    oxtree_repo::Error::Invalid(reason.into()).into()
 }
 
 /// What a ref is called in messages, with its collection.

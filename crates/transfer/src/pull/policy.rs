@@ -6,9 +6,9 @@ use oxtree_format::{Commit, CommitId};
 use oxtree_repo::sign::{Subject, Verifier};
 use oxtree_repo::{Repo, bindings};
 
-use super::invalid;
 use super::wanted::Destination;
 use crate::Result;
+use crate::error::invalid;
 
 /// The time that a commit may not be older than.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

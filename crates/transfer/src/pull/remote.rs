@@ -7,11 +7,12 @@ use oxtree_format::refs::{CollectionId, RemoteName};
 use oxtree_repo::Repo;
 use reqwest::Url;
 
-use super::fetch::{Cookies, Fetcher, Network, TlsOptions};
-use super::invalid;
+use super::fetch::Fetcher;
 use super::mirrors::{self, Place};
 use crate::Result;
-use crate::proxy::ProxySetting;
+use crate::error::invalid;
+use crate::http::proxy::ProxySetting;
+use crate::http::{Cookies, Network, TlsOptions};
 
 /// A remote, as far as a pull has to know it.
 #[derive(Clone, Debug)]

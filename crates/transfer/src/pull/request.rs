@@ -4,9 +4,9 @@
 use oxtree_format::refs::RefName;
 use oxtree_format::{Checksum, CommitId};
 
-use super::invalid;
 use super::wanted::Wanted;
 use crate::Result;
+use crate::error::invalid;
 
 /// What a user asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,9 +5,11 @@ use oxtree_format::refs::RemoteName;
 use oxtree_repo::sign::{Subject, Verifier};
 use oxtree_repo::summary_cache::{Kept, Part, SummaryCache};
 
+use super::Summary;
 use super::fetch::{Conditions, Download, Fetcher, Fresh, Mirrors};
-use super::{Summary, invalid};
-use crate::{Result, http_date};
+use crate::Result;
+use crate::error::invalid;
+use crate::http::date;
 
 /// The largest summary that is fetched, in bytes.
 pub(super) const MAX: u64 = 128 << 20;
@@ -134,13 +136,13 @@ fn conditions(kept: &Kept) -> Conditions {
     let seconds = i64::try_from(kept.modified).ok();
     Conditions {
         etag: kept.etag.clone(),
-        modified: seconds.and_then(http_date::format),
+        modified: seconds.and_then(date::format),
     }
 }
 
 /// An HTTP date in seconds since 1970; 0 if it is none.
 fn seconds(date: &str) -> u64 {
-    let seconds = http_date::parse(date).and_then(|seconds| u64::try_from(seconds).ok());
+    let seconds = date::parse(date).and_then(|seconds| u64::try_from(seconds).ok());
     seconds.unwrap_or(0)
 }
 

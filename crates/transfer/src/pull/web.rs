@@ -7,7 +7,6 @@ use oxtree_format::refs::RefName;
 use oxtree_format::summary::keys;
 use oxtree_format::{Checksum, CommitId};
 use oxtree_repo::{Config, Mode, Repo, Transaction};
-use tokio::runtime::Runtime;
 
 use super::deltas::{Announced, Deltas, Outcome};
 use super::fetch::{Fetcher, Mirrors};
@@ -17,8 +16,10 @@ use super::remote::Remote;
 use super::request::Request;
 use super::subpath::Part;
 use super::wanted::{Wanted, publish};
-use super::{Job, Options, Report, Summary, in_collection, invalid, look_up, summary};
+use super::{Job, Options, Report, Summary, in_collection, look_up, summary};
 use crate::deltas::Use;
+use crate::error::invalid;
+use crate::http::runtime;
 use crate::{Error, Result};
 
 /// The largest `config` that is fetched, in bytes.
@@ -175,13 +176,6 @@ async fn fetch_summary(
     };
     let verifier = options.summary_verifier.as_deref();
     source.fetch(verifier, place.summary).await
-}
-
-pub(crate) fn runtime() -> Result<Runtime> {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(2).thread_name("fetch").enable_all();
-    let started = builder.build();
-    started.map_err(|error| invalid(format!("starting threads: {error}")))
 }
 
 async fn plan(job: &Job<'_>, fetcher: &Fetcher) -> Result<Plan> {

@@ -25,7 +25,7 @@ use rayon::prelude::*;
 use self::both::Both;
 use self::history::History;
 use self::refs::{look_up, wanted};
-use crate::pull::invalid;
+use crate::error::invalid;
 use crate::pull::local::summary;
 use crate::pull::policy::Policy;
 use crate::pull::subpath::Part;

@@ -18,16 +18,17 @@ use super::progress::Ears;
 use super::record;
 use super::take_in::{is_of_no_use, settle};
 use crate::destination::{Destination, Quarantine};
+use crate::error::invalid;
+use crate::http::{Cookies, Network, TlsOptions, runtime};
 use crate::local::{LocalDestination, LocalQuarantine};
 use crate::protocol::message::{
     Limits, Outcome, RefOutcome, Status, WireCommit, WireRef, WireUpdate,
 };
-use crate::pull::fetch::{Cookies, Fetcher, Mirrors, Network, TlsOptions};
+use crate::pull::fetch::{Fetcher, Mirrors};
 use crate::pull::objects::{Source, What};
 use crate::pull::policy::Policy as PullPolicy;
 use crate::pull::subpath::Part;
 use crate::pull::wanted::{self, Wanted};
-use crate::pull::{invalid, web};
 use crate::{Error, Result};
 
 /// What is fetched, and how.
@@ -70,7 +71,7 @@ pub fn receive_from_url(
     let network = network(request, limits);
     let fetcher = Fetcher::new(&network, &TlsOptions::default(), Cookies::default())?;
     let places = Mirrors::new(vec![url]).ok_or_else(|| invalid("a URL is missing"))?;
-    let runtime = web::runtime()?;
+    let runtime = runtime()?;
     let summary = runtime.block_on(fetcher.get(&places, "summary", limits.metadata()))?;
     let remote = wanted_refs(&summary, &request.refs)?;
     let current = destination.policy().visible(destination.refs()?);

@@ -27,7 +27,6 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use oxtree_format::CommitId;
-use oxtree_repo::words::plain;
 use rayon::prelude::*;
 
 use self::policy::{Commits, Policy};
@@ -35,6 +34,7 @@ use self::progress::busy;
 use self::session::{Event, Session};
 use self::take_in::take_in;
 use crate::destination::{Destination, Quarantine};
+use crate::error::chain;
 use crate::patience::{Patience, Timed};
 use crate::protocol::frame::{self, FrameKind, MAX_FRAME};
 use crate::protocol::message::{
@@ -127,21 +127,6 @@ fn explain(error: &Error) -> String {
         Some(hint) => format!("{} ({hint})", chain(error)),
         None => chain(error),
     }
-}
-
-/// An error with all its causes, on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = plain(&error.to_string()).into_owned();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        let more = plain(&more);
-        if !text.contains(&*more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text.replace('\n', " ")
 }
 
 fn send(to: &mut impl Write, message: &Message) -> Result<()> {

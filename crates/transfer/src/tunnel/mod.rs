@@ -17,6 +17,7 @@ use oxtree_format::refs::RefName;
 use oxtree_repo::Repo;
 
 use self::serve::Server;
+use crate::http::random;
 use crate::ssh::{NOT_FOUND, SshOptions, explain_ssh, quote};
 use crate::url::SshUrl;
 use crate::{Error, Result};
@@ -256,7 +257,7 @@ fn allocated_port(line: &str) -> Option<u16> {
 
 /// A folder of our own for ssh's socket, in `tmp` if the path is not too long for that.
 fn socket_dir(tmp: &Path) -> Result<PathBuf> {
-    let name = format!("oxtree-{:016x}", serve::random()?);
+    let name = format!("oxtree-{:016x}", random()?);
     let places = [tmp, Path::new("/tmp")];
     let fits = |place: &&Path| place.join(&name).as_os_str().len() + 2 <= MAX_SOCKET_PATH;
     let place = places.into_iter().find(fits).unwrap_or(tmp);

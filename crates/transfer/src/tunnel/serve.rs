@@ -3,8 +3,7 @@
 //! else. Files of other modes are packed as they are asked for. Whoever does not know the path, which
 //! is made by chance, sees nothing.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
 use crate::archived::{Archived, Packed};
-use crate::pull::web::runtime;
+use crate::http::{random, runtime};
 use crate::{Error, Result};
 
 /// The server; it ends when it is dropped.
@@ -66,15 +65,6 @@ impl Server {
     pub(super) fn url(&self, port: u16) -> String {
         format!("http://127.0.0.1:{port}/{}", self.secret)
     }
-}
-
-/// A number that nobody can guess.
-pub(crate) fn random() -> Result<u64> {
-    let mut bytes = [0; 8];
-    File::open("/dev/urandom")
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .map_err(oxtree_repo::Error::io("reading", "/dev/urandom"))?;
-    Ok(u64::from_ne_bytes(bytes))
 }
 
 /// What is served.

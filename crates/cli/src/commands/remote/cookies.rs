@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Result, bail};
 use oxtree_format::refs::RemoteName;
 use oxtree_repo::Repo;
-use oxtree_transfer::pull::fetch::{Cookie, Cookies};
+use oxtree_transfer::http::{Cookie, Cookies};
 
 use crate::context::Context;
 use crate::error::Usage;

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant, SystemTime};
 use reqwest::header::{COOKIE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, RANGE};
 use reqwest::{Response, StatusCode};
 
-use super::client::describe;
 use super::page::is_page;
 use super::redirect::sent_on;
-use super::{FetchFault, Fetcher, Mirrors, fault, refused};
-use crate::{Error, Result};
+use super::{Fetcher, Mirrors, fault, refused};
+use crate::http::describe;
+use crate::{Error, FetchFault, Result};
 
 /// The first wait before a request is made again; each further one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(100);

@@ -10,13 +10,9 @@
 //!   HTTP/1.1, 8 with HTTP/1.0. The number is halved when connections fail.
 //! - Metadata of more than 1 MiB is fetched one at a time, as it may have up to 128 MiB.
 
-mod client;
-mod cookies;
 mod download;
 mod page;
 mod redirect;
-mod tls;
-mod trust;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -25,14 +21,11 @@ use std::time::Duration;
 use reqwest::header::HeaderMap;
 use reqwest::{StatusCode, Version};
 
-pub use self::client::{Network, TlsOptions, describe};
-pub(crate) use self::client::{PROXY_NAME, build, other_scheme, rules};
-pub use self::cookies::{Cookie, Cookies};
 pub(crate) use self::download::{Chunk, Conditions, Download, Fresh};
 pub(crate) use self::page::is_page;
-pub(crate) use self::tls::{Distrusted, distrusted};
-use crate::proxy::Rules;
-use crate::{Error, Result};
+use crate::http::proxy::Rules;
+use crate::http::{Cookies, Network, TlsOptions, client};
+use crate::{Error, FetchFault, Result};
 
 /// How many requests are under way before it is known what the server can do.
 const AT_FIRST: usize = 16;
@@ -44,19 +37,6 @@ const HTTP1: usize = 48;
 const HTTP10: usize = 8;
 /// However much trouble there is.
 const AT_LEAST: usize = 2;
-
-/// Why something could not be fetched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FetchFault {
-    /// The server says that it does not have it, or does not give it to us: 403, 404, 410.
-    Missing,
-    /// It is larger than it may be.
-    TooLarge,
-    /// The server, or the way to it, does not work; later it may.
-    Trouble,
-    /// Anything else.
-    Other,
-}
 
 /// One or more places that have the same files, the best first. Each ends without a slash.
 #[derive(Clone, Debug)]

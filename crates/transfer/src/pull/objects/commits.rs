@@ -10,8 +10,8 @@ use super::run::Run;
 use super::scan::{Scanned, TreeWant};
 use super::{CommitWant, path_of};
 use crate::Result;
+use crate::error::invalid;
 use crate::pull::fetch::Mirrors;
-use crate::pull::invalid;
 use crate::pull::wanted::{Step, Wanted, is_complete, reaches};
 
 /// What was fetched of a commit.

@@ -6,7 +6,7 @@ use oxtree_repo::traverse::{MAX_DEPTH, News};
 
 use super::Source;
 use crate::Result;
-use crate::pull::invalid;
+use crate::error::invalid;
 use crate::pull::subpath::Part;
 
 /// A folder that is to be looked at.

@@ -12,10 +12,9 @@ use tokio::runtime::Runtime;
 use super::refusal::{http_response, is_outcome, reason, wish};
 use super::retry::{Failure, Patience};
 use super::{HttpOptions, Token};
-use crate::proxy::Rules;
-use crate::pull::fetch::{
-    Distrusted, PROXY_NAME, TlsOptions, build, describe, distrusted, other_scheme, rules,
-};
+use crate::http::client::{PROXY_NAME, build, other_scheme, rules};
+use crate::http::proxy::Rules;
+use crate::http::{Distrusted, TlsOptions, describe, distrusted};
 use crate::push::Report;
 use crate::url::HttpUrl;
 use crate::{Error, Result};

@@ -34,6 +34,7 @@ use super::parcels::Sizes;
 use super::plan::{Plan, Remote, wanted_refs};
 use super::session::{Event, MAX_LIST, Session, bounded, check_version};
 use super::{Audience, Options, Report, hold, missing, shipment};
+use crate::http::{Network, TlsOptions, runtime};
 use crate::limits::check;
 use crate::protocol::frame::{Frame, FrameKind, MAX_FRAME};
 use crate::protocol::message::{
@@ -41,8 +42,6 @@ use crate::protocol::message::{
     put_id,
 };
 use crate::protocol::{DETACHED, ID_LEN};
-use crate::pull::fetch::{Network, TlsOptions};
-use crate::pull::web::runtime;
 use crate::receive::push::{PushInfo, PushState};
 use crate::url::HttpUrl;
 use crate::{Error, Result};

@@ -7,9 +7,9 @@ use std::time::Duration;
 use reqwest::Identity;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
+use super::proxy::{Proxies, ProxySetting, Rules};
 use super::tls::distrusted;
 use super::trust;
-use crate::proxy::{Proxies, ProxySetting, Rules};
 use crate::{Error, Result};
 
 /// How to use the network.
@@ -135,7 +135,7 @@ fn configure(
     Ok(rules(network, tls)?.apply(client))
 }
 
-pub(super) fn headers(pairs: &[(String, String)]) -> Result<HeaderMap> {
+pub(crate) fn headers(pairs: &[(String, String)]) -> Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     for (name, value) in pairs {
         let wrong = |reason: String| unusable(format!("header {name}: {reason}"));

@@ -6,7 +6,7 @@
 //! otherwise: a proxy on another machine cannot reach it, and would read the token that is sent to it.
 //!
 //! ```
-//! use oxtree_transfer::proxy::{Proxies, Rules};
+//! use oxtree_transfer::http::proxy::{Proxies, Rules};
 //!
 //! let variables = |name: &str| (name == "http_proxy").then(|| "me:secret@proxy:3128".to_owned());
 //! let rules = Rules::new(&Proxies::of(variables), None)?;

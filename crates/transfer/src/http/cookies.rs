@@ -93,7 +93,7 @@ impl Cookies {
     }
 
     /// The header for a request, if any cookie is for it.
-    pub(super) fn header(&self, url: &reqwest::Url, now: u64) -> Option<String> {
+    pub(crate) fn header(&self, url: &reqwest::Url, now: u64) -> Option<String> {
         let host = url.host_str()?;
         let is_for = |cookie: &&Cookie| {
             let domain = cookie.domain.trim_start_matches('.');
