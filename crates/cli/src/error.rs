@@ -92,11 +92,13 @@ fn hint(error: &anyhow::Error) -> Option<String> {
     if error.chain().any(<dyn std::error::Error>::is::<BadDate>) {
         return Some(DATES.to_owned());
     }
-    let error = error.chain().find_map(|cause| match cause.downcast_ref() {
-        Some(oxtree_transfer::Error::Repo(error)) => Some(error),
-        _ => cause.downcast_ref::<oxtree_repo::Error>(),
-    })?;
-    error.hint()
+    error.chain().find_map(|cause| match cause.downcast_ref() {
+        Some(oxtree_transfer::Error::Repo(error)) => error.hint(),
+        Some(oxtree_transfer::Error::NoCommand { refused: false, .. }) => {
+            Some("use --command if it has another name or path".to_owned())
+        }
+        _ => cause.downcast_ref::<oxtree_repo::Error>()?.hint(),
+    })
 }
 
 #[cfg(test)]

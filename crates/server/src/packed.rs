@@ -10,7 +10,7 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, VARY};
 use hyper::{HeaderMap, Method, StatusCode};
 use oxtree_format::FileId;
 use oxtree_repo::public::Lasts;
-use oxtree_transfer::archived::Archived;
+use oxtree_transfer::store::archived::Archived;
 
 use crate::api::blocking;
 use crate::api::fault::{Answer, Fault};

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use oxtree_repo::Repo;
-use oxtree_transfer::local::LocalDestination;
 use oxtree_transfer::receive::policy::{self, Derive, Derived};
 use oxtree_transfer::receive::push::{Book, Pushes};
+use oxtree_transfer::store::local::LocalDestination;
 use oxtree_transfer::visibility::{self, CommitIndex, RefVisibility, Visibility};
 
 use crate::access::{Permission, Visitor};

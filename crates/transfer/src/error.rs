@@ -95,6 +95,18 @@ pub enum Error {
     /// The login failed, or nothing there answers.
     #[error("{0}")]
     Ssh(String),
+    /// The remote host does not run the command of a receiver.
+    #[error("there is no command `{command}` {}",
+            if *.refused { format!("that the login on {host} allows") }
+            else { format!("on {host}: install oxtree there") })]
+    NoCommand {
+        /// The command, or several joined by `` ` or ` ``.
+        command: String,
+        /// The remote host.
+        host: String,
+        /// The command may exist, but the login may not run it.
+        refused: bool,
+    },
     /// A server does not do what it is asked.
     #[error("{url}: {reason}")]
     Server {
@@ -174,13 +186,22 @@ impl Error {
 
     /// True if the far side has no command by the name that was tried.
     pub fn is_command_not_found(&self) -> bool {
-        matches!(self, Self::Ssh(text) if text.starts_with(crate::ssh::NOT_FOUND))
+        matches!(self, Self::NoCommand { .. })
     }
 }
 
+/// The keys whose limits [`Caps`](crate::limits::Caps) may have made lower.
+const CAPPED: [&str; 5] = [
+    "max-object-size",
+    "max-bytes",
+    "max-unpacked-size",
+    "max-objects",
+    "max-refs",
+];
+
 /// What else may have set a limit.
 fn own_limit(key: &str) -> &'static str {
-    match crate::limits::can_be_capped(key) {
+    match CAPPED.contains(&key) {
         true => ", or what the pusher's token or identity allows",
         false => "",
     }

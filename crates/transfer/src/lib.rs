@@ -1,30 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Commits between two repositories.
 //!
-//! [`pull`] brings what a remote has, [`pull_local`] copies from one repository on this machine to
-//! another.
+//! [`pull`] fetches commits from a remote; [`pull::on_disk`] copies them from another repository on
+//! this machine.
 //!
 //! A push is a conversation of two programs over any two streams of bytes: [`push::push`] on one
-//! side, [`receive::receive`] on the other, in the words of [`protocol`]. [`ssh`] puts it on the
-//! system's ssh, [`local`] on a socket pair.
+//! side, [`receive::receive`] on the other. Both speak the [`protocol`]. A [`transport`] connects
+//! them: ssh, or a socket pair in one process; [`push::http`] speaks to `oxtree serve`. The receiver
+//! puts objects into a [`store`].
 
-pub mod archived;
-pub mod deltas;
-pub mod destination;
 mod error;
 pub mod http;
 pub mod limits;
-pub mod local;
-mod memory;
 mod patience;
 pub mod protocol;
 pub mod pull;
-pub mod pull_local;
 pub mod push;
 pub mod receive;
 pub mod room;
-pub mod ssh;
-pub mod tunnel;
+pub mod store;
+pub mod transport;
 pub mod url;
 pub mod visibility;
 

@@ -167,18 +167,6 @@ impl Limits {
     }
 }
 
-/// Whether [`Caps`] may have made the limit lower that this key of the config sets.
-pub(crate) fn can_be_capped(key: &str) -> bool {
-    let keys = [
-        "max-object-size",
-        "max-bytes",
-        "max-unpacked-size",
-        "max-objects",
-        "max-refs",
-    ];
-    keys.contains(&key)
-}
-
 /// Bounds for somebody in particular, where they are lower than those for all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Caps {

@@ -8,9 +8,9 @@ use oxtree_format::refs::RefName;
 use oxtree_format::{CommitId, FileId, ObjectId, ObjectKind};
 use oxtree_repo::{Expected, Mode, RefUpdate, Repo, traverse};
 use oxtree_testkit::{Tool, temp_dir, trees};
-use oxtree_transfer::destination::{Destination, Quarantine};
-use oxtree_transfer::local::LocalDestination;
 use oxtree_transfer::protocol::stream::{Form, Record};
+use oxtree_transfer::store::local::LocalDestination;
+use oxtree_transfer::store::{Destination, Quarantine};
 
 /// More than any object here has.
 const MAX: u64 = 1 << 30;

@@ -8,12 +8,12 @@ use oxtree_format::{Checksum, CommitId, FileHeader, FileId, ObjectId, ObjectKind
 use oxtree_repo::{Mode, Repo, Transaction};
 use oxtree_testkit::temp_dir;
 use oxtree_transfer::chain;
-use oxtree_transfer::local::LocalDestination;
 use oxtree_transfer::protocol::frame::{self, Frame, FrameKind};
 use oxtree_transfer::protocol::message::{Message, WireCommit, WireRef, WireUpdate, put_id};
 use oxtree_transfer::protocol::stream::{Form, MAX_PIECE, Record, pack};
 use oxtree_transfer::protocol::{PUSHER_GREETING, VERSION};
 use oxtree_transfer::receive::receive;
+use oxtree_transfer::store::local::LocalDestination;
 
 /// A repository with this setting in its config.
 fn destination(path: &Path, setting: &str) -> Repo {

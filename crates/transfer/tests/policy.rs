@@ -11,13 +11,13 @@ use oxtree_format::{Commit, CommitId};
 use oxtree_repo::{Mode, Repo};
 use oxtree_testkit::Repo as TestRepo;
 use oxtree_testkit::{Tool, temp_dir};
-use oxtree_transfer::local::LocalDestination;
 use oxtree_transfer::protocol::message::{Outcome, Status};
 use oxtree_transfer::push::push;
 use oxtree_transfer::receive::audit::Audit;
 use oxtree_transfer::receive::hook::Hook;
 use oxtree_transfer::receive::policy::{Commits, Derive, Force, Future, Identity, Policy, Stale};
 use oxtree_transfer::receive::receive;
+use oxtree_transfer::store::local::LocalDestination;
 use oxtree_transfer::{Audience, Options, Request};
 
 /// A repository to push from, and one to push to.

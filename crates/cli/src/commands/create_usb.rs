@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use oxtree_format::CommitId;
 use oxtree_format::refs::{CollectionId, RefName};
 use oxtree_repo::{Mode, Repo, SummaryUpdate};
-use oxtree_transfer::pull_local::copy_collection;
+use oxtree_transfer::pull::on_disk::copy_collection;
 
 use super::find_remotes::pairs;
 use crate::context::Context;

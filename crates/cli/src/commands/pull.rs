@@ -9,8 +9,8 @@ use oxtree_format::refs::RemoteName;
 use oxtree_repo::Repo;
 use oxtree_repo::sign::Verifier;
 use oxtree_sign::{Wanted, commit_verifier, delta_verifier, summary_verifier};
-use oxtree_transfer::deltas::{Estimate, Use};
 use oxtree_transfer::http::Network;
+use oxtree_transfer::pull::estimate::{Estimate, Use};
 use oxtree_transfer::pull::{CacheOptions, NotOlder, Options, Report, is_url, pull};
 
 use super::pull_local;

@@ -9,7 +9,7 @@ use oxtree_format::refs::RemoteName;
 use oxtree_repo::Repo;
 use oxtree_repo::object::import::{ImportOptions, Verify};
 use oxtree_sign::{Wanted, commit_verifier, summary_verifier};
-use oxtree_transfer::pull_local::{Options, Report, pull_local};
+use oxtree_transfer::pull::on_disk::{Options, Report, pull_local};
 
 use crate::args::boolean;
 use crate::context::Context;

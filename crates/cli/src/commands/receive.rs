@@ -12,9 +12,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Error, Result};
 use oxtree_repo::Repo;
 use oxtree_transfer::limits::parse_seconds;
-use oxtree_transfer::local::{LocalDestination, unfinished};
 use oxtree_transfer::protocol::message::UnfinishedPush;
 use oxtree_transfer::receive;
+use oxtree_transfer::store::local::{LocalDestination, unfinished};
 use oxtree_transfer::visibility::{RefVisibility, Visibility};
 
 use crate::audit;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use oxtree_repo::Repo;
 use oxtree_server::{Address, Config, Permission, SiteConfig, TlsFiles, Visitor};
-use oxtree_transfer::local::LocalDestination;
 use oxtree_transfer::receive::policy::{Derive, Policy};
+use oxtree_transfer::store::local::LocalDestination;
 
 use crate::commands::push::agent;
 use crate::commands::receive::{destination_in, places};

@@ -7,7 +7,8 @@ use oxtree_transfer::protocol::message::{RefOutcome, Status};
 use oxtree_transfer::push::Report;
 use oxtree_transfer::push::http::HttpOptions;
 use oxtree_transfer::receive::policy::is_generated;
-use oxtree_transfer::ssh::{Pushed, SshOptions};
+use oxtree_transfer::transport::SshOptions;
+use oxtree_transfer::transport::ssh::Pushed;
 use oxtree_transfer::{Options, Request, Url};
 
 use super::argparse::{Grammar, Opt, Parsed};

@@ -14,13 +14,14 @@ use hyper::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION}
 use hyper::{HeaderMap, StatusCode};
 use oxtree_format::{ObjectId, ObjectKind};
 use oxtree_transfer::chain;
-use oxtree_transfer::destination::Destination;
-use oxtree_transfer::local::LocalDestination;
 use oxtree_transfer::protocol::ID_LEN;
+use oxtree_transfer::protocol::http::PushState;
 use oxtree_transfer::protocol::message::{
     Message, Outcome, WireUpdate, parse_ids, travels, write_bitmap,
 };
-use oxtree_transfer::receive::push::{Intent, Opened, Push, PushState};
+use oxtree_transfer::receive::push::{Intent, Opened, Push};
+use oxtree_transfer::store::Destination;
+use oxtree_transfer::store::local::LocalDestination;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use tokio::runtime::Handle;

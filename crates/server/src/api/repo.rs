@@ -7,10 +7,10 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
-use oxtree_transfer::destination::Destination;
 use oxtree_transfer::protocol::message::{Limits, WireCommit, WireMeta, WireRef, WireTree};
 use oxtree_transfer::protocol::{DETACHED, SQUEEZE, VERSION};
 use oxtree_transfer::receive::roots;
+use oxtree_transfer::store::Destination;
 use serde::Serialize;
 
 use super::fault::{Answer, json};

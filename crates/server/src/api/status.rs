@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::CONTENT_TYPE;
 use oxtree_transfer::Error;
-use oxtree_transfer::receive::push::PushState;
+use oxtree_transfer::protocol::http::PushState;
 
 use super::blocking;
 use super::fault::{Answer, Fault, json};

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use axum::body::Body;
 use hyper::Request;
 use oxtree_repo::{Mode, Repo};
-use oxtree_transfer::local::LocalDestination;
+use oxtree_transfer::store::local::LocalDestination;
 use serde_json::Value;
 
 use super::*;

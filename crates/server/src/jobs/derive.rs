@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use oxtree_format::refs::RefName;
 use oxtree_transfer::chain;
-use oxtree_transfer::destination::Destination;
+use oxtree_transfer::store::Destination;
 
 use super::retention::INTERVAL;
 use super::{DeriveJob, Jobs, Queue, Tried};

@@ -18,10 +18,11 @@ use axum::response::{IntoResponse, Response};
 use hyper::header::CONTENT_TYPE;
 use hyper::{HeaderMap, StatusCode};
 use oxtree_format::ObjectId;
-use oxtree_transfer::destination::Destination;
-use oxtree_transfer::local::LocalDestination;
+use oxtree_transfer::protocol::http::PushState;
 use oxtree_transfer::protocol::message::{RefOutcome, Status, WireCommit, WireRef, WireUpdate};
-use oxtree_transfer::receive::push::{Intent, Opened, Push, PushState};
+use oxtree_transfer::receive::push::{Intent, Opened, Push};
+use oxtree_transfer::store::Destination;
+use oxtree_transfer::store::local::LocalDestination;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 

@@ -8,13 +8,13 @@ use hyper::StatusCode;
 use oxtree_format::checksum::Hashing;
 use oxtree_format::{FileId, ObjectId, ObjectKind};
 use oxtree_repo::memory::Buffer;
-use oxtree_transfer::destination::Destination;
-use oxtree_transfer::local::LocalDestination;
 use oxtree_transfer::protocol::frame::{self, FrameKind, MAX_FRAME};
 use oxtree_transfer::protocol::message::Limits;
 use oxtree_transfer::protocol::stream::{Form, Record, pack};
 use oxtree_transfer::receive::push::Push;
 use oxtree_transfer::room::Shares;
+use oxtree_transfer::store::Destination;
+use oxtree_transfer::store::local::LocalDestination;
 
 use super::parse;
 use crate::api::fault::{Answer, Fault};

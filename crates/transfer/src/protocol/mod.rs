@@ -6,6 +6,7 @@
 //! [stream of objects](stream), some of which are [patches](patch) of what is there.
 
 pub mod frame;
+pub mod http;
 pub mod legacy;
 pub mod message;
 pub mod patch;

@@ -21,8 +21,8 @@ use super::objects::{Asker, PIECES, PieceReader, get_detached, send_pieces};
 use super::policy::Policy;
 use super::wanted::Wanted;
 use crate::Result;
-use crate::deltas::{Estimate, Report, best, is_whole, none_found};
 use crate::error::invalid;
+use crate::pull::estimate::{Estimate, Report, best, is_whole, none_found};
 
 /// The largest index that is fetched, in bytes.
 const MAX_INDEX: u64 = 16 << 20;

@@ -1,28 +1,26 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A pull from a remote that is on this machine: what is wanted is decided here, all else is
-//! [`crate::pull_local`]'s.
+//! [`on_disk`]'s.
 
 use std::path::Path;
 
 use oxtree_repo::Repo;
 use oxtree_repo::object::import::{ImportOptions, Verify};
-use oxtree_repo::sign::{Subject, Verifier};
 
+use super::on_disk::{self, Copy};
 use super::request::Request;
 use super::subpath::Part;
-use super::summary::NO_SUMMARY;
+use super::summary::of_repository;
 use super::wanted::Wanted;
-use super::{Job, Report, Summary, look_up};
+use super::{Job, Report, look_up};
 use crate::Result;
-use crate::deltas::Use;
-use crate::error::invalid;
-use crate::pull_local::{self, Copy};
+use crate::pull::estimate::Use;
 
 pub(super) fn pull(job: &Job<'_>, path: &Path) -> Result<Report> {
     let options = job.options;
     let source = Repo::open_in(path, &options.environment)?;
     let verifier = options.summary_verifier.as_deref();
-    let summary = summary(&source, verifier)?;
+    let summary = of_repository(&source, verifier)?;
     let wanted = match &summary.bytes {
         Some(bytes) if verifier.is_some() || job.is_of_all() => {
             look_up(job.requests, bytes, job.remote.collection.as_ref())?
@@ -31,7 +29,7 @@ pub(super) fn pull(job: &Job<'_>, path: &Path) -> Result<Report> {
     };
     if options.dry_run {
         let commits = wanted.iter().map(|wanted| wanted.commit);
-        let estimate = pull_local::deltas::estimate(&source, job.repo, commits)?;
+        let estimate = on_disk::deltas::estimate(&source, job.repo, commits)?;
         return Ok(Report {
             estimate: Some(estimate),
             ..Report::default()
@@ -56,7 +54,7 @@ pub(super) fn pull(job: &Job<'_>, path: &Path) -> Result<Report> {
         true => source.unusable_refs()?,
         false => Vec::new(),
     };
-    let copied = pull_local::copy(job.repo, &source, &copy, job.progress)?;
+    let copied = on_disk::copy(job.repo, &source, &copy, job.progress)?;
     if let (true, Some(bytes)) = (job.is_of_all(), &summary.bytes) {
         let signatures = summary.signatures.as_deref();
         job.repo.write_mirrored_summary(bytes, signatures)?;
@@ -70,19 +68,6 @@ pub(super) fn pull(job: &Job<'_>, path: &Path) -> Result<Report> {
         left_out: left_out.iter().map(ToString::to_string).collect(),
         ..Report::default()
     })
-}
-
-/// The summary of a repository on this machine, with signatures that `verifier` is content with.
-pub(crate) fn summary(source: &Repo, verifier: Option<&dyn Verifier>) -> Result<Summary> {
-    let bytes = source.read_summary()?;
-    let signatures = source.read_summary_signatures()?;
-    if let Some(verifier) = verifier {
-        let bytes = bytes.as_deref().ok_or_else(|| invalid(NO_SUMMARY))?;
-        verifier
-            .verify(Subject::Summary, bytes, signatures.as_deref())
-            .map_err(|error| invalid(error.to_string()))?;
-    }
-    Ok(Summary { bytes, signatures })
 }
 
 /// What is wanted, as the refs are now.

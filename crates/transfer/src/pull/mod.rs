@@ -9,11 +9,13 @@
 //! delta of use, `deltas` brings most of a commit before that.
 
 mod deltas;
+pub mod estimate;
 pub mod fetch;
-pub(crate) mod local;
+mod local;
 mod metalink;
 mod mirrors;
 pub(crate) mod objects;
+pub mod on_disk;
 pub(crate) mod policy;
 mod remote;
 pub(crate) mod request;
@@ -34,11 +36,12 @@ pub use self::policy::NotOlder;
 use self::remote::Remote;
 pub use self::remote::is_url;
 use self::request::Request;
+pub use self::summary::Summary;
 use self::wanted::Destination;
 use crate::Result;
-use crate::deltas::{Estimate, Use};
 use crate::error::invalid;
 use crate::http::Network;
+use crate::pull::estimate::{Estimate, Use};
 
 /// How to pull.
 #[derive(Debug)]
@@ -141,22 +144,13 @@ pub struct Report {
     /// Bytes of content that were written: not of hard links, nor by static deltas.
     pub written: u64,
     /// What came by static deltas.
-    pub deltas: crate::deltas::Report,
+    pub deltas: estimate::Report,
     /// What they would bring, of a dry run.
     pub estimate: Option<Estimate>,
     /// The remote is on this machine.
     pub is_local: bool,
     /// Its refs that cannot be read or whose commits are missing, where all refs were asked for.
     pub left_out: Vec<String>,
-}
-
-/// The summary of a remote.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// The summary, which is not parsed yet; [`None`] if there is none.
-    pub bytes: Option<Vec<u8>>,
-    /// Its signatures (`a{sv}`).
-    pub signatures: Option<Vec<u8>>,
 }
 
 /// Pulls from `remote`, the name of one or a URL.
@@ -215,7 +209,7 @@ pub fn remote_summary(repo: &Repo, remote: &str, options: &Options) -> Result<Su
     match &remote.place {
         mirrors::Place::Local(path) => {
             let source = Repo::open_in(path, &options.environment)?;
-            local::summary(&source, options.summary_verifier.as_deref())
+            summary::of_repository(&source, options.summary_verifier.as_deref())
         }
         _ => web::summary(repo, &remote, options),
     }

@@ -2,10 +2,10 @@
 //! The summary of a remote and its signatures: fetched, verified, and kept until they change.
 
 use oxtree_format::refs::RemoteName;
+use oxtree_repo::Repo;
 use oxtree_repo::sign::{Subject, Verifier};
 use oxtree_repo::summary_cache::{Kept, Part, SummaryCache};
 
-use super::Summary;
 use super::fetch::{Conditions, Download, Fetcher, Fresh, Mirrors};
 use crate::Result;
 use crate::error::invalid;
@@ -16,6 +16,23 @@ pub(super) const MAX: u64 = 128 << 20;
 
 const SUMMARY: &str = "summary";
 const SIGNATURES: &str = "summary.sig";
+
+/// The summary of a remote.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// The summary, which is not parsed yet; [`None`] if there is none.
+    pub bytes: Option<Vec<u8>>,
+    /// Its signatures (`a{sv}`).
+    pub signatures: Option<Vec<u8>>,
+}
+
+/// The summary of a repository on this machine, with signatures that `verifier` accepts.
+pub(crate) fn of_repository(source: &Repo, verifier: Option<&dyn Verifier>) -> Result<Summary> {
+    let bytes = source.read_summary()?;
+    let signatures = source.read_summary_signatures()?;
+    verify(verifier, bytes.as_deref(), signatures.as_deref())?;
+    Ok(Summary { bytes, signatures })
+}
 
 /// Where summaries are fetched from, and kept.
 #[derive(Debug)]

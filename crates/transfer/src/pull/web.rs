@@ -17,9 +17,9 @@ use super::request::Request;
 use super::subpath::Part;
 use super::wanted::{Wanted, publish};
 use super::{Job, Options, Report, Summary, in_collection, look_up, summary};
-use crate::deltas::Use;
 use crate::error::invalid;
 use crate::http::runtime;
+use crate::pull::estimate::Use;
 use crate::{Error, Result};
 
 /// The largest `config` that is fetched, in bytes.

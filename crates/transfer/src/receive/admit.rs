@@ -12,8 +12,8 @@ use super::detached::{self, Attachments};
 use super::judge::{Judge, Step, Word, parse, root, timestamp};
 use super::view::View;
 use crate::Result;
-use crate::destination::{Destination, Quarantine};
 use crate::protocol::message::{RefOutcome, Status, WireUpdate};
+use crate::store::{Destination, Quarantine};
 
 /// The refs of a push with what is to become of each.
 pub type Verdict = Vec<RefOutcome>;

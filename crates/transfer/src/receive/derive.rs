@@ -7,9 +7,9 @@ use oxtree_format::refs::RefName;
 use super::admit::Verdict;
 use super::hook::is_change;
 use super::policy::{Derive, Derived};
-use crate::destination::Destination;
 use crate::error::chain;
 use crate::protocol::message::Outcome;
+use crate::store::Destination;
 
 /// Brings everything up to date, and notes in the outcome what the user should know. What programs print on the
 /// way is `said`.

@@ -16,8 +16,8 @@ use super::hook::is_change;
 use super::judge::MAX_HISTORY;
 use super::policy::{Commits, Policy};
 use super::view::View;
-use crate::destination::{Destination, Quarantine};
 use crate::protocol::message::{RefOutcome, Status, WireUpdate};
+use crate::store::{Destination, Quarantine};
 use crate::{Error, Result};
 
 fn object(commit: CommitId) -> ObjectId {

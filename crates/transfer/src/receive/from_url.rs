@@ -17,10 +17,8 @@ use super::policy::is_generated;
 use super::progress::Ears;
 use super::record;
 use super::take_in::{is_of_no_use, settle};
-use crate::destination::{Destination, Quarantine};
 use crate::error::invalid;
 use crate::http::{Cookies, Network, TlsOptions, runtime};
-use crate::local::{LocalDestination, LocalQuarantine};
 use crate::protocol::message::{
     Limits, Outcome, RefOutcome, Status, WireCommit, WireRef, WireUpdate,
 };
@@ -29,6 +27,8 @@ use crate::pull::objects::{Source, What};
 use crate::pull::policy::Policy as PullPolicy;
 use crate::pull::subpath::Part;
 use crate::pull::wanted::{self, Wanted};
+use crate::store::local::{LocalDestination, LocalQuarantine};
+use crate::store::{Destination, Quarantine};
 use crate::{Error, Result};
 
 /// What is fetched, and how.

@@ -18,9 +18,9 @@ use std::thread::{Scope, ScopedJoinHandle};
 
 use oxtree_format::FileId;
 
-use crate::destination::Quarantine;
 use crate::limits::check;
 use crate::protocol::stream::{Event, Form, Record};
+use crate::store::Quarantine;
 use crate::{Error, Result};
 
 /// Objects up to this size wait in memory as a whole.

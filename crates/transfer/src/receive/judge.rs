@@ -14,8 +14,8 @@ use super::bindings::Bindings;
 use super::hook::is_change;
 use super::policy::{Commits, Policy, Stale, is_generated};
 use super::view::View;
-use crate::destination::{Destination, Quarantine, Rules};
 use crate::protocol::message::{RefOutcome, Status, WireUpdate};
+use crate::store::{Destination, Quarantine, Rules};
 use crate::{Error, Result};
 
 /// How far back an ancestor is looked for.

@@ -16,13 +16,13 @@ use super::policy::Policy;
 use super::progress::Ears;
 use super::take_in::settle;
 use super::{lost, patience, record, seconds};
-use crate::destination::{Destination, Quarantine};
 use crate::error::chain;
 use crate::limits::check;
 use crate::patience::Timed;
 use crate::protocol::legacy::{Change, HEAD_LEN, Head, Reply, Request, refs_that_fit};
 use crate::protocol::message::{Limits, Outcome, Status, WireCommit, WireRef, WireUpdate};
 use crate::protocol::stream::{Event, Form, Record};
+use crate::store::{Destination, Quarantine};
 use crate::{Error, Result};
 
 /// Bytes of an object that are read at a time.

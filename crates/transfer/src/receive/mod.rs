@@ -33,7 +33,6 @@ use self::policy::{Commits, Policy};
 use self::progress::busy;
 use self::session::{Event, Session};
 use self::take_in::take_in;
-use crate::destination::{Destination, Quarantine};
 use crate::error::chain;
 use crate::patience::{Patience, Timed};
 use crate::protocol::frame::{self, FrameKind, MAX_FRAME};
@@ -42,6 +41,7 @@ use crate::protocol::message::{
 };
 use crate::protocol::stream::Event as StreamEvent;
 use crate::protocol::{DETACHED, PUSHER_GREETING, RECEIVER_GREETING, SQUEEZE, STATUS, VERSION};
+use crate::store::{Destination, Quarantine};
 use crate::{Error, Result};
 
 /// Refs a message: well below a frame, with the longest names.

@@ -12,10 +12,10 @@ use super::policy::Herald;
 use super::progress::{Listener, Meter, busy};
 use super::session::{Event, Session};
 use super::{admit, derive, lost, publish, send};
-use crate::destination::{Destination, Quarantine};
 use crate::protocol::frame;
 use crate::protocol::message::{Limits, Message, Outcome, Status, WireUpdate};
 use crate::protocol::stream::Event as StreamEvent;
+use crate::store::{Destination, Quarantine};
 use crate::{Error, Result};
 
 /// Takes in the objects that the pusher sends, and does what it wants.

@@ -9,7 +9,7 @@ use oxtree_format::{Commit, CommitId, ObjectId, ObjectKind};
 
 use super::policy::{Commits, Policy};
 use crate::Result;
-use crate::destination::Quarantine;
+use crate::store::Quarantine;
 use crate::visibility::Visibility;
 
 /// What a pusher knows of that has brought these commits.

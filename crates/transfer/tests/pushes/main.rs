@@ -14,11 +14,11 @@ use oxtree_format::refs::RefName;
 use oxtree_format::{CommitId, ObjectId};
 use oxtree_repo::{Mode, Repo, traverse};
 use oxtree_transfer::Error;
-use oxtree_transfer::local::LocalDestination;
 use oxtree_transfer::protocol::message::{Outcome, Status, WireCommit, WireRef, WireUpdate};
 use oxtree_transfer::protocol::stream::Record;
 use oxtree_transfer::receive::push::{Intent, Opened, Push, Pushes};
 use oxtree_transfer::room::Shares;
+use oxtree_transfer::store::local::LocalDestination;
 use proptest::prelude::*;
 
 use self::client::{Client, client, stream};

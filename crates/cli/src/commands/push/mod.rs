@@ -9,9 +9,10 @@ use anyhow::{Context as _, Result, bail};
 use oxtree_format::refs::RefName;
 use oxtree_repo::{DamagedRef, Progress, Repo};
 use oxtree_transfer::limits::{parse_seconds, parse_size};
-use oxtree_transfer::local::{push_local, status_local};
 use oxtree_transfer::push::http::{HttpOptions, push_http, status_http};
-use oxtree_transfer::ssh::{Pushed, SshOptions, push_ssh, status_ssh};
+use oxtree_transfer::transport::SshOptions;
+use oxtree_transfer::transport::local::{push_local, status_local};
+use oxtree_transfer::transport::ssh::{Pushed, push_ssh, status_ssh};
 use oxtree_transfer::{Audience, Compression, History, Options, Packing, Request, Url};
 
 use crate::context::Context;

@@ -37,12 +37,12 @@ use super::{Audience, Options, Report, hold, missing, shipment};
 use crate::http::{Network, TlsOptions, runtime};
 use crate::limits::check;
 use crate::protocol::frame::{Frame, FrameKind, MAX_FRAME};
+use crate::protocol::http::{PushInfo, PushState};
 use crate::protocol::message::{
     Outcome, Receiver, UnfinishedPush, WireCommit, WireMeta, WireRef, WireTree, WireUpdate, bit,
     put_id,
 };
 use crate::protocol::{DETACHED, ID_LEN};
-use crate::receive::push::{PushInfo, PushState};
 use crate::url::HttpUrl;
 use crate::{Error, Result};
 

@@ -21,12 +21,12 @@ use super::api::{Api, Ask, JSON};
 use super::pipe::{Mouth, Pipe};
 use super::retry::Failure;
 use super::{HttpOptions, MAX_REFS, parse};
-use crate::archived::Archived;
 use crate::http::{random, runtime};
 use crate::protocol::message::{Outcome, RefOutcome, Status, WireUpdate};
 use crate::push::plan::{Plan, Remote, wanted_refs};
 use crate::push::rate::Paced;
 use crate::push::{Audience, Options, Report, hold};
+use crate::store::archived::Archived;
 use crate::url::HttpUrl;
 use crate::{Error, Result};
 

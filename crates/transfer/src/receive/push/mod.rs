@@ -27,13 +27,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::ledger::{Ledger, Need, Place};
 pub use self::one::Push;
+pub use self::record::Book;
 use self::record::Record;
-pub use self::record::{Book, PushInfo, PushState};
 use super::{admit, record};
 use crate::Result;
-use crate::destination::Destination;
+use crate::protocol::http::{PushInfo, PushState};
 use crate::protocol::message::{Outcome, WireUpdate};
 use crate::receive::session::check_updates;
+use crate::store::Destination;
 
 /// Pushes that may be open at once, in one repository.
 const MAX_OPEN: usize = 1000;

@@ -5,14 +5,14 @@ use std::io::Read;
 
 use oxtree_format::{ObjectId, ObjectKind};
 
-use crate::destination::Quarantine;
-use crate::memory::TURN;
 use crate::protocol::frame::{self, Frame, FrameKind};
 use crate::protocol::message::{Limits, Progress};
 use crate::protocol::stream::{Decoder, Event, Unpacker, ZSTD};
 use crate::receive::ingest::Ingest;
 use crate::receive::progress::Meter;
 use crate::room::Shares;
+use crate::store::Quarantine;
+use crate::store::TURN;
 use crate::{Error, Result};
 
 /// Small objects that wait for a worker: there may be many streams.

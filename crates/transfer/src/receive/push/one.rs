@@ -11,9 +11,9 @@ use oxtree_format::{Commit, CommitId, FileId, ObjectId, ObjectKind};
 use super::Intent;
 use super::ledger::Place;
 use super::objects::{self, Before, Bounds, Brought};
-use super::record::{Book, PushInfo, PushState, Record};
+use super::record::{Book, Record};
 use super::turn::Turn;
-use crate::destination::{Destination, Quarantine};
+use crate::protocol::http::{PushInfo, PushState};
 use crate::protocol::message::{
     Limits, Message, Outcome, Progress, WireCommit, WireRef, WireUpdate,
 };
@@ -23,6 +23,7 @@ use crate::receive::take_in::{conclude, judge};
 use crate::receive::view::View;
 use crate::receive::{admit, detached, record};
 use crate::room::Shares;
+use crate::store::{Destination, Quarantine};
 use crate::{Error, Result};
 
 /// Where the objects are.

@@ -3,6 +3,10 @@
 //! of store can be added behind the same two traits, and must pass the same tests
 //! (`tests/conformance.rs`).
 
+pub mod archived;
+pub mod local;
+mod memory;
+
 use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 
@@ -12,6 +16,7 @@ use oxtree_format::{CommitId, FileId, ObjectId};
 use oxtree_repo::RefUpdate;
 use oxtree_repo::sign::Signer;
 
+pub(crate) use self::memory::TURN;
 use crate::Result;
 use crate::protocol::message::{Limits, UnfinishedPush};
 use crate::protocol::stream::Record;

@@ -8,8 +8,8 @@ use oxtree_repo::traverse::Objects;
 use oxtree_repo::{Repo, Transaction};
 
 use crate::Result;
-use crate::deltas::{Estimate, Report, best, is_whole, none_found};
 use crate::error::invalid;
+use crate::pull::estimate::{Estimate, Report, best, is_whole, none_found};
 
 /// Stages what each commit that is not whole here gets by a delta, from a commit that is, or else from
 /// scratch. Each has to have one.

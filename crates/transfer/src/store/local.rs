@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A local repository as a destination, and pushing to one: the same protocol over a socket pair,
-//! so that there is one road only.
+//! A local repository as a destination: a quarantine is a [`Transaction`] of its own, whose objects
+//! nobody sees until it is committed.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::{BufReader, Read};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::sync::Arc;
 
 use oxtree_format::detached::join::{Room, items};
@@ -18,16 +16,15 @@ use oxtree_repo::sign::Signer;
 use oxtree_repo::{DamagedRef, RefUpdate, Repo, SummaryUpdate, Transaction, Unfinished, traverse};
 use rayon::prelude::*;
 
-use crate::destination::{Attached, Destination, Quarantine, Rules};
+use super::memory::hold;
+use super::{Attached, Destination, Quarantine, Rules};
 use crate::limits::{self, Budget};
-use crate::memory::hold;
 use crate::protocol::message::{Limits, UnfinishedPush};
 use crate::protocol::patch::{self, Patched};
 use crate::protocol::stream::{Form, Record};
-use crate::push::{self, Audience, Options, Report};
 use crate::receive::policy::{Changed, Derive, Derived, Policy};
 use crate::room::Share;
-use crate::{Error, Result, receive};
+use crate::{Error, Result};
 
 /// A repository on this machine.
 #[derive(Debug)]
@@ -402,45 +399,4 @@ fn read_header(object: ObjectId, bytes: &mut dyn Read) -> Result<FileHeader> {
         return Err(corrupt(&"header longer than the object").into());
     }
     Ok(FileHeader::parse(&header).map_err(|e| corrupt(&e))?)
-}
-
-/// Pushes to a repository on this machine.
-pub fn push_local(
-    repo: &Repo,
-    path: &Path,
-    options: &Options,
-    audience: Audience<'_>,
-) -> Result<Report> {
-    with_receiver(path, &options.agent, |from, to| {
-        push::push(repo, options, from, to, audience)
-    })
-}
-
-/// The pushes to a repository on this machine that are running or were cut off.
-pub fn status_local(path: &Path, options: &Options) -> Result<Vec<UnfinishedPush>> {
-    with_receiver(path, &options.agent, |from, to| {
-        push::status(options, from, to)
-    })
-}
-
-/// Talks to a receiver in a thread of this process.
-fn with_receiver<T>(
-    path: &Path,
-    agent: &str,
-    talk: impl FnOnce(UnixStream, &UnixStream) -> Result<T>,
-) -> Result<T> {
-    let destination = LocalDestination::new(Repo::open(path)?);
-    let (here, there) = UnixStream::pair().map_err(Error::Connection)?;
-    let from = here.try_clone().map_err(Error::Connection)?;
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            let open = || Ok(destination);
-            // What goes wrong is told to the pusher, which is us.
-            let _ = receive::receive(open, &there, &there, agent);
-        });
-        let said = talk(from, &here);
-        // Wakes the receiver where the push has ended early.
-        let _ = here.shutdown(std::net::Shutdown::Both);
-        said
-    })
 }

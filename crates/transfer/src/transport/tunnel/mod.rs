@@ -18,7 +18,7 @@ use oxtree_repo::Repo;
 
 use self::serve::Server;
 use crate::http::random;
-use crate::ssh::{NOT_FOUND, SshOptions, explain_ssh, quote};
+use crate::transport::ssh_process::{SshOptions, explain_ssh, quote};
 use crate::url::SshUrl;
 use crate::{Error, Result};
 
@@ -82,11 +82,11 @@ pub fn push_through_tunnel(
             }
         }
     }
-    Err(Error::Ssh(format!(
-        "{NOT_FOUND}`{}` on {}: install oxtree there, or say with --command where it is",
-        commands.join("` or `"),
-        url.host
-    )))
+    Err(Error::NoCommand {
+        command: commands.join("` or `"),
+        host: url.host.clone(),
+        refused: false,
+    })
 }
 
 /// A connection in which a port is forwarded and commands can be run.

@@ -26,9 +26,9 @@ use self::both::Both;
 use self::history::History;
 use self::refs::{look_up, wanted};
 use crate::error::invalid;
-use crate::pull::local::summary;
 use crate::pull::policy::Policy;
 use crate::pull::subpath::Part;
+use crate::pull::summary::of_repository;
 use crate::pull::wanted::{Destination, Step, Wanted, is_complete, publish};
 use crate::{Error, Result};
 
@@ -88,7 +88,7 @@ pub struct Report {
     /// Bytes of content that were written: not of hard links, nor by static deltas.
     pub bytes: u64,
     /// What came by static deltas.
-    pub deltas: crate::deltas::Report,
+    pub deltas: crate::pull::estimate::Report,
 }
 
 /// What is copied, and as what.
@@ -119,7 +119,7 @@ pub fn pull_local(
     }
     let mut wanted = wanted(source, &options.revs)?;
     if let Some(verifier) = &options.summary_verifier {
-        let summary = summary(source, Some(verifier.as_ref()))?;
+        let summary = of_repository(source, Some(verifier.as_ref()))?;
         look_up(&mut wanted, &summary.bytes.unwrap_or_default())?;
     }
     let into = match &options.remote {
@@ -205,7 +205,7 @@ pub(crate) fn copy(
             copy.wanted.iter().map(|wanted| wanted.commit),
             copy.delta_verifier,
         ),
-        false => Ok(crate::deltas::Report::default()),
+        false => Ok(crate::pull::estimate::Report::default()),
     };
     let pull = Pull {
         repo,
@@ -290,7 +290,7 @@ impl Pull<'_> {
             metadata: load(&self.counts.metadata),
             content: load(&self.counts.content),
             bytes: self.transaction.stats().content_bytes,
-            deltas: crate::deltas::Report::default(),
+            deltas: crate::pull::estimate::Report::default(),
         };
         Ok((report, steps))
     }
