@@ -213,9 +213,14 @@ fn derive(config: &ReceiveConfig, manners: Manners, context: &Context<'_>) -> Re
         metadata_commit: manners != Manners::Legacy,
         ..SummaryUpdate::default()
     };
-    let deriver: Box<Deriver> = Box::new(move |repo, _, said| match &flatpak {
-        Some(words) if is_flatpak_repo(repo)? => update_flatpak_repo(repo, words, &signers, said),
-        _ => update_summary(repo, &update, &signers),
+    let deriver: Box<Deriver> = Box::new(move |store, _, said| {
+        let repo = store.local().ok_or("it is not a local repository")?;
+        match &flatpak {
+            Some(words) if is_flatpak_repo(repo)? => {
+                update_flatpak_repo(repo, words, &signers, said)
+            }
+            _ => update_summary(repo, &update, &signers),
+        }
     });
     Ok(Derive::By(deriver))
 }

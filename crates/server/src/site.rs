@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use oxtree_repo::Repo;
+use oxtree_transfer::receive::LocalReceiver;
 use oxtree_transfer::receive::policy::{self, Derive, Derived};
 use oxtree_transfer::receive::push::{Book, Pushes};
-use oxtree_transfer::store::local::LocalDestination;
 use oxtree_transfer::visibility::{self, CommitIndex, RefVisibility, Visibility};
 
 use crate::access::{Permission, Visitor};
@@ -21,8 +21,7 @@ use crate::jobs::webhooks::Webhook;
 use crate::{Error, Result};
 
 /// Makes of the repository what a visitor's pushes go to, with all that its owner asks of them.
-pub type OpenDestination =
-    dyn Fn(&Visitor) -> oxtree_transfer::Result<LocalDestination> + Send + Sync;
+pub type OpenDestination = dyn Fn(&Visitor) -> oxtree_transfer::Result<LocalReceiver> + Send + Sync;
 
 /// A repository that is to be served.
 pub struct SiteConfig {
@@ -51,7 +50,7 @@ impl fmt::Debug for SiteConfig {
 pub(crate) struct Site {
     pub(crate) name: String,
     pub(crate) repo: Arc<Repo>,
-    pub(crate) pushes: Pushes<LocalDestination>,
+    pub(crate) pushes: Pushes,
     pub(crate) jobs: Arc<Jobs>,
     index: Arc<CommitIndex>,
     /// Whoever shows no token.
@@ -123,7 +122,7 @@ impl Site {
         &self,
         visitor: &Visitor,
         from: IpAddr,
-    ) -> oxtree_transfer::Result<LocalDestination> {
+    ) -> oxtree_transfer::Result<LocalReceiver> {
         let destination = self.described(visitor, from)?;
         // The file system may have become read-only since.
         match self.read_only || destination.repo().check_writable().is_err() {
@@ -137,9 +136,9 @@ impl Site {
         &self,
         visitor: &Visitor,
         from: IpAddr,
-    ) -> oxtree_transfer::Result<LocalDestination> {
+    ) -> oxtree_transfer::Result<LocalReceiver> {
         let mut destination = (self.open)(visitor)?;
-        let policy = destination.policy_mut();
+        let policy = &mut destination.policy;
         visitor.restrict(policy, from);
         policy.client = visitor.client(from).to_string();
         policy.visibility = self.visibility_of_pusher(visitor);
@@ -177,7 +176,7 @@ impl Site {
     }
 
     /// The same for the server itself.
-    pub(crate) fn own_destination(&self) -> oxtree_transfer::Result<LocalDestination> {
+    pub(crate) fn own_destination(&self) -> oxtree_transfer::Result<LocalReceiver> {
         (self.open)(&Visitor::anonymous([Permission::Admin]))
     }
 }

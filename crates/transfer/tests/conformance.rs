@@ -10,7 +10,7 @@ use oxtree_repo::{Expected, Mode, RefUpdate, Repo, traverse};
 use oxtree_testkit::{Tool, temp_dir, trees};
 use oxtree_transfer::protocol::stream::{Form, Record};
 use oxtree_transfer::store::local::LocalDestination;
-use oxtree_transfer::store::{Destination, Quarantine};
+use oxtree_transfer::store::{Destination, Quarantine, Quota};
 
 /// More than any object here has.
 const MAX: u64 = 1 << 30;
@@ -75,7 +75,7 @@ fn forms(repo: &Repo, object: ObjectId) -> Vec<Coming> {
     vec![coming(Form::Filez, read(filez)), coming(Form::Plain, plain)]
 }
 
-fn put_all<Q: Quarantine>(quarantine: &Q, sample: &Sample, form: Form) {
+fn put_all(quarantine: &dyn Quarantine, sample: &Sample, form: Form) {
     for (record, bytes) in sample.in_form(form) {
         let put = quarantine.put(record, &mut &bytes[..], MAX);
         put.unwrap_or_else(|error| panic!("{}: {error}", record.object));
@@ -94,9 +94,15 @@ fn to(name: &RefName, old: Option<CommitId>, new: CommitId) -> [RefUpdate; 1] {
     }]
 }
 
+fn open(destination: &dyn Destination) -> Box<dyn Quarantine + '_> {
+    let limits = destination.limits().expect("limits");
+    let quota = Quota { limits, client: "" };
+    destination.quarantine(quota).expect("a quarantine")
+}
+
 /// What is not what it says it is does not get in.
-fn refuses_what_is_wrong<D: Destination>(destination: &D, sample: &Sample) {
-    let quarantine = destination.quarantine().expect("a quarantine");
+fn refuses_what_is_wrong(destination: &dyn Destination, sample: &Sample) {
+    let quarantine = open(destination);
     let refused = |record: Record, bytes: &[u8], max: u64, what: &str| {
         let put = quarantine.put(&record, &mut &bytes[..], max);
         assert!(put.is_err(), "{}, {:?}: {what}", record.object, record.form);
@@ -141,7 +147,7 @@ fn refuses_what_is_wrong<D: Destination>(destination: &D, sample: &Sample) {
 
 /// Nothing is seen before it is published; what was cut off is resumed; refs change only from what
 /// they are thought to be.
-fn keeps_out_of_sight<D: Destination>(destination: &D, sample: &Sample, form: Form) {
+fn keeps_out_of_sight(destination: &dyn Destination, sample: &Sample, form: Form) {
     let name: RefName = "os/main".parse().expect("a ref's name");
     assert_eq!(
         destination.missing(&sample.objects).expect("an answer"),
@@ -149,14 +155,14 @@ fn keeps_out_of_sight<D: Destination>(destination: &D, sample: &Sample, form: Fo
     );
     assert!(destination.refs().expect("refs").is_empty());
 
-    let quarantine = destination.quarantine().expect("a quarantine");
+    let quarantine = open(destination);
     assert_eq!(
         quarantine.missing(&sample.objects).expect("an answer"),
         all(sample, true)
     );
-    put_all(&quarantine, sample, form);
+    put_all(&*quarantine, sample, form);
     // Twice does no harm.
-    put_all(&quarantine, sample, form);
+    put_all(&*quarantine, sample, form);
     assert_eq!(
         quarantine.missing(&sample.objects).expect("an answer"),
         all(sample, false)
@@ -177,13 +183,13 @@ fn keeps_out_of_sight<D: Destination>(destination: &D, sample: &Sample, form: Fo
         all(sample, true)
     );
 
-    let resumed = destination.quarantine().expect("a quarantine");
+    let resumed = open(destination);
     assert_eq!(
         resumed.missing(&sample.objects).expect("an answer"),
         all(sample, false)
     );
     // Another push at the same time has a quarantine of its own.
-    let second = destination.quarantine().expect("a quarantine");
+    let second = open(destination);
     assert_eq!(
         second.missing(&sample.objects).expect("an answer"),
         all(sample, true)
@@ -204,8 +210,8 @@ fn keeps_out_of_sight<D: Destination>(destination: &D, sample: &Sample, form: Fo
     assert!(resumed.publish(&wrong, &commits, &commits).is_err());
     assert!(destination.refs().expect("refs").is_empty());
 
-    let again = destination.quarantine().expect("a quarantine");
-    put_all(&again, sample, form);
+    let again = open(destination);
+    put_all(&*again, sample, form);
     again
         .publish(&to(&name, None, sample.commit), &commits, &commits)
         .expect("published");
@@ -221,20 +227,19 @@ fn keeps_out_of_sight<D: Destination>(destination: &D, sample: &Sample, form: Fo
         .load(&sample.commit.object())
         .expect("it is there");
     assert!(sample.forms.iter().any(|(_, bytes)| *bytes == commit));
-    destination
-        .derive(&[], &mut String::new())
-        .expect("derived");
-    let after = destination.quarantine().expect("a quarantine");
+    let lost = destination.update_summary(&[]).expect("a summary");
+    assert!(lost.is_none());
+    let after = open(destination);
     assert!(after.is_public(&sample.commit.object()).expect("an answer"));
     after.discard().expect("discarded");
 }
 
 /// What is thrown away is gone; a commit with a hole is not complete.
-fn discards_and_finds_holes<D: Destination>(destination: &D, sample: &Sample, form: Form) {
-    let quarantine = destination.quarantine().expect("a quarantine");
-    put_all(&quarantine, sample, form);
+fn discards_and_finds_holes(destination: &dyn Destination, sample: &Sample, form: Form) {
+    let quarantine = open(destination);
+    put_all(&*quarantine, sample, form);
     quarantine.discard().expect("discarded");
-    let quarantine = destination.quarantine().expect("a quarantine");
+    let quarantine = open(destination);
     assert_eq!(
         quarantine.missing(&sample.objects).expect("an answer"),
         all(sample, true)

@@ -21,8 +21,8 @@ use oxtree_testkit::{Tool, temp_dir, trees};
 use oxtree_transfer::protocol::frame::{self, Frame};
 use oxtree_transfer::protocol::{PUSHER_GREETING, RECEIVER_GREETING};
 use oxtree_transfer::push::push;
+use oxtree_transfer::receive::LocalReceiver;
 use oxtree_transfer::receive::receive;
-use oxtree_transfer::store::local::LocalDestination;
 use oxtree_transfer::transport::local::push_local;
 use oxtree_transfer::{Audience, Options, Result};
 use proptest::collection::vec;
@@ -110,8 +110,8 @@ fn record(source: &Repo, to: &Path) -> (Vec<u8>, Vec<u8>) {
 }
 
 /// A repository to push to, new if it is not there yet.
-fn destination(path: &Path) -> LocalDestination {
-    LocalDestination::new(repository(path))
+fn destination(path: &Path) -> LocalReceiver {
+    LocalReceiver::new(repository(path))
 }
 
 fn repository(path: &Path) -> Repo {

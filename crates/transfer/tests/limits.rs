@@ -12,8 +12,8 @@ use oxtree_transfer::protocol::frame::{self, Frame, FrameKind};
 use oxtree_transfer::protocol::message::{Message, WireCommit, WireRef, WireUpdate, put_id};
 use oxtree_transfer::protocol::stream::{Form, MAX_PIECE, Record, pack};
 use oxtree_transfer::protocol::{PUSHER_GREETING, VERSION};
+use oxtree_transfer::receive::LocalReceiver;
 use oxtree_transfer::receive::receive;
-use oxtree_transfer::store::local::LocalDestination;
 
 /// A repository with this setting in its config.
 fn destination(path: &Path, setting: &str) -> Repo {
@@ -91,7 +91,7 @@ impl Speech {
 fn refused(repo: Repo, speech: &Speech, words: &[&str]) {
     let path = repo.path().to_owned();
     let mut answer = Vec::new();
-    let open = || Ok(LocalDestination::new(repo));
+    let open = || Ok(LocalReceiver::new(repo));
     let error = receive(open, &speech.0[..], &mut answer, "test").expect_err("a refusal");
     let text = chain(&error);
     let answer = String::from_utf8_lossy(&answer).into_owned();

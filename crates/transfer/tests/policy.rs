@@ -13,11 +13,11 @@ use oxtree_testkit::Repo as TestRepo;
 use oxtree_testkit::{Tool, temp_dir};
 use oxtree_transfer::protocol::message::{Outcome, Status};
 use oxtree_transfer::push::push;
+use oxtree_transfer::receive::LocalReceiver;
 use oxtree_transfer::receive::audit::Audit;
 use oxtree_transfer::receive::hook::Hook;
 use oxtree_transfer::receive::policy::{Commits, Derive, Force, Future, Identity, Policy, Stale};
 use oxtree_transfer::receive::receive;
-use oxtree_transfer::store::local::LocalDestination;
 use oxtree_transfer::{Audience, Options, Request};
 
 /// A repository to push from, and one to push to.
@@ -62,7 +62,7 @@ impl Pair {
 
     fn push(&self, policy: Policy, names: &[&str], force: bool) -> (Outcome, Vec<String>) {
         let source = Repo::open(self.source.path()).expect("open the source");
-        let destination = LocalDestination::with_policy(self.dest(), policy);
+        let destination = LocalReceiver::with_policy(self.dest(), policy);
         let refs = names.iter().map(|name| name.parse().expect("a name"));
         let options = Options {
             request: Request {
@@ -251,7 +251,8 @@ fn the_future_the_hook_and_the_log() {
         audit: Some(audit(&log)),
         derive: Derive::By(Box::new(|repo, changed, _| {
             assert_eq!(changed.refs.len(), 1);
-            std::fs::write(repo.path().join("derived"), "").map_err(|error| error.to_string())?;
+            std::fs::write(repo.local().unwrap().path().join("derived"), "")
+                .map_err(|error| error.to_string())?;
             Err("the mirror is away".to_owned())
         })),
         ..Policy::default()

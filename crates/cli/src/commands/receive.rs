@@ -14,7 +14,8 @@ use oxtree_repo::Repo;
 use oxtree_transfer::limits::parse_seconds;
 use oxtree_transfer::protocol::message::UnfinishedPush;
 use oxtree_transfer::receive;
-use oxtree_transfer::store::local::{LocalDestination, unfinished};
+use oxtree_transfer::receive::LocalReceiver;
+use oxtree_transfer::store::local::unfinished;
 use oxtree_transfer::visibility::{RefVisibility, Visibility};
 
 use crate::audit;
@@ -235,7 +236,7 @@ pub(crate) fn destination(
     config: &ReceiveConfig,
     manners: Manners,
     context: &Context<'_>,
-) -> Result<LocalDestination> {
+) -> Result<LocalReceiver> {
     let repo = open_configured(config, context).map_err(|error| match &config.confined {
         None => error,
         Some(asked) => {
@@ -252,7 +253,7 @@ pub(crate) fn destination_in(
     config: &ReceiveConfig,
     manners: Manners,
     context: &Context<'_>,
-) -> Result<LocalDestination> {
+) -> Result<LocalReceiver> {
     repo.check_writable()?;
     let auto_update = &mut repo.config_mut().auto_update_summary;
     let mut policy = policy(config, manners, *auto_update, context)?;
@@ -266,7 +267,7 @@ pub(crate) fn destination_in(
         let patterns = refs.iter().map(|pattern| pattern.as_str().to_owned());
         Box::new(RefVisibility::new(&repo, &Arc::default(), patterns))
     });
-    Ok(LocalDestination::with_policy(repo, policy))
+    Ok(LocalReceiver::with_policy(repo, policy))
 }
 
 fn open_configured(config: &ReceiveConfig, context: &Context<'_>) -> Result<Repo> {

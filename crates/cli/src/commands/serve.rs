@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use oxtree_repo::Repo;
 use oxtree_server::{Address, Config, Permission, SiteConfig, TlsFiles, Visitor};
+use oxtree_transfer::receive::LocalReceiver;
 use oxtree_transfer::receive::policy::{Derive, Policy};
-use oxtree_transfer::store::local::LocalDestination;
 
 use crate::commands::push::agent;
 use crate::commands::receive::{destination_in, places};
@@ -325,11 +325,7 @@ fn check(
 }
 
 /// What pushes go to: as `ostree-receive.conf` has it, and what the server's configuration says.
-fn open(
-    path: &Path,
-    receive: &[(String, Value)],
-    context: &Context<'_>,
-) -> Result<LocalDestination> {
+fn open(path: &Path, receive: &[(String, Value)], context: &Context<'_>) -> Result<LocalReceiver> {
     let repo = Repo::open_in(path, &context.environment())?;
     if repo.check_writable().is_err() {
         // There is nothing to ask of pushes, nor to do after them.
@@ -337,7 +333,7 @@ fn open(
             derive: Derive::Nothing,
             ..Policy::default()
         };
-        return Ok(LocalDestination::with_policy(repo, policy));
+        return Ok(LocalReceiver::with_policy(repo, policy));
     }
     let places = places(context);
     let mut conf = Conf::load(places.clone()).map_err(|error| match places.are_unreadable() {

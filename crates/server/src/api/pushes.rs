@@ -19,9 +19,9 @@ use oxtree_transfer::protocol::http::PushState;
 use oxtree_transfer::protocol::message::{
     Message, Outcome, WireUpdate, parse_ids, travels, write_bitmap,
 };
+use oxtree_transfer::receive::LocalReceiver;
 use oxtree_transfer::receive::push::{Intent, Opened, Push};
 use oxtree_transfer::store::Destination;
-use oxtree_transfer::store::local::LocalDestination;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use tokio::runtime::Handle;
@@ -83,11 +83,11 @@ pub(super) async fn open(
 }
 
 /// Those who may promote may set refs to what is there, and they may know of, and bring nothing.
-fn check_is_there(destination: &LocalDestination, updates: &[WireUpdate]) -> Answer<()> {
+fn check_is_there(destination: &LocalReceiver, updates: &[WireUpdate]) -> Answer<()> {
     let new = updates.iter().filter_map(|update| update.new.as_ref());
     let ids: Vec<ObjectId> = new.map(|commit| commit.0.object()).collect();
-    let mut missing = destination.missing(&ids)?;
-    destination.policy().hide(&ids, &mut missing)?;
+    let mut missing = destination.store.missing(&ids)?;
+    destination.policy.hide(&ids, &mut missing)?;
     match missing.contains(&true) {
         false => Ok(()),
         true => Err(Fault::new(
@@ -98,7 +98,7 @@ fn check_is_there(destination: &LocalDestination, updates: &[WireUpdate]) -> Ans
 }
 
 pub(super) async fn list(Extension(visit): Extension<Visit>) -> Answer {
-    let is_own = |push: &Push<_>| is_own(&visit, push);
+    let is_own = |push: &Push| is_own(&visit, push);
     let pushes = visit.site()?.pushes.list(now(), is_own);
     Ok(json(StatusCode::OK, &serde_json::json!({"pushes": pushes})))
 }
@@ -119,13 +119,13 @@ pub(super) async fn abort(Extension(visit): Extension<Visit>, Path(id): Path<Str
 }
 
 /// Whether somebody may see a push.
-fn is_own(visit: &Visit, push: &Push<LocalDestination>) -> bool {
+fn is_own(visit: &Visit, push: &Push) -> bool {
     let visitor = &visit.visitor;
     push.is_owned_by(visitor.name.as_deref(), visitor.id.as_deref())
         || visitor.can(Permission::Admin)
 }
 
-pub(crate) fn find(visit: &Visit, id: &str) -> Answer<Arc<Push<LocalDestination>>> {
+pub(crate) fn find(visit: &Visit, id: &str) -> Answer<Arc<Push>> {
     let push = visit.site()?.pushes.get(id, now());
     let push = push.filter(|push| is_own(visit, push));
     push.ok_or_else(|| Fault::not_found("there is no such push: it may have expired"))
@@ -199,8 +199,8 @@ const IDS: usize = ID_LEN * (16 << 10);
 /// The same for ids in a row, of which there may be millions: they are looked for while they come.
 async fn missing_ids(
     (app, client): (&App, ClientId),
-    push: Arc<Push<LocalDestination>>,
-    destination: LocalDestination,
+    push: Arc<Push>,
+    destination: LocalReceiver,
     body: Body,
 ) -> Answer {
     let limits = destination.limits()?;
@@ -215,7 +215,7 @@ async fn missing_ids(
     let destination = Arc::new(destination);
     let look = async |ids: Vec<u8>| {
         let (push, destination) = (Arc::clone(&push), Arc::clone(&destination));
-        let look = move || Ok(push.missing(&destination, &parse_ids(&ids)?)?);
+        let look = move || Ok(push.missing(&*destination, &parse_ids(&ids)?)?);
         blocking(look).await.map(write_bitmap)
     };
     let mut patient = Patient::new(body, Pace::of(limits));

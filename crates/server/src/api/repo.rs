@@ -51,8 +51,8 @@ pub(super) async fn describe(
     blocking(move || {
         let _permit = permit;
         let destination = site.described(&visit.visitor, visit.from)?;
-        let mut lacking = destination.partial()?;
-        let refs = destination.refs()?;
+        let mut lacking = destination.store.partial()?;
+        let refs = destination.store.refs()?;
         let concerns = |name: &str| visit.visitor.concerns(name);
         let refs = refs.into_iter().filter(|(name, _)| concerns(name.as_str()));
         let refs: Vec<_> = refs
@@ -64,13 +64,13 @@ pub(super) async fn describe(
         // Who may only read is not asked for anything.
         let detached = !site.read_only
             && visit.visitor.may(Permission::Promote, &site.name)
-            && destination.policy().takes_detached();
+            && destination.policy.takes_detached();
         let detached = detached.then_some(DETACHED);
         let description = Description {
             versions: [VERSION],
             agent: &app.agent,
             capabilities: [SQUEEZE].into_iter().chain(detached).collect(),
-            mode: destination.mode(),
+            mode: destination.store.mode(),
             limits: destination.limits()?,
             refs,
             partial,

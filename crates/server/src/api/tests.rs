@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use axum::body::Body;
 use hyper::Request;
 use oxtree_repo::{Mode, Repo};
-use oxtree_transfer::store::local::LocalDestination;
+use oxtree_transfer::receive::LocalReceiver;
 use serde_json::Value;
 
 use super::*;
@@ -101,7 +101,7 @@ async fn each_route_in_the_document_answers() {
             sites: vec![SiteConfig {
                 name: "os/stable".to_owned(),
                 path,
-                open: Box::new(move |_| Ok(LocalDestination::new(Repo::open(&open)?))),
+                open: Box::new(move |_| Ok(LocalReceiver::new(Repo::open(&open)?))),
                 webhooks: Vec::new(),
                 retention: None,
             }],

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use oxtree_format::refs::RefName;
 use oxtree_transfer::chain;
-use oxtree_transfer::store::Destination;
+use oxtree_transfer::receive::Receiver;
 
 use super::retention::INTERVAL;
 use super::{DeriveJob, Jobs, Queue, Tried};
@@ -63,8 +63,9 @@ impl Jobs {
         let names: Vec<RefName> = refs.iter().filter_map(|name| name.parse().ok()).collect();
         let mut said = String::new();
         let derived = site.own_destination().and_then(|mut destination| {
-            destination.policy_mut().pusher = only(&pushers);
-            destination.derive(&names, &mut said)
+            destination.policy.pusher = only(&pushers);
+            let receiver: &Receiver = &destination;
+            receiver.derive(&names, &mut said)
         });
         if !said.is_empty() {
             tracing::info!("{}: {said}", self.repo.path().display());

@@ -21,8 +21,6 @@ use oxtree_format::ObjectId;
 use oxtree_transfer::protocol::http::PushState;
 use oxtree_transfer::protocol::message::{RefOutcome, Status, WireCommit, WireRef, WireUpdate};
 use oxtree_transfer::receive::push::{Intent, Opened, Push};
-use oxtree_transfer::store::Destination;
-use oxtree_transfer::store::local::LocalDestination;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -193,7 +191,7 @@ fn parse(name: &str) -> Answer<ObjectId> {
 }
 
 /// A push that has not ended: whatever came of it, the original forgets it then.
-fn entry(visit: &Visit, id: &str) -> Answer<Arc<Push<LocalDestination>>> {
+fn entry(visit: &Visit, id: &str) -> Answer<Arc<Push>> {
     let push = find(visit, id)?;
     match push.state() {
         PushState::Ended => Err(Fault::not_found("queue entry not found")),

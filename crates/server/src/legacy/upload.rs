@@ -11,10 +11,9 @@ use oxtree_repo::memory::Buffer;
 use oxtree_transfer::protocol::frame::{self, FrameKind, MAX_FRAME};
 use oxtree_transfer::protocol::message::Limits;
 use oxtree_transfer::protocol::stream::{Form, Record, pack};
+use oxtree_transfer::receive::LocalReceiver;
 use oxtree_transfer::receive::push::Push;
 use oxtree_transfer::room::Shares;
-use oxtree_transfer::store::Destination;
-use oxtree_transfer::store::local::LocalDestination;
 
 use super::parse;
 use crate::api::fault::{Answer, Fault};
@@ -34,8 +33,8 @@ const MAX_FIELD: u64 = 1 << 10;
 
 /// Objects on their way in.
 pub(super) struct Upload<'a> {
-    push: &'a Push<LocalDestination>,
-    destination: &'a LocalDestination,
+    push: &'a Push,
+    destination: &'a LocalReceiver,
     limits: Limits,
     memory: &'a Memory,
     client: ClientId,
@@ -47,8 +46,8 @@ pub(super) struct Upload<'a> {
 
 impl<'a> Upload<'a> {
     pub(super) fn new(
-        push: &'a Push<LocalDestination>,
-        destination: &'a LocalDestination,
+        push: &'a Push,
+        destination: &'a LocalReceiver,
         memory: &'a Memory,
         client: ClientId,
     ) -> Answer<Self> {

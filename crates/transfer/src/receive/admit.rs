@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use oxtree_format::refs::RefName;
 use oxtree_format::{CommitId, ObjectId};
 
+use super::Receiver;
 use super::detached::{self, Attachments};
 use super::judge::{Judge, Step, Word, parse, root, timestamp};
 use super::view::View;
 use crate::Result;
 use crate::protocol::message::{RefOutcome, Status, WireUpdate};
-use crate::store::{Destination, Quarantine};
+use crate::store::Quarantine;
 
 /// The refs of a push with what is to become of each.
 pub type Verdict = Vec<RefOutcome>;
@@ -32,18 +33,18 @@ pub fn refuse_rest(verdict: &mut Verdict) {
 }
 
 /// The first verdict, before any object is there. `known`: new commits that have come already.
-pub fn before<D: Destination>(
-    destination: &D,
+pub fn before(
+    receiver: &Receiver,
     updates: &[WireUpdate],
     dry_run: bool,
     known: &HashMap<CommitId, Vec<u8>>,
 ) -> Result<Verdict> {
-    let rules = destination.rules()?;
+    let rules = receiver.store.rules()?;
     let judge = Judge {
-        refs: &destination.refs()?,
+        refs: &receiver.store.refs()?,
         rules,
-        policy: destination.policy(),
-        collection: destination.collection(),
+        policy: &receiver.policy,
+        collection: receiver.store.collection(),
         dry_run,
     };
     let mut verdict = Vec::with_capacity(updates.len());
@@ -52,7 +53,7 @@ pub fn before<D: Destination>(
         let is_said = update.timestamp > 0 || update.fast_forward;
         let word = match (judge.by_name(update), update.old.as_ref()) {
             (None, Some(old)) if update.new.is_some() && is_said => {
-                let load = |id: &ObjectId| destination.load(id);
+                let load = |id: &ObjectId| receiver.store.load(id);
                 let new = update.new.as_ref().map(|new| new.0);
                 let new = match new.and_then(|new| Some((new, known.get(&new)?))) {
                     Some((new, bytes)) => Some(parse(new, bytes)?.root),
@@ -68,11 +69,11 @@ pub fn before<D: Destination>(
             (word, _) => word,
         };
         let word = match word {
-            None => judge.by_promotion(destination, update)?,
+            None => judge.by_promotion(receiver, update)?,
             word => word,
         };
         let word = match word {
-            None => judge.by_known_bindings(destination, update, known)?,
+            None => judge.by_known_bindings(receiver, update, known)?,
             word => word,
         };
         verdict.push(outcome(update, word));
@@ -94,21 +95,21 @@ pub struct Decision {
 }
 
 /// The second verdict: on what has arrived, the commits `came` among it.
-pub fn decide<D: Destination, Q: Quarantine>(
-    destination: &D,
-    quarantine: &Q,
+pub fn decide(
+    receiver: &Receiver,
+    quarantine: &dyn Quarantine,
     updates: &[WireUpdate],
     came: &[CommitId],
 ) -> Result<Decision> {
-    let rules = destination.rules()?;
+    let rules = receiver.store.rules()?;
     let judge = Judge {
-        refs: &destination.refs()?,
+        refs: &receiver.store.refs()?,
         rules,
-        policy: destination.policy(),
-        collection: destination.collection(),
+        policy: &receiver.policy,
+        collection: receiver.store.collection(),
         dry_run: false,
     };
-    let partial = destination.partial()?;
+    let partial = receiver.store.partial()?;
     let brought: HashSet<CommitId> = came.iter().copied().collect();
     let view = View::new(judge.policy, &brought);
     let mut commits = check_history(quarantine, updates, judge.refs, came)?;
@@ -150,8 +151,8 @@ pub fn decide<D: Destination, Q: Quarantine>(
 
 /// Checks that each commit that came along and is not public yet is complete. A parent comes before
 /// its child, so that only what differs between the two has to be looked for.
-fn check_history<Q: Quarantine>(
-    quarantine: &Q,
+fn check_history(
+    quarantine: &dyn Quarantine,
     updates: &[WireUpdate],
     refs: &BTreeMap<RefName, CommitId>,
     came: &[CommitId],

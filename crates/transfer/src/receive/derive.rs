@@ -4,33 +4,28 @@
 
 use oxtree_format::refs::RefName;
 
+use super::Receiver;
 use super::admit::Verdict;
 use super::hook::is_change;
 use super::policy::{Derive, Derived};
 use crate::error::chain;
 use crate::protocol::message::Outcome;
-use crate::store::Destination;
 
 /// Brings everything up to date, and notes in the outcome what the user should know. What programs print on the
 /// way is `said`.
-pub fn derive<D: Destination>(
-    destination: &D,
-    verdict: &Verdict,
-    outcome: &mut Outcome,
-    said: &mut String,
-) {
+pub fn derive(receiver: &Receiver, verdict: &Verdict, outcome: &mut Outcome, said: &mut String) {
     let changes = verdict.iter().filter(|change| is_change(change.status));
     let changed: Vec<RefName> = changes.map(|change| change.name.0.clone()).collect();
     if changed.is_empty() {
         return;
     }
-    let warning = match destination.derive(&changed, said) {
+    let warning = match receiver.derive(&changed, said) {
         Ok(Derived::Done) => return,
         Ok(Derived::Skipped(what)) => format!("published, but {what}"),
         Err(error) => {
             outcome.failed = true;
             let error = chain(&error);
-            match destination.policy().derive {
+            match receiver.policy.derive {
                 Derive::By(_) => format!("published, but then: {error}"),
                 _ => format!(
                     "published, but the summary could not be updated: {error}; run `ostree summary -u` there"

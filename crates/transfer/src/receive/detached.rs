@@ -11,13 +11,14 @@ use std::collections::{HashMap, HashSet};
 use oxtree_format::detached::join::{ItemId, Room, items};
 use oxtree_format::{Commit, CommitId, ObjectId, ObjectKind};
 
+use super::Receiver;
 use super::admit::Verdict;
 use super::hook::is_change;
 use super::judge::MAX_HISTORY;
 use super::policy::{Commits, Policy};
 use super::view::View;
 use crate::protocol::message::{RefOutcome, Status, WireUpdate};
-use crate::store::{Destination, Quarantine};
+use crate::store::Quarantine;
 use crate::{Error, Result};
 
 fn object(commit: CommitId) -> ObjectId {
@@ -59,14 +60,14 @@ fn by_commit(updates: &[WireUpdate]) -> HashMap<CommitId, Vec<&WireUpdate>> {
 
 /// Of detached metadata among these objects, only that is missing which would add something. `missing` is what has
 /// not come with this push.
-pub(super) fn ask<D: Destination>(
-    destination: &D,
+pub(super) fn ask(
+    receiver: &Receiver,
     updates: &[WireUpdate],
     dry_run: bool,
     ids: &[ObjectId],
     missing: &mut [bool],
 ) -> Result<()> {
-    let policy = destination.policy();
+    let policy = &receiver.policy;
     let by_commit = by_commit(updates);
     for (id, missing) in ids.iter().zip(missing).filter(|(_, missing)| **missing) {
         if id.kind != ObjectKind::CommitMeta {
@@ -76,7 +77,7 @@ pub(super) fn ask<D: Destination>(
             // History that comes along.
             None => !policy.promotes_only(),
             Some(updates) => {
-                let here = names(destination.load(id))?;
+                let here = names(receiver.store.load(id))?;
                 let wants = |update: &&WireUpdate| {
                     may_add(policy, update, dry_run) && !has_all(update, &here)
                 };
@@ -97,8 +98,8 @@ pub(super) struct Attachments {
 }
 
 /// Decides that. `commits` become public with the push. An error if some that was promised has not come.
-pub(super) fn decide<Q: Quarantine>(
-    quarantine: &Q,
+pub(super) fn decide(
+    quarantine: &dyn Quarantine,
     (policy, view): (&Policy, View<'_>),
     updates: &[WireUpdate],
     verdict: &mut Verdict,
@@ -175,7 +176,7 @@ fn is_to(outcome: &RefOutcome, commit: CommitId) -> bool {
 }
 
 /// Whether all that the pusher has said to have is here; also if it has said nothing.
-fn has_all_said<Q: Quarantine>(quarantine: &Q, update: &WireUpdate, new: CommitId) -> Result<bool> {
+fn has_all_said(quarantine: &dyn Quarantine, update: &WireUpdate, new: CommitId) -> Result<bool> {
     match update.detached.as_ref().is_none_or(Vec::is_empty) {
         true => Ok(true),
         false => Ok(has_all(update, &names(quarantine.load(&object(new)))?)),
@@ -204,8 +205,8 @@ fn refuse(verdict: &mut Verdict, commit: CommitId, reason: &str) {
 }
 
 /// Adds commits that lead to the tips: what was brought for others belongs to nothing here.
-fn add_history<Q: Quarantine>(
-    quarantine: &Q,
+fn add_history(
+    quarantine: &dyn Quarantine,
     view: View<'_>,
     tips: &HashSet<CommitId>,
     brought: &HashSet<CommitId>,

@@ -15,8 +15,8 @@ use reqwest::Url;
 use super::admit::{self, Verdict};
 use super::policy::is_generated;
 use super::progress::Ears;
-use super::record;
 use super::take_in::{is_of_no_use, settle};
+use super::{LocalReceiver, record};
 use crate::error::invalid;
 use crate::http::{Cookies, Network, TlsOptions, runtime};
 use crate::protocol::message::{
@@ -27,7 +27,7 @@ use crate::pull::objects::{Source, What};
 use crate::pull::policy::Policy as PullPolicy;
 use crate::pull::subpath::Part;
 use crate::pull::wanted::{self, Wanted};
-use crate::store::local::{LocalDestination, LocalQuarantine};
+use crate::store::local::LocalQuarantine;
 use crate::store::{Destination, Quarantine};
 use crate::{Error, Result};
 
@@ -61,26 +61,26 @@ pub struct Report {
 
 /// Receives what is at a URL. `notice` is told what the owner's hook says.
 pub fn receive_from_url(
-    destination: &LocalDestination,
+    receiver: &LocalReceiver,
     request: &Request,
     progress: &dyn Progress,
     notice: &mut dyn FnMut(&str),
 ) -> Result<Report> {
     let url = check_url(&request.url, request.any_host)?;
-    let limits = destination.limits()?;
+    let limits = receiver.limits()?;
     let network = network(request, limits);
     let fetcher = Fetcher::new(&network, &TlsOptions::default(), Cookies::default())?;
     let places = Mirrors::new(vec![url]).ok_or_else(|| invalid("a URL is missing"))?;
     let runtime = runtime()?;
     let summary = runtime.block_on(fetcher.get(&places, "summary", limits.metadata()))?;
     let remote = wanted_refs(&summary, &request.refs)?;
-    let current = destination.policy().visible(destination.refs()?);
+    let current = receiver.policy.visible(receiver.store.refs()?);
     let mut report = Report {
         current: current.clone(),
         ..Report::default()
     };
     let mut door = Door {
-        destination,
+        receiver,
         fetcher,
         places,
         runtime,
@@ -92,7 +92,7 @@ pub fn receive_from_url(
     report.outcome = door.receive(&remote, &current)?;
     report.remote = remote;
     if !request.dry_run {
-        record(destination, &mut report.outcome);
+        record(receiver, &mut report.outcome);
     }
     Ok(report)
 }
@@ -184,7 +184,7 @@ fn wanted_refs(summary: &[u8], names: &[RefName]) -> Result<BTreeMap<RefName, Co
 }
 
 struct Door<'a> {
-    destination: &'a LocalDestination,
+    receiver: &'a LocalReceiver,
     fetcher: Fetcher,
     places: Mirrors,
     runtime: tokio::runtime::Runtime,
@@ -199,9 +199,9 @@ impl Door<'_> {
         remote: &BTreeMap<RefName, CommitId>,
         current: &BTreeMap<RefName, CommitId>,
     ) -> Result<Outcome> {
-        let forced = self.request.force || self.destination.policy().forced(false);
+        let forced = self.request.force || self.receiver.policy.forced(false);
         // A commit that is here may have been signed since.
-        let all = forced || self.destination.policy().takes_detached();
+        let all = forced || self.receiver.policy.takes_detached();
         let news = remote
             .iter()
             .filter(|(name, commit)| all || current.get(*name) != Some(*commit));
@@ -209,7 +209,10 @@ impl Door<'_> {
         if news.is_empty() {
             return Ok(Outcome::default());
         }
-        let quarantine = self.destination.quarantine()?;
+        let quarantine = self
+            .receiver
+            .store
+            .local_quarantine(self.receiver.quota()?)?;
         let came = self.judge(&quarantine, &news, current);
         let (verdict, updates) = match came {
             Ok(judged) => judged,
@@ -220,7 +223,7 @@ impl Door<'_> {
             if admit::is_refused(&refs) {
                 admit::refuse_rest(&mut refs);
             }
-            quarantine.discard()?;
+            Box::new(quarantine).discard()?;
             return Ok(Outcome {
                 refs,
                 ..Outcome::default()
@@ -247,8 +250,13 @@ impl Door<'_> {
             let stats = quarantine.parts().0.stats();
             (stats.metadata_written + stats.content_written, commits)
         });
-        let destination = self.destination;
-        let mut outcome = settle(destination, quarantine, &updates, came, &mut self.ears)?;
+        let mut outcome = settle(
+            self.receiver,
+            Box::new(quarantine),
+            &updates,
+            came,
+            &mut self.ears,
+        )?;
         outcome
             .refs
             .extend(skipped.into_iter().map(|(outcome, _)| outcome));
@@ -268,7 +276,7 @@ impl Door<'_> {
         current: &BTreeMap<RefName, CommitId>,
     ) -> Result<(Verdict, Vec<WireUpdate>)> {
         let wanted: Vec<Wanted> = news.iter().map(|(_, commit)| no_name(**commit)).collect();
-        let policy = self.destination.policy();
+        let policy = &self.receiver.policy;
         let hidden = policy.hidden(news.iter().map(|(_, commit)| **commit))?;
         self.fill(quarantine, &wanted, true, hidden)?;
         let mut updates = Vec::with_capacity(news.len());
@@ -288,7 +296,7 @@ impl Door<'_> {
             });
             known.insert(**commit, bytes);
         }
-        let verdict = admit::before(self.destination, &updates, self.request.dry_run, &known)?;
+        let verdict = admit::before(self.receiver, &updates, self.request.dry_run, &known)?;
         Ok((verdict, updates))
     }
 
@@ -315,7 +323,7 @@ impl Door<'_> {
         let fetcher = self.fetcher.clone();
         let asked = HashMap::new();
         let source = Source::new(fetcher, places(), places(), transaction, &[], what, asked)?;
-        let policy = no_policy(self.destination.repo());
+        let policy = no_policy(self.receiver.repo());
         let source = source.within(budget).without(hidden);
         let (_, steps) = source.fill(&self.runtime, wanted, &policy, self.progress)?;
         Ok(steps.iter().map(|step| step.commit).collect())
@@ -344,7 +352,7 @@ fn no_policy(repo: &Repo) -> PullPolicy<'_> {
 fn give_up(quarantine: LocalQuarantine<'_>, error: Error) -> Result<Outcome> {
     if is_of_no_use(&error, quarantine.is_resumed()) {
         // The reason says more than what may go wrong with the tidying up.
-        let _ = quarantine.discard();
+        let _ = Box::new(quarantine).discard();
     }
     Err(error)
 }

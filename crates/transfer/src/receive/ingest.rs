@@ -128,9 +128,9 @@ impl Shared {
 impl<'scope> Ingest<'scope> {
     /// Starts the workers. Objects of more than `max_size` bytes are refused, and no more than `queue`
     /// small ones wait.
-    pub fn start<'env, Q: Quarantine>(
+    pub fn start<'env>(
         scope: &'scope Scope<'scope, 'env>,
-        quarantine: &'env Q,
+        quarantine: &'env dyn Quarantine,
         max_size: u64,
         queue: usize,
     ) -> Self {
@@ -263,12 +263,7 @@ impl std::fmt::Debug for Ingest<'_> {
     }
 }
 
-fn work<Q: Quarantine>(
-    quarantine: &Q,
-    queue: &Mutex<Receiver<Job>>,
-    shared: &Shared,
-    max_size: u64,
-) {
+fn work(quarantine: &dyn Quarantine, queue: &Mutex<Receiver<Job>>, shared: &Shared, max_size: u64) {
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
@@ -283,7 +278,7 @@ fn work<Q: Quarantine>(
     }
 }
 
-fn put<Q: Quarantine>(quarantine: &Q, job: &Job, shared: &Shared, max_size: u64) -> Result<()> {
+fn put(quarantine: &dyn Quarantine, job: &Job, shared: &Shared, max_size: u64) -> Result<()> {
     let Job {
         record,
         number,

@@ -9,13 +9,14 @@ use oxtree_format::{Commit, CommitId, DirId, ObjectId, ObjectKind};
 use oxtree_repo::refs::UNKNOWN_COMMIT;
 use oxtree_repo::sign::Subject;
 
+use super::Receiver;
 use super::admit::Verdict;
 use super::bindings::Bindings;
 use super::hook::is_change;
 use super::policy::{Commits, Policy, Stale, is_generated};
 use super::view::View;
 use crate::protocol::message::{RefOutcome, Status, WireUpdate};
-use crate::store::{Destination, Quarantine, Rules};
+use crate::store::{Quarantine, Rules};
 use crate::{Error, Result};
 
 /// How far back an ancestor is looked for.
@@ -59,9 +60,9 @@ impl Judge<'_> {
     }
 
     /// The same of a commit that has come already, or that the pusher may know to be here.
-    pub(super) fn by_known_bindings<D: Destination>(
+    pub(super) fn by_known_bindings(
         &self,
-        destination: &D,
+        receiver: &Receiver,
         update: &WireUpdate,
         known: &HashMap<CommitId, Vec<u8>>,
     ) -> Result<Option<Word>> {
@@ -78,7 +79,7 @@ impl Judge<'_> {
                 if missing[0] {
                     return Ok(None);
                 }
-                here = match destination.load(&new.object()) {
+                here = match receiver.store.load(&new.object()) {
                     Err(Error::Repo(error)) if error.is_missing_object() => return Ok(None),
                     bytes => bytes?,
                 };
@@ -159,9 +160,9 @@ impl Judge<'_> {
     }
 
     /// A pusher that may only set refs to existing commits is told so before anything is sent.
-    pub(super) fn by_promotion<D: Destination>(
+    pub(super) fn by_promotion(
         &self,
-        destination: &D,
+        receiver: &Receiver,
         update: &WireUpdate,
     ) -> Result<Option<Word>> {
         let (Some(new), Some(identity)) = (&update.new, &self.policy.identity) else {
@@ -171,7 +172,7 @@ impl Judge<'_> {
             return Ok(None);
         }
         let id = [new.0.object()];
-        let mut missing = destination.missing(&id)?;
+        let mut missing = receiver.store.missing(&id)?;
         self.policy.hide(&id, &mut missing)?;
         Ok(missing.contains(&true).then(|| {
             let who = &identity.name;
@@ -209,9 +210,9 @@ impl Judge<'_> {
         (!forced).then(|| Word::Refuse(reason.to_owned()))
     }
 
-    pub(super) fn by_objects<Q: Quarantine>(
+    pub(super) fn by_objects(
         &self,
-        quarantine: &Q,
+        quarantine: &dyn Quarantine,
         update: &WireUpdate,
         new: CommitId,
         (view, commits): (View<'_>, &mut HashSet<CommitId>),
@@ -243,9 +244,9 @@ impl Judge<'_> {
     }
 
     /// Checks the signatures of all that becomes public.
-    pub(super) fn by_signatures<Q: Quarantine>(
+    pub(super) fn by_signatures(
         &self,
-        quarantine: &Q,
+        quarantine: &dyn Quarantine,
         verdict: &mut Verdict,
         commits: &HashSet<CommitId>,
     ) -> Result<()> {
@@ -270,7 +271,7 @@ impl Judge<'_> {
     }
 
     /// Why a commit is not signed as it has to be, if it is not.
-    fn unsigned<Q: Quarantine>(&self, quarantine: &Q, id: CommitId) -> Result<Option<String>> {
+    fn unsigned(&self, quarantine: &dyn Quarantine, id: CommitId) -> Result<Option<String>> {
         let bytes = quarantine.load(&id.object())?;
         let detached = match quarantine.load(&ObjectId::new(ObjectKind::CommitMeta, id.0)) {
             Err(Error::Repo(error)) if error.is_missing_object() => None,

@@ -10,6 +10,7 @@ use std::os::fd::AsFd;
 use oxtree_format::refs::RefName;
 use oxtree_format::{CommitId, ObjectKind};
 
+use super::Receiver;
 use super::admit::{self, Verdict};
 use super::ingest::{Ingest, QUEUE};
 use super::policy::Policy;
@@ -22,7 +23,7 @@ use crate::patience::Timed;
 use crate::protocol::legacy::{Change, HEAD_LEN, Head, Reply, Request, refs_that_fit};
 use crate::protocol::message::{Limits, Outcome, Status, WireCommit, WireRef, WireUpdate};
 use crate::protocol::stream::{Event, Form, Record};
-use crate::store::{Destination, Quarantine};
+use crate::store::Quarantine;
 use crate::{Error, Result};
 
 /// Bytes of an object that are read at a time.
@@ -30,22 +31,22 @@ const PIECE: usize = 256 << 10;
 
 /// Receives one push. `notice` is told what there is to say to the user. [`None`] if the pusher had
 /// nothing to do.
-pub fn receive_legacy<D: Destination>(
-    destination: &D,
+pub fn receive_legacy(
+    receiver: &Receiver,
     from: impl Read + AsFd,
     to: impl Write + AsFd,
     notice: &mut dyn FnMut(&str),
 ) -> Result<Option<Outcome>> {
     // A config with a fault is no good to anybody.
-    destination.rules()?;
-    let limits = destination.limits()?;
+    receiver.store.rules()?;
+    let limits = receiver.limits()?;
     let patience = patience();
     patience.set(seconds(limits.idle), seconds(limits.time));
     let from = BufReader::with_capacity(PIECE, Timed::new(from, &patience));
     let to = BufWriter::new(Timed::new(to, &patience));
     let mut pusher = Pusher { from, to };
-    let current = destination.policy().visible(destination.refs()?);
-    introduce(destination, &current, &mut pusher, notice)?;
+    let current = receiver.policy.visible(receiver.store.refs()?);
+    introduce(receiver, &current, &mut pusher, notice)?;
     let changes = match pusher.hear("before it said what it wants")? {
         Request::Update(changes) => changes,
         Request::Done => return Ok(None),
@@ -54,46 +55,46 @@ pub fn receive_legacy<D: Destination>(
     let count = changes.len() as u64;
     check("a push", count, limits.refs, "max-refs")?;
     let updates: Vec<WireUpdate> = changes.iter().map(update).collect();
-    let mut verdict = admit::before(destination, &updates, false, &HashMap::new())?;
+    let mut verdict = admit::before(receiver, &updates, false, &HashMap::new())?;
     if let Some(text) = refusal(&changes, &current, &mut verdict) {
         pusher.answer(&Err(text))?;
         // It says that it is done, or goes; what it was to say is of no use any more.
         let _ = pusher.hear("");
-        return conclude(destination, verdict).map(Some);
+        return conclude(receiver, verdict).map(Some);
     }
-    let quarantine = destination.quarantine()?;
+    let quarantine = receiver.quarantine()?;
     pusher.answer(&Ok(()))?;
-    let came = read_objects(&quarantine, destination.policy(), &mut pusher, limits);
+    let came = read_objects(&*quarantine, &receiver.policy, &mut pusher, limits);
     if matches!(&came, Ok((0, _))) {
         // That is how a pusher ends that has changed its mind.
         return Ok(None);
     }
     // What has come in is published, however long that takes.
     patience.set(seconds(limits.idle), None);
-    let mut outcome = settle(destination, quarantine, &updates, came, &mut Ears(notice))?;
-    record(destination, &mut outcome);
+    let mut outcome = settle(receiver, quarantine, &updates, came, &mut Ears(notice))?;
+    record(receiver, &mut outcome);
     Ok(Some(outcome))
 }
 
-fn conclude<D: Destination>(destination: &D, mut refs: Verdict) -> Result<Outcome> {
+fn conclude(receiver: &Receiver, mut refs: Verdict) -> Result<Outcome> {
     admit::refuse_rest(&mut refs);
     let mut outcome = Outcome {
         refs,
         ..Outcome::default()
     };
-    record(destination, &mut outcome);
+    record(receiver, &mut outcome);
     Ok(outcome)
 }
 
 /// Tells how files are stored here and what the refs are: those that this pusher may change, as far
 /// as they fit.
-fn introduce<D: Destination>(
-    destination: &D,
+fn introduce(
+    receiver: &Receiver,
     current: &BTreeMap<RefName, CommitId>,
     pusher: &mut Pusher<impl Read, impl Write>,
     notice: &mut dyn FnMut(&str),
 ) -> Result<()> {
-    let identity = destination.policy().identity.as_ref();
+    let identity = receiver.policy.identity.as_ref();
     let is_open = |name: &RefName| {
         identity.is_none_or(|identity| identity.refuses(name, false, false).is_none())
     };
@@ -101,7 +102,7 @@ fn introduce<D: Destination>(
     let refs: Vec<_> = refs
         .map(|(name, commit)| (name.to_string(), commit.to_string()))
         .collect();
-    let mode = mode_number(destination.mode());
+    let mode = mode_number(receiver.store.mode());
     let fit = refs_that_fit(mode, &refs);
     if fit < refs.len() {
         let all = refs.len();
@@ -230,8 +231,8 @@ fn out_of_turn() -> Error {
 
 /// Reads objects until there are no more. While the next one is on its way, those before are
 /// verified. How many were sent, and the commits among them.
-fn read_objects<Q: Quarantine>(
-    quarantine: &Q,
+fn read_objects(
+    quarantine: &dyn Quarantine,
     policy: &Policy,
     pusher: &mut Pusher<impl Read, impl Write>,
     limits: Limits,

@@ -17,6 +17,7 @@ pub mod policy;
 mod progress;
 pub mod publish;
 pub mod push;
+mod receiver;
 pub mod session;
 mod take_in;
 mod view;
@@ -31,13 +32,14 @@ use rayon::prelude::*;
 
 use self::policy::{Commits, Policy};
 use self::progress::busy;
+pub use self::receiver::{LocalReceiver, Receiver};
 use self::session::{Event, Session};
 use self::take_in::take_in;
 use crate::error::chain;
 use crate::patience::{Patience, Timed};
 use crate::protocol::frame::{self, FrameKind, MAX_FRAME};
 use crate::protocol::message::{
-    Limits, Message, Outcome, Receiver, WireCommit, WireMeta, WireRef, WireTree, write_bitmap,
+    self, Limits, Message, Outcome, WireCommit, WireMeta, WireRef, WireTree, write_bitmap,
 };
 use crate::protocol::stream::Event as StreamEvent;
 use crate::protocol::{DETACHED, PUSHER_GREETING, RECEIVER_GREETING, SQUEEZE, STATUS, VERSION};
@@ -50,12 +52,12 @@ const REFS_A_MESSAGE: usize = 400;
 /// Results a message: with the longest names, and reasons that name other refs.
 const RESULTS_A_MESSAGE: usize = 100;
 
-/// Receives one push: reads what the pusher says from `from`, answers on `to`. `open` opens the
-/// destination; where it fails, the pusher is told. [`None`] if the pusher had nothing to do.
+/// Receives one push: reads what the pusher says from `from`, answers on `to`. If `open` fails, the
+/// pusher is told. [`None`] if the pusher had nothing to do.
 ///
 /// Waits for the pusher for ever: see [`receive_in_time`].
-pub fn receive<D: Destination>(
-    open: impl FnOnce() -> Result<D>,
+pub fn receive<S: Destination + 'static>(
+    open: impl FnOnce() -> Result<Receiver<S>>,
     from: impl Read,
     to: impl Write,
     agent: &str,
@@ -64,8 +66,8 @@ pub fn receive<D: Destination>(
 }
 
 /// [`receive`] from a pusher that is waited for no longer than the destination's limits say.
-pub fn receive_in_time<D: Destination>(
-    open: impl FnOnce() -> Result<D>,
+pub fn receive_in_time<S: Destination + 'static>(
+    open: impl FnOnce() -> Result<Receiver<S>>,
     from: impl Read + AsFd,
     to: impl Write + AsFd,
     agent: &str,
@@ -79,8 +81,8 @@ fn patience() -> Patience {
     Patience::new("receive.idle-timeout", "receive.timeout")
 }
 
-fn converse<D: Destination>(
-    open: impl FnOnce() -> Result<D>,
+fn converse<S: Destination + 'static>(
+    open: impl FnOnce() -> Result<Receiver<S>>,
     from: impl Read,
     to: impl Write,
     agent: &str,
@@ -89,12 +91,12 @@ fn converse<D: Destination>(
     let mut to = BufWriter::with_capacity(64 << 10, to);
     to.write_all(RECEIVER_GREETING).map_err(Error::Connection)?;
     let mut from = BufReader::with_capacity(MAX_FRAME, from);
-    let done = open().and_then(|destination| {
-        let limits = destination.limits()?;
+    let done = open().and_then(|receiver| {
+        let limits = receiver.limits()?;
         patience.set(seconds(limits.idle), seconds(limits.time));
         // What has come in is published, however long that takes, and the pusher is told.
         let no_hurry = || patience.set(seconds(limits.idle), None);
-        serve(&destination, &mut from, &mut to, agent, limits, &no_hurry)
+        serve(&receiver, &mut from, &mut to, agent, limits, &no_hurry)
     });
     match &done {
         // The pusher knows, and has gone.
@@ -134,8 +136,8 @@ fn send(to: &mut impl Write, message: &Message) -> Result<()> {
     frame::write(to, frame.kind, &frame.payload).map_err(Error::Connection)
 }
 
-fn serve<D: Destination>(
-    destination: &D,
+fn serve(
+    receiver: &Receiver,
     from: &mut impl Read,
     to: &mut impl Write,
     agent: &str,
@@ -143,8 +145,8 @@ fn serve<D: Destination>(
     all_is_here: &dyn Fn(),
 ) -> Result<Option<Outcome>> {
     // A config with a fault is no good to anybody.
-    destination.rules()?;
-    introduce(destination, to, agent, limits)?;
+    receiver.store.rules()?;
+    introduce(receiver, to, agent, limits)?;
     greet(from)?;
     let mut session = Session::new(limits);
     // Up to the ids there are no objects, and nothing is written anywhere.
@@ -155,37 +157,29 @@ fn serve<D: Destination>(
             Event::Decide => break,
             Event::End => return Ok(None),
             Event::Status => {
-                tell_status(destination, to)?;
+                tell_status(receiver, to)?;
                 return Ok(None);
             }
             Event::Continue | Event::Complete => {}
         }
     }
-    let mut outcome = match negotiate(destination, &mut session, to, limits)? {
+    let mut outcome = match negotiate(receiver, &mut session, to, limits)? {
         Negotiated::Over(outcome) => outcome,
         Negotiated::Quarantine(quarantine) => {
             let session = &mut session;
-            take_in(
-                destination,
-                quarantine,
-                session,
-                from,
-                to,
-                limits,
-                all_is_here,
-            )?
+            take_in(receiver, quarantine, session, from, to, limits, all_is_here)?
         }
     };
     if !session.dry_run {
-        record(destination, &mut outcome);
+        record(receiver, &mut outcome);
     }
     conclude(to, &outcome)?;
     Ok(Some(outcome))
 }
 
 /// Notes down how the push has ended.
-pub(super) fn record<D: Destination>(destination: &D, outcome: &mut Outcome) {
-    let Some(audit) = &destination.policy().audit else {
+pub(super) fn record(receiver: &Receiver, outcome: &mut Outcome) {
+    let Some(audit) = &receiver.policy.audit else {
         return;
     };
     if let Err(error) = audit.record(&outcome.refs) {
@@ -215,24 +209,19 @@ fn conclude(to: &mut impl Write, outcome: &Outcome) -> Result<()> {
     to.flush().map_err(Error::Connection)
 }
 
-fn introduce<D: Destination>(
-    destination: &D,
-    to: &mut impl Write,
-    agent: &str,
-    limits: Limits,
-) -> Result<()> {
+fn introduce(receiver: &Receiver, to: &mut impl Write, agent: &str, limits: Limits) -> Result<()> {
     send(
         to,
-        &Message::Receiver(Receiver {
+        &Message::Receiver(message::Receiver {
             versions: vec![VERSION],
             agent: agent.to_owned(),
-            capabilities: capabilities(destination.policy()),
-            mode: destination.mode().to_owned(),
+            capabilities: capabilities(&receiver.policy),
+            mode: receiver.store.mode().to_owned(),
             limits,
         }),
     )?;
-    let mut lacking = destination.partial()?;
-    let refs = destination.policy().visible(destination.refs()?);
+    let mut lacking = receiver.store.partial()?;
+    let refs = receiver.policy.visible(receiver.store.refs()?);
     let refs: Vec<(WireRef, WireCommit)> = refs
         .into_iter()
         .map(|(name, commit)| (WireRef(name), WireCommit(commit)))
@@ -241,7 +230,7 @@ fn introduce<D: Destination>(
     loop {
         let (refs, rest) = left.split_at(left.len().min(REFS_A_MESSAGE));
         left = rest;
-        let roots = roots(destination, refs, &lacking)?;
+        let roots = roots(receiver, refs, &lacking)?;
         let partial = refs.iter().filter(|(_, commit)| lacking.remove(&commit.0));
         let partial = partial.map(|(_, commit)| commit.clone()).collect();
         send(
@@ -268,24 +257,24 @@ fn capabilities(policy: &Policy) -> Vec<String> {
 
 /// Where commits are copied, the root directories of what refs are at, unless something is `lacking`.
 /// Of a commit that was made here the pusher knows nothing else.
-pub fn roots<D: Destination>(
-    destination: &D,
+pub fn roots(
+    receiver: &Receiver,
     refs: &[(WireRef, WireCommit)],
     lacking: &HashSet<CommitId>,
 ) -> Result<Vec<(WireTree, WireMeta)>> {
-    if destination.policy().commits != Commits::Copy {
+    if receiver.policy.commits != Commits::Copy {
         return Ok(Vec::new());
     }
     let whole = refs.par_iter().filter(|(_, id)| !lacking.contains(&id.0));
     let roots = whole.map(|(_, id)| {
-        let root = judge::root(&id.0, &|object| destination.load(object))?;
+        let root = judge::root(&id.0, &|object| receiver.store.load(object))?;
         Ok(root.map(|root| (WireTree(root.tree), WireMeta(root.meta))))
     });
     roots.filter_map(Result::transpose).collect()
 }
 
-fn tell_status<D: Destination>(destination: &D, to: &mut impl Write) -> Result<()> {
-    let all = destination.unfinished()?;
+fn tell_status(receiver: &Receiver, to: &mut impl Write) -> Result<()> {
+    let all = receiver.store.unfinished()?;
     let mut left = &all[..];
     loop {
         let (pushes, rest) = left.split_at(left.len().min(RESULTS_A_MESSAGE));
@@ -322,25 +311,20 @@ fn lost(when: &str) -> Error {
 }
 
 /// Where a push stands once the ids are known.
-enum Negotiated<Q> {
+enum Negotiated<'d> {
     /// Refused, or only asked for: this is the answer.
     Over(Outcome),
     /// Objects may come in.
-    Quarantine(Q),
+    Quarantine(Box<dyn Quarantine + 'd>),
 }
 
-fn negotiate<'d, D: Destination>(
-    destination: &'d D,
+fn negotiate<'d>(
+    receiver: &'d Receiver,
     session: &mut Session,
     to: &mut impl Write,
     limits: Limits,
-) -> Result<Negotiated<D::Quarantine<'d>>> {
-    let mut verdict = admit::before(
-        destination,
-        &session.updates,
-        session.dry_run,
-        &HashMap::new(),
-    )?;
+) -> Result<Negotiated<'d>> {
+    let mut verdict = admit::before(receiver, &session.updates, session.dry_run, &HashMap::new())?;
     if admit::is_refused(&verdict) {
         admit::refuse_rest(&mut verdict);
         return Ok(Negotiated::Over(Outcome {
@@ -349,10 +333,10 @@ fn negotiate<'d, D: Destination>(
         }));
     }
     if session.dry_run {
-        let mut missing = destination.missing(&session.offered)?;
+        let mut missing = receiver.store.missing(&session.offered)?;
         let (updates, offered) = (&session.updates, &session.offered);
-        detached::ask(destination, updates, true, offered, &mut missing)?;
-        destination.policy().hide(&session.offered, &mut missing)?;
+        detached::ask(receiver, updates, true, offered, &mut missing)?;
+        receiver.policy.hide(&session.offered, &mut missing)?;
         check_count(&missing, limits)?;
         answer(to, &missing)?;
         let objects = missing.iter().filter(|missing| **missing).count() as u64;
@@ -365,14 +349,14 @@ fn negotiate<'d, D: Destination>(
     // What an interrupted push has left is verified first.
     let (updates, offered) = (&session.updates, &session.offered);
     let (quarantine, mut missing) = busy(to, 0, || {
-        let quarantine = destination.quarantine()?;
+        let quarantine = receiver.quarantine()?;
         let mut missing = quarantine.missing(offered)?;
-        detached::ask(destination, updates, false, offered, &mut missing)?;
-        destination.policy().hide(offered, &mut missing)?;
+        detached::ask(receiver, updates, false, offered, &mut missing)?;
+        receiver.policy.hide(offered, &mut missing)?;
         Ok((quarantine, missing))
     })?;
     check_count(&missing, limits)?;
-    if destination.policy().promotes_only() {
+    if receiver.policy.promotes_only() {
         missing.fill(false);
     }
     // Nothing missing, nothing to wait for: the outcome is the answer.
@@ -381,7 +365,7 @@ fn negotiate<'d, D: Destination>(
         to.flush().map_err(Error::Connection)?;
     }
     session.want(&missing);
-    if destination.policy().promotes_only() {
+    if receiver.policy.promotes_only() {
         // It has offered them, and brings none.
         session.commits.clear();
     }

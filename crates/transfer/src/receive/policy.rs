@@ -10,9 +10,9 @@ use std::time::{Duration, SystemTime};
 
 use oxtree_format::refs::RefName;
 use oxtree_format::{CommitId, ObjectId};
+use oxtree_repo::LostSignatures;
 use oxtree_repo::refs::pattern::fits;
 use oxtree_repo::sign::{Signer, Verifier};
-use oxtree_repo::{LostSignatures, Repo};
 
 use super::audit::Audit;
 use super::hook::Hook;
@@ -20,6 +20,7 @@ use super::view::View;
 use crate::Result;
 use crate::limits::Caps;
 use crate::protocol::message::RefOutcome;
+use crate::store::Destination;
 use crate::visibility::Visibility;
 
 /// All of it. The default asks for nothing.
@@ -148,7 +149,8 @@ pub enum Derive {
 }
 
 /// See [`Derive::By`].
-pub type Deriver = dyn Fn(&Repo, Changed<'_>, &mut String) -> Result<Derived, String> + Send + Sync;
+pub type Deriver =
+    dyn Fn(&dyn Destination, Changed<'_>, &mut String) -> Result<Derived, String> + Send + Sync;
 
 /// What a push has changed.
 #[derive(Clone, Copy, Debug)]

@@ -17,8 +17,8 @@ use crate::{Error, Result};
 
 /// Makes of what has come what the refs are set to: copies of the commits if the owner wants that,
 /// and signatures. Returns which commits become public.
-pub fn prepare<Q: Quarantine>(
-    quarantine: &Q,
+pub fn prepare(
+    quarantine: &dyn Quarantine,
     policy: &Policy,
     verdict: &mut Verdict,
     commits: HashSet<CommitId>,
@@ -44,8 +44,8 @@ pub fn prepare<Q: Quarantine>(
 }
 
 /// Does what the verdict says. A ref that has moved in the last instant becomes a refusal.
-pub fn publish<Q: Quarantine>(
-    quarantine: Q,
+pub fn publish(
+    quarantine: Box<dyn Quarantine + '_>,
     verdict: &mut Verdict,
     commits: &HashSet<CommitId>,
     attached: &HashSet<CommitId>,

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 
 use oxtree_format::CommitId;
 
+use super::Receiver;
 use super::admit::Decision;
 use super::hook::is_change;
 use super::ingest::{Ingest, QUEUE};
@@ -15,13 +16,13 @@ use super::{admit, derive, lost, publish, send};
 use crate::protocol::frame;
 use crate::protocol::message::{Limits, Message, Outcome, Status, WireUpdate};
 use crate::protocol::stream::Event as StreamEvent;
-use crate::store::{Destination, Quarantine};
+use crate::store::Quarantine;
 use crate::{Error, Result};
 
 /// Takes in the objects that the pusher sends, and does what it wants.
-pub(super) fn take_in<D: Destination, Q: Quarantine>(
-    destination: &D,
-    quarantine: Q,
+pub(super) fn take_in(
+    receiver: &Receiver,
+    quarantine: Box<dyn Quarantine + '_>,
     session: &mut Session,
     from: &mut impl Read,
     to: &mut impl Write,
@@ -29,12 +30,12 @@ pub(super) fn take_in<D: Destination, Q: Quarantine>(
     all_is_here: &dyn Fn(),
 ) -> Result<Outcome> {
     let objects = match session.is_waiting() {
-        true => read_objects(&quarantine, session, from, to, limits),
+        true => read_objects(&*quarantine, session, from, to, limits),
         false => Ok(0),
     };
     all_is_here();
     settle(
-        destination,
+        receiver,
         quarantine,
         &session.updates,
         objects.map(|objects| (objects, session.commits.clone())),
@@ -44,19 +45,19 @@ pub(super) fn take_in<D: Destination, Q: Quarantine>(
 
 /// Admits, publishes and derives, whatever door the objects came in by. `came`: how many they were,
 /// and which commits were among them.
-pub(super) fn settle<D: Destination, Q: Quarantine>(
-    destination: &D,
-    quarantine: Q,
+pub(super) fn settle(
+    receiver: &Receiver,
+    quarantine: Box<dyn Quarantine + '_>,
     updates: &[WireUpdate],
     came: Result<(u64, Vec<CommitId>)>,
     to: &mut impl Listener,
 ) -> Result<Outcome> {
     let judged = came.and_then(|(objects, commits)| {
-        let judged = judge(destination, &quarantine, updates, objects, &commits, to)?;
+        let judged = judge(receiver, &*quarantine, updates, objects, &commits, to)?;
         Ok((objects, judged))
     });
     match judged {
-        Ok((objects, judged)) => conclude(destination, quarantine, judged, objects, to),
+        Ok((objects, judged)) => conclude(receiver, quarantine, judged, objects, to),
         Err(error) => {
             if is_of_no_use(&error, quarantine.is_resumed()) {
                 // The reason says more than what may go wrong with the tidying up.
@@ -68,23 +69,23 @@ pub(super) fn settle<D: Destination, Q: Quarantine>(
 }
 
 /// Admits. `commits`: those that came along, a parent before its child.
-pub(super) fn judge<D: Destination, Q: Quarantine>(
-    destination: &D,
-    quarantine: &Q,
+pub(super) fn judge(
+    receiver: &Receiver,
+    quarantine: &dyn Quarantine,
     updates: &[WireUpdate],
     objects: u64,
     commits: &[CommitId],
     to: &mut impl Listener,
 ) -> Result<Decision> {
     busy(to, objects, || {
-        admit::decide(destination, quarantine, updates, commits)
+        admit::decide(receiver, quarantine, updates, commits)
     })
 }
 
 /// Publishes and derives, if nothing is refused.
-pub(super) fn conclude<D: Destination, Q: Quarantine>(
-    destination: &D,
-    quarantine: Q,
+pub(super) fn conclude(
+    receiver: &Receiver,
+    quarantine: Box<dyn Quarantine + '_>,
     decision: Decision,
     objects: u64,
     to: &mut impl Listener,
@@ -104,10 +105,10 @@ pub(super) fn conclude<D: Destination, Q: Quarantine>(
     if admit::is_refused(&refs) {
         // All of it was verified: the next try need not send it again.
         admit::refuse_rest(&mut refs);
-    } else if ask(destination, &mut refs, to, objects)? {
-        let policy = destination.policy();
+    } else if ask(receiver, &mut refs, to, objects)? {
+        let policy = &receiver.policy;
         busy(to, objects, || {
-            let commits = publish::prepare(&quarantine, policy, &mut refs, commits)?;
+            let commits = publish::prepare(&*quarantine, policy, &mut refs, commits)?;
             if let Some(Herald(announce)) = &policy.herald {
                 announce(&refs).map_err(Error::Hook)?;
             }
@@ -116,7 +117,7 @@ pub(super) fn conclude<D: Destination, Q: Quarantine>(
         if !admit::is_refused(&refs) {
             let mut said = String::new();
             busy(to, objects, || {
-                derive::derive(destination, &refs, &mut outcome, &mut said);
+                derive::derive(receiver, &refs, &mut outcome, &mut said);
                 Ok(())
             })?;
             pass_on(&said, to)?;
@@ -127,18 +128,18 @@ pub(super) fn conclude<D: Destination, Q: Quarantine>(
 }
 
 /// Asks the owner's hook, if there is one. If it says no, nothing may change.
-fn ask<D: Destination>(
-    destination: &D,
+fn ask(
+    receiver: &Receiver,
     refs: &mut admit::Verdict,
     to: &mut impl Listener,
     objects: u64,
 ) -> Result<bool> {
     let changes = refs.iter().any(|change| is_change(change.status));
-    let Some(hook) = destination.policy().hook.as_ref().filter(|_| changes) else {
+    let Some(hook) = receiver.policy.hook.as_ref().filter(|_| changes) else {
         return Ok(true);
     };
     let answer = busy(to, objects, || {
-        hook.ask(refs, destination.policy().pusher.as_deref())
+        hook.ask(refs, receiver.policy.pusher.as_deref())
     })?;
     let text = pass_on(&answer.text, to)?;
     if !answer.allowed {
@@ -172,8 +173,8 @@ pub(super) fn is_of_no_use(error: &Error, resumed: bool) -> bool {
     }
 }
 
-fn read_objects<Q: Quarantine>(
-    quarantine: &Q,
+fn read_objects(
+    quarantine: &dyn Quarantine,
     session: &mut Session,
     from: &mut impl Read,
     to: &mut impl Write,

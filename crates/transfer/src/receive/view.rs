@@ -57,7 +57,7 @@ impl<'a> View<'a> {
     }
 
     /// Loads an object, unless it is hidden.
-    pub(super) fn load<Q: Quarantine>(&self, quarantine: &Q, object: &ObjectId) -> Result<Vec<u8>> {
+    pub(super) fn load(&self, quarantine: &dyn Quarantine, object: &ObjectId) -> Result<Vec<u8>> {
         if object.kind == ObjectKind::Commit {
             self.check(CommitId(object.checksum))?;
         }
@@ -66,7 +66,7 @@ impl<'a> View<'a> {
 
     /// Has the history of each commit end that was brought and whose parent is hidden, be it there now or
     /// later. Where copies are published, nothing leads on from them but what was there.
-    pub(super) fn end_histories<Q: Quarantine>(&self, quarantine: &Q) -> Result<()> {
+    pub(super) fn end_histories(&self, quarantine: &dyn Quarantine) -> Result<()> {
         let Some(visibility) = self.visibility() else {
             return Ok(());
         };

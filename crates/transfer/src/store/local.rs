@@ -13,52 +13,36 @@ use oxtree_format::{CommitId, FileHeader, FileId, ObjectId, ObjectKind};
 use oxtree_repo::memory::Buffer;
 use oxtree_repo::refs::UNKNOWN_COMMIT;
 use oxtree_repo::sign::Signer;
-use oxtree_repo::{DamagedRef, RefUpdate, Repo, SummaryUpdate, Transaction, Unfinished, traverse};
+use oxtree_repo::{
+    DamagedRef, LostSignatures, RefUpdate, Repo, SummaryUpdate, Transaction, Unfinished, traverse,
+};
 use rayon::prelude::*;
 
 use super::memory::hold;
-use super::{Attached, Destination, Quarantine, Rules};
+use super::{Attached, Destination, Quarantine, Quota, Rules};
 use crate::limits::{self, Budget};
 use crate::protocol::message::{Limits, UnfinishedPush};
 use crate::protocol::patch::{self, Patched};
 use crate::protocol::stream::{Form, Record};
-use crate::receive::policy::{Changed, Derive, Derived, Policy};
 use crate::room::Share;
 use crate::{Error, Result};
 
 /// A repository on this machine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct LocalDestination {
     repo: Arc<Repo>,
-    policy: Policy,
 }
 
 impl LocalDestination {
-    /// The repository as a destination that asks for nothing but what its config says.
-    pub fn new(mut repo: Repo) -> Self {
-        let auto_update = &mut repo.config_mut().auto_update_summary;
-        // A push does it once, when the refs are set.
-        *auto_update = auto_update.filter(|auto| !auto);
-        Self::with_policy(repo, Policy::default())
-    }
-
     /// The repository as a destination.
-    pub fn with_policy(repo: impl Into<Arc<Repo>>, policy: Policy) -> Self {
-        let repo = repo.into();
-        Self { repo, policy }
+    pub fn new(repo: impl Into<Arc<Repo>>) -> Self {
+        Self { repo: repo.into() }
     }
 
-    /// Changes what is asked of a push.
-    pub fn policy_mut(&mut self) -> &mut Policy {
-        &mut self.policy
-    }
-
-    fn quarantine_of<'d>(&self, transaction: Transaction<'d>) -> Result<LocalQuarantine<'d>> {
-        Ok(LocalQuarantine {
-            transaction,
-            budget: Budget::new(self.limits()?),
-            client: self.policy.client.clone(),
-        })
+    /// The quarantine of a push whose objects the receiver fetches itself.
+    pub(crate) fn local_quarantine(&self, quota: Quota<'_>) -> Result<LocalQuarantine<'_>> {
+        let transaction = Transaction::quarantine(&self.repo)?;
+        Ok(LocalQuarantine::new(transaction, quota))
     }
 
     /// The repository.
@@ -73,8 +57,6 @@ impl LocalDestination {
 }
 
 impl Destination for LocalDestination {
-    type Quarantine<'d> = LocalQuarantine<'d>;
-
     fn mode(&self) -> &str {
         self.repo.mode().as_str()
     }
@@ -120,14 +102,9 @@ impl Destination for LocalDestination {
         })
     }
 
-    fn policy(&self) -> &Policy {
-        &self.policy
-    }
-
     fn limits(&self) -> Result<Limits> {
         let limits = limits::from_config(&self.repo.config().file);
-        let limits = limits.map_err(|reason| self.bad_config(reason))?;
-        Ok(self.policy.caps.apply(limits))
+        limits.map_err(|reason| self.bad_config(reason))
     }
 
     fn missing(&self, objects: &[ObjectId]) -> Result<Vec<bool>> {
@@ -142,36 +119,25 @@ impl Destination for LocalDestination {
         Ok(self.repo.load_metadata(object)?)
     }
 
-    fn quarantine(&self) -> Result<LocalQuarantine<'_>> {
-        self.quarantine_of(Transaction::quarantine(&self.repo)?)
+    fn quarantine(&self, quota: Quota<'_>) -> Result<Box<dyn Quarantine + '_>> {
+        Ok(Box::new(self.local_quarantine(quota)?))
     }
 
-    fn shared_quarantine(&self) -> Result<LocalQuarantine<'static>> {
-        let repo = Arc::clone(&self.repo);
-        self.quarantine_of(Transaction::shared_quarantine(repo)?)
+    fn shared_quarantine(&self, quota: Quota<'_>) -> Result<Box<dyn Quarantine>> {
+        let transaction = Transaction::shared_quarantine(Arc::clone(&self.repo))?;
+        Ok(Box::new(LocalQuarantine::new(transaction, quota)))
     }
 
-    fn derive(&self, changed: &[RefName], said: &mut String) -> Result<Derived> {
-        match &self.policy.derive {
-            Derive::Nothing => Ok(Derived::Done),
-            Derive::Summary => {
-                if self.repo.config().auto_update_summary == Some(false) {
-                    return Ok(Derived::Done);
-                }
-                let signers = self.policy.signers();
-                let lost = self
-                    .repo
-                    .refresh_summary(&SummaryUpdate::default(), &signers)?;
-                Ok(lost.into())
-            }
-            Derive::By(deriver) => {
-                let changed = Changed {
-                    refs: changed,
-                    pusher: self.policy.pusher.as_deref(),
-                };
-                deriver(&self.repo, changed, said).map_err(Error::Hook)
-            }
+    fn update_summary(&self, signers: &[&dyn Signer]) -> Result<Option<LostSignatures>> {
+        if self.repo.config().auto_update_summary == Some(false) {
+            return Ok(None);
         }
+        let update = SummaryUpdate::default();
+        Ok(self.repo.refresh_summary(&update, signers)?)
+    }
+
+    fn local(&self) -> Option<&Repo> {
+        Some(&self.repo)
     }
 }
 
@@ -280,7 +246,7 @@ impl Quarantine for LocalQuarantine<'_> {
     }
 
     fn publish(
-        self,
+        self: Box<Self>,
         refs: &[RefUpdate],
         commits: &HashSet<CommitId>,
         attached: &HashSet<CommitId>,
@@ -292,7 +258,7 @@ impl Quarantine for LocalQuarantine<'_> {
         Ok(())
     }
 
-    fn discard(self) -> Result<()> {
+    fn discard(self: Box<Self>) -> Result<()> {
         Ok(self.transaction.abort()?)
     }
 }
@@ -300,7 +266,15 @@ impl Quarantine for LocalQuarantine<'_> {
 /// Bytes of a patch that are read at a time.
 const PATCH_BUFFER: usize = 32 << 10;
 
-impl LocalQuarantine<'_> {
+impl<'d> LocalQuarantine<'d> {
+    fn new(transaction: Transaction<'d>, quota: Quota<'_>) -> Self {
+        Self {
+            transaction,
+            budget: Budget::new(quota.limits),
+            client: quota.client.to_owned(),
+        }
+    }
+
     /// The content of a file that a patch of `object` refers to, with the room for it and for the
     /// `size` bytes that are made of it.
     fn load_base(

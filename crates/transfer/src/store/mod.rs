@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a place that commits are pushed to must be able to do. A local repository can; other kinds
-//! of store can be added behind the same two traits, and must pass the same tests
-//! (`tests/conformance.rs`).
+//! Stores of commits. A push writes to a [`Destination`] through a [`Quarantine`]. A local
+//! repository is one; other kinds of store can be added behind the same traits, and must pass the
+//! same tests (`tests/conformance.rs`). Stores know nothing of the policy for pushes, which
+//! [`receive`](crate::receive) applies.
 
 pub mod archived;
 pub mod local;
@@ -13,22 +14,16 @@ use std::io::Read;
 use oxtree_format::detached::join::Room;
 use oxtree_format::refs::RefName;
 use oxtree_format::{CommitId, FileId, ObjectId};
-use oxtree_repo::RefUpdate;
 use oxtree_repo::sign::Signer;
+use oxtree_repo::{LostSignatures, RefUpdate, Repo};
 
 pub(crate) use self::memory::TURN;
 use crate::Result;
 use crate::protocol::message::{Limits, UnfinishedPush};
 use crate::protocol::stream::Record;
-use crate::receive::policy::{Derived, Policy};
 
-/// A store of commits.
-pub trait Destination: Sync {
-    /// What holds objects back until they are published.
-    type Quarantine<'d>: Quarantine
-    where
-        Self: 'd;
-
+/// A store that commits can be pushed to.
+pub trait Destination: Send + Sync {
     /// How it stores files, in the words of a repository's config.
     fn mode(&self) -> &str;
 
@@ -47,10 +42,7 @@ pub trait Destination: Sync {
     /// The rules that its owner has set.
     fn rules(&self) -> Result<Rules>;
 
-    /// What else its owner asks of a push.
-    fn policy(&self) -> &Policy;
-
-    /// How much it takes.
+    /// How much it takes of a push.
     fn limits(&self) -> Result<Limits>;
 
     /// Of these objects, which are not there. Changes nothing. Detached metadata never is: it can change.
@@ -61,16 +53,28 @@ pub trait Destination: Sync {
 
     /// Opens a quarantine. What it is asked for, and what an interrupted one has left, is verified
     /// again, and is in it then: an answer can take long.
-    fn quarantine(&self) -> Result<Self::Quarantine<'_>>;
+    fn quarantine(&self, quota: Quota<'_>) -> Result<Box<dyn Quarantine + '_>>;
 
-    /// The same for whoever keeps it longer than a call lasts.
-    fn shared_quarantine(&self) -> Result<Self::Quarantine<'static>>
-    where
-        Self: 'static;
+    /// A quarantine that lives longer than this handle of the store.
+    fn shared_quarantine(&self, quota: Quota<'_>) -> Result<Box<dyn Quarantine>>;
 
-    /// Brings up to date what is computed from refs, now that these have changed. Can fail and be
-    /// done again.
-    fn derive(&self, changed: &[RefName], said: &mut String) -> Result<Derived>;
+    /// Rewrites the summary after refs have changed, unless the owner has turned that off. Can fail
+    /// and be done again. [`Some`]: the summary stays, as a new one would lose these signatures.
+    fn update_summary(&self, signers: &[&dyn Signer]) -> Result<Option<LostSignatures>>;
+
+    /// The local repository, if it is one, for programs that are run on its files.
+    fn local(&self) -> Option<&Repo> {
+        None
+    }
+}
+
+/// How much the objects of one push may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Quota<'a> {
+    /// Sizes and numbers.
+    pub limits: Limits,
+    /// The client whose share of the memory they use.
+    pub client: &'a str,
 }
 
 /// Objects that are not public yet. Used by many threads at once. Dropped, it keeps its verified
@@ -127,14 +131,14 @@ pub trait Quarantine: Send + Sync {
     /// those in `commits`, which are known to be complete: an interrupted push may have left others. Of detached
     /// metadata that of those in `commits` or `attached`.
     fn publish(
-        self,
+        self: Box<Self>,
         refs: &[RefUpdate],
         commits: &HashSet<CommitId>,
         attached: &HashSet<CommitId>,
     ) -> Result<()>;
 
     /// Throws everything away.
-    fn discard(self) -> Result<()>;
+    fn discard(self: Box<Self>) -> Result<()>;
 }
 
 /// The result for detached metadata that a pusher brings.

@@ -9,8 +9,8 @@ use oxtree_repo::Repo;
 
 use crate::protocol::message::UnfinishedPush;
 use crate::push::{self, Audience, Options, Report};
-use crate::store::local::LocalDestination;
-use crate::{Error, Result, receive};
+use crate::receive::{self, LocalReceiver};
+use crate::{Error, Result};
 
 /// Pushes to a repository on this machine.
 pub fn push_local(
@@ -37,12 +37,12 @@ fn with_receiver<T>(
     agent: &str,
     talk: impl FnOnce(UnixStream, &UnixStream) -> Result<T>,
 ) -> Result<T> {
-    let destination = LocalDestination::new(Repo::open(path)?);
+    let receiver = LocalReceiver::new(Repo::open(path)?);
     let (here, there) = UnixStream::pair().map_err(Error::Connection)?;
     let from = here.try_clone().map_err(Error::Connection)?;
     std::thread::scope(|scope| {
         scope.spawn(move || {
-            let open = || Ok(destination);
+            let open = || Ok(receiver);
             // What goes wrong is told to the pusher, which is us.
             let _ = receive::receive(open, &there, &there, agent);
         });

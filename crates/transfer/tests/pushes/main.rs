@@ -16,9 +16,9 @@ use oxtree_repo::{Mode, Repo, traverse};
 use oxtree_transfer::Error;
 use oxtree_transfer::protocol::message::{Outcome, Status, WireCommit, WireRef, WireUpdate};
 use oxtree_transfer::protocol::stream::Record;
+use oxtree_transfer::receive::LocalReceiver;
 use oxtree_transfer::receive::push::{Intent, Opened, Push, Pushes};
 use oxtree_transfer::room::Shares;
-use oxtree_transfer::store::local::LocalDestination;
 use proptest::prelude::*;
 
 use self::client::{Client, client, stream};
@@ -92,7 +92,7 @@ fn step() -> impl Strategy<Value = (usize, Step)> {
 }
 
 /// Finishes a push. [`None`] if something is missing: then it is open as before.
-fn end(push: &Push<LocalDestination>, destination: &LocalDestination) -> Option<Outcome> {
+fn end(push: &Push, destination: &LocalReceiver) -> Option<Outcome> {
     match push.finish(destination, &mut |_| {}) {
         Ok(outcome) => {
             let again = push.finish(destination, &mut |_| {}).unwrap();
@@ -155,7 +155,7 @@ fn explains(
 struct World {
     clients: Vec<Client>,
     repo: Arc<Repo>,
-    pushes: Pushes<LocalDestination>,
+    pushes: Pushes,
     /// The push that each has open, and the latest version that it brings.
     open: Vec<Option<(String, usize)>>,
     now: u64,
@@ -187,8 +187,8 @@ impl World {
         }
     }
 
-    fn destination(&self) -> LocalDestination {
-        LocalDestination::new(Repo::open(self.repo.path()).unwrap())
+    fn destination(&self) -> LocalReceiver {
+        LocalReceiver::new(Repo::open(self.repo.path()).unwrap())
     }
 
     fn refs(&self) -> BTreeMap<RefName, CommitId> {

@@ -33,8 +33,8 @@ use super::{admit, record};
 use crate::Result;
 use crate::protocol::http::{PushInfo, PushState};
 use crate::protocol::message::{Outcome, WireUpdate};
+use crate::receive::Receiver;
 use crate::receive::session::check_updates;
-use crate::store::Destination;
 
 /// Pushes that may be open at once, in one repository.
 const MAX_OPEN: usize = 1000;
@@ -64,22 +64,22 @@ pub struct Intent {
 
 /// How the opening of a push has ended.
 #[derive(Debug)]
-pub enum Opened<D: Destination + 'static> {
+pub enum Opened {
     /// Objects may come.
-    Open(Arc<Push<D>>),
+    Open(Arc<Push>),
     /// It is refused already.
     Refused(Outcome),
 }
 
-/// All pushes to one destination. Times are in seconds since 1970.
-pub struct Pushes<D: Destination + 'static> {
+/// All pushes to one receiver. Times are in seconds since 1970.
+pub struct Pushes {
     book: Arc<dyn Book>,
     lifetime: u64,
     ledger: Arc<Ledger>,
-    all: Mutex<BTreeMap<String, Arc<Push<D>>>>,
+    all: Mutex<BTreeMap<String, Arc<Push>>>,
 }
 
-impl<D: Destination + 'static> std::fmt::Debug for Pushes<D> {
+impl std::fmt::Debug for Pushes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Pushes")
             .field("lifetime", &self.lifetime)
@@ -87,7 +87,7 @@ impl<D: Destination + 'static> std::fmt::Debug for Pushes<D> {
     }
 }
 
-impl<D: Destination + 'static> Pushes<D> {
+impl Pushes {
     /// Those of the book. Each is forgotten `lifetime` seconds after the last request for it.
     pub fn load(book: Arc<dyn Book>, lifetime: u64) -> Result<Self> {
         let mut all = BTreeMap::new();
@@ -114,15 +114,21 @@ impl<D: Destination + 'static> Pushes<D> {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Push<D>>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Push>>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opens a push by the name of `id`, which nobody can guess; or goes on with one that was cut off.
-    pub fn open(&self, id: String, destination: &D, intent: Intent, now: u64) -> Result<Opened<D>> {
-        check_updates(&intent.updates, destination.limits()?)?;
+    pub fn open(
+        &self,
+        id: String,
+        receiver: &Receiver,
+        intent: Intent,
+        now: u64,
+    ) -> Result<Opened> {
+        check_updates(&intent.updates, receiver.limits()?)?;
         let (updates, dry_run) = (&intent.updates, intent.dry_run);
-        let mut verdict = admit::before(destination, updates, dry_run, &HashMap::new())?;
+        let mut verdict = admit::before(receiver, updates, dry_run, &HashMap::new())?;
         if admit::is_refused(&verdict) {
             admit::refuse_rest(&mut verdict);
             let mut outcome = Outcome {
@@ -130,7 +136,7 @@ impl<D: Destination + 'static> Pushes<D> {
                 ..Outcome::default()
             };
             if !intent.dry_run {
-                record(destination, &mut outcome);
+                record(receiver, &mut outcome);
             }
             return Ok(Opened::Refused(outcome));
         }
@@ -158,9 +164,9 @@ impl<D: Destination + 'static> Pushes<D> {
     /// An open push of the same owner's for the very same, which nobody uses any more: that of a client
     /// that was cut off. Its objects need not come again. Those for other commits of the same refs are
     /// given up, so that the next quarantine finds what they have brought.
-    fn take_up(&self, intent: &Intent, now: u64) -> Result<Option<Arc<Push<D>>>> {
+    fn take_up(&self, intent: &Intent, now: u64) -> Result<Option<Arc<Push>>> {
         let all: Vec<_> = self.lock().values().cloned().collect();
-        let left = |push: &Arc<Push<D>>| {
+        let left = |push: &Arc<Push>| {
             let is_open = push.state() == PushState::Open;
             is_open && push.is_left(now, CUT_OFF) && push.changes_what(intent)
         };
@@ -191,8 +197,8 @@ impl<D: Destination + 'static> Pushes<D> {
         let (mut ended, mut open): (Vec<_>, Vec<_>) = all
             .into_iter()
             .partition(|push| push.state() == PushState::Ended);
-        let is_own = |push: &Arc<Push<D>>| push.owner().as_ref() == owner;
-        let own = |all: &[Arc<Push<D>>]| all.iter().filter(|push| is_own(push)).count();
+        let is_own = |push: &Arc<Push>| push.owner().as_ref() == owner;
+        let own = |all: &[Arc<Push>]| all.iter().filter(|push| is_own(push)).count();
         loop {
             let (own_ended, own_open) = (own(&ended), own(&open));
             let need = self.ledger.need(owner, size);
@@ -201,7 +207,7 @@ impl<D: Destination + 'static> Pushes<D> {
             if !mine && enough {
                 return Ok(());
             }
-            let may_go = |push: &Arc<Push<D>>| !mine || is_own(push);
+            let may_go = |push: &Arc<Push>| !mine || is_own(push);
             let too_many_open = own_open >= MAX_OWN || (!mine && open.len() >= MAX_OPEN);
             let oldest = match too_many_open {
                 true => None,
@@ -223,21 +229,21 @@ impl<D: Destination + 'static> Pushes<D> {
     }
 
     /// The push of that id.
-    pub fn get(&self, id: &str, now: u64) -> Option<Arc<Push<D>>> {
+    pub fn get(&self, id: &str, now: u64) -> Option<Arc<Push>> {
         let push = self.lock().get(id).cloned()?;
         push.touch(now);
         Some(push)
     }
 
     /// What there is to say about all pushes that are `wanted`.
-    pub fn list(&self, now: u64, wanted: impl Fn(&Push<D>) -> bool) -> Vec<PushInfo> {
+    pub fn list(&self, now: u64, wanted: impl Fn(&Push) -> bool) -> Vec<PushInfo> {
         let all: Vec<_> = self.lock().values().cloned().collect();
         let wanted = all.iter().filter(|push| wanted(push));
         wanted.map(|push| self.info(push, now)).collect()
     }
 
     /// What there is to say about a push.
-    pub fn info(&self, push: &Push<D>, now: u64) -> PushInfo {
+    pub fn info(&self, push: &Push, now: u64) -> PushInfo {
         push.info(now, self.lifetime)
     }
 

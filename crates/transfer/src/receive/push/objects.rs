@@ -43,8 +43,8 @@ pub(super) struct Bounds<'r> {
 }
 
 /// Takes in a stream, from its first to its last byte. What came before an error counts.
-pub(super) fn take<Q: Quarantine>(
-    quarantine: &Q,
+pub(super) fn take(
+    quarantine: &dyn Quarantine,
     from: &mut impl Read,
     bounds: Bounds<'_>,
 ) -> (Brought, Result<()>) {

@@ -18,36 +18,37 @@ use crate::protocol::message::{
     Limits, Message, Outcome, Progress, WireCommit, WireRef, WireUpdate,
 };
 use crate::protocol::stream;
+use crate::receive::Receiver;
 use crate::receive::progress::Listener;
 use crate::receive::take_in::{conclude, judge};
 use crate::receive::view::View;
 use crate::receive::{admit, detached, record};
 use crate::room::Shares;
-use crate::store::{Destination, Quarantine};
+use crate::store::Quarantine;
 use crate::{Error, Result};
 
 /// Where the objects are.
-enum Stage<Q> {
+enum Stage {
     /// In quarantine, once one was needed.
-    Open(Option<Q>),
+    Open(Option<Box<dyn Quarantine>>),
     /// It has ended: nothing is here any more.
     Ended,
 }
 
 /// A push. Used by many threads at once.
-pub struct Push<D: Destination + 'static> {
+pub struct Push {
     id: String,
     book: Arc<dyn Book>,
     record: Mutex<Record>,
     /// What the record takes up.
     place: Mutex<Place>,
     /// Requests share it, and whoever ends the push has it alone.
-    stage: RwLock<Stage<D::Quarantine<'static>>>,
+    stage: RwLock<Stage>,
     finishing: AtomicBool,
     turn: Turn,
 }
 
-impl<D: Destination + 'static> std::fmt::Debug for Push<D> {
+impl std::fmt::Debug for Push {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Push")
             .field("id", &self.id)
@@ -65,7 +66,7 @@ impl Listener for Ears<'_> {
     }
 }
 
-impl<D: Destination + 'static> Push<D> {
+impl Push {
     pub(super) fn new(id: String, book: Arc<dyn Book>, record: Record, place: Place) -> Self {
         let stage = match record.outcome {
             None => Stage::Open(None),
@@ -161,25 +162,25 @@ impl<D: Destination + 'static> Push<D> {
     /// Does something with the quarantine, which is opened if there is none yet.
     fn with<T>(
         &self,
-        destination: &D,
-        work: impl FnOnce(&D::Quarantine<'static>) -> Result<T>,
+        receiver: &Receiver,
+        work: impl FnOnce(&dyn Quarantine) -> Result<T>,
     ) -> Result<T> {
         loop {
             match &*self.stage.read().unwrap_or_else(PoisonError::into_inner) {
-                Stage::Open(Some(quarantine)) => return work(quarantine),
+                Stage::Open(Some(quarantine)) => return work(&**quarantine),
                 Stage::Open(None) => {}
                 Stage::Ended => return Err(ended()),
             }
             let mut stage = self.stage.write().unwrap_or_else(PoisonError::into_inner);
             if let Stage::Open(none @ None) = &mut *stage {
-                *none = Some(destination.shared_quarantine()?);
+                *none = Some(receiver.shared_quarantine()?);
             }
         }
     }
 
     /// Of these objects, which are to be sent.
-    pub fn missing(&self, destination: &D, ids: &[ObjectId]) -> Result<Vec<bool>> {
-        let limits = destination.limits()?;
+    pub fn missing(&self, receiver: &Receiver, ids: &[ObjectId]) -> Result<Vec<bool>> {
+        let limits = receiver.limits()?;
         let key = "max-ids and receive.max-memory";
         crate::limits::check("a list of object ids", ids.len() as u64, limits.ids, key)?;
         let (dry_run, brought, updates) = {
@@ -191,11 +192,11 @@ impl<D: Destination + 'static> Push<D> {
             (record.dry_run, record.brought_ids(), updates)
         };
         let mut missing = match dry_run {
-            true => destination.missing(ids)?,
-            false => self.with(destination, |quarantine| quarantine.missing(ids))?,
+            true => receiver.store.missing(ids)?,
+            false => self.with(receiver, |quarantine| quarantine.missing(ids))?,
         };
-        detached::ask(destination, &updates, dry_run, ids, &mut missing)?;
-        View::new(destination.policy(), &brought).hide(ids, &mut missing)?;
+        detached::ask(receiver, &updates, dry_run, ids, &mut missing)?;
+        View::new(&receiver.policy, &brought).hide(ids, &mut missing)?;
         let mut record = self.record();
         if dry_run {
             record.objects += missing.iter().filter(|missing| **missing).count() as u64;
@@ -212,20 +213,20 @@ impl<D: Destination + 'static> Push<D> {
     /// more memory, waits until there is room for one more.
     pub fn take(
         &self,
-        destination: &D,
+        receiver: &Receiver,
         from: &mut impl Read,
         squeezed: &Shares,
     ) -> Result<Progress> {
-        let limits = destination.limits()?;
+        let limits = receiver.limits()?;
         let bounds = Bounds {
             limits,
             before: self.before(limits)?,
-            squeezed: (squeezed, &destination.policy().client),
+            squeezed: (squeezed, &receiver.policy.client),
         };
-        self.with(destination, |quarantine| {
+        self.with(receiver, |quarantine| {
             let _turn = self.turn.wait();
             let (brought, taken) = objects::take(quarantine, from, bounds);
-            let hides = destination.policy().visibility.is_some();
+            let hides = receiver.policy.visibility.is_some();
             self.note(&brought, hides && taken.is_ok())?;
             taken.map(|()| brought.progress)
         })
@@ -234,32 +235,32 @@ impl<D: Destination + 'static> Push<D> {
     /// Takes one object of so many bytes, as an archive stores it.
     pub fn put(
         &self,
-        destination: &D,
+        receiver: &Receiver,
         object: ObjectId,
         len: u64,
         from: &mut dyn Read,
     ) -> Result<()> {
-        let limits = destination.limits()?;
+        let limits = receiver.limits()?;
         let came = self.before(limits)?.bytes.saturating_add(len);
         limits.check_stream(came, len)?;
-        self.put_up_to(destination, object, len, from)
+        self.put_up_to(receiver, object, len, from)
     }
 
     /// The same for a file of which nobody has said how large it is stored.
-    pub fn put_file(&self, destination: &D, file: FileId, from: &mut dyn Read) -> Result<()> {
-        let limits = destination.limits()?;
+    pub fn put_file(&self, receiver: &Receiver, file: FileId, from: &mut dyn Read) -> Result<()> {
+        let limits = receiver.limits()?;
         let left = limits.bytes.saturating_sub(self.before(limits)?.bytes);
-        self.put_up_to(destination, file.object(), left, from)
+        self.put_up_to(receiver, file.object(), left, from)
     }
 
     fn put_up_to(
         &self,
-        destination: &D,
+        receiver: &Receiver,
         object: ObjectId,
         most: u64,
         from: &mut dyn Read,
     ) -> Result<()> {
-        let limits = destination.limits()?;
+        let limits = receiver.limits()?;
         limits.check_objects(self.before(limits)?.objects.saturating_add(1))?;
         let form = match object.kind.is_metadata() {
             true => stream::Form::Metadata,
@@ -267,7 +268,7 @@ impl<D: Destination + 'static> Push<D> {
         };
         let len = most;
         let record = stream::Record { object, form, len };
-        self.with(destination, |quarantine| {
+        self.with(receiver, |quarantine| {
             let mut from = from.take(most);
             quarantine.put(&record, &mut from, limits.object)?;
             let brought = Brought {
@@ -278,7 +279,7 @@ impl<D: Destination + 'static> Push<D> {
                 },
                 commits: vec![object],
             };
-            self.note(&brought, destination.policy().visibility.is_some())
+            self.note(&brought, receiver.policy.visibility.is_some())
         })
     }
 
@@ -315,13 +316,13 @@ impl<D: Destination + 'static> Push<D> {
     /// Admits what has come, and publishes it. Waits for streams that are still coming in. Once the
     /// push has an outcome, that is the answer to whoever asks again. After an error it is open as
     /// before: what lacks can be sent.
-    pub fn finish(&self, destination: &D, tell: &mut dyn FnMut(&Message)) -> Result<Outcome> {
+    pub fn finish(&self, receiver: &Receiver, tell: &mut dyn FnMut(&Message)) -> Result<Outcome> {
         let mut stage = self.stage.write().unwrap_or_else(PoisonError::into_inner);
         if let Stage::Ended = *stage {
             return self.record().outcome.clone().ok_or_else(ended);
         }
         self.finishing.store(true, Ordering::Relaxed);
-        let outcome = self.settle(destination, &mut stage, &mut Ears(tell));
+        let outcome = self.settle(receiver, &mut stage, &mut Ears(tell));
         self.finishing.store(false, Ordering::Relaxed);
         let outcome = outcome?;
         *stage = Stage::Ended;
@@ -334,12 +335,7 @@ impl<D: Destination + 'static> Push<D> {
         Ok(outcome)
     }
 
-    fn settle(
-        &self,
-        destination: &D,
-        stage: &mut Stage<D::Quarantine<'static>>,
-        to: &mut Ears<'_>,
-    ) -> Result<Outcome> {
+    fn settle(&self, receiver: &Receiver, stage: &mut Stage, to: &mut Ears<'_>) -> Result<Outcome> {
         let Record {
             updates,
             dry_run,
@@ -348,12 +344,12 @@ impl<D: Destination + 'static> Push<D> {
             objects,
             ..
         } = self.record().clone();
-        if destination.policy().visibility.is_some() {
+        if receiver.policy.visibility.is_some() {
             // Of the others, it cannot be told here who has brought them.
             commits = brought;
         }
         if dry_run {
-            let mut refs = admit::before(destination, &updates, true, &HashMap::new())?;
+            let mut refs = admit::before(receiver, &updates, true, &HashMap::new())?;
             if admit::is_refused(&refs) {
                 admit::refuse_rest(&mut refs);
             }
@@ -365,27 +361,27 @@ impl<D: Destination + 'static> Push<D> {
         }
         let quarantine = match std::mem::replace(stage, Stage::Open(None)) {
             Stage::Open(Some(quarantine)) => quarantine,
-            _ => destination.shared_quarantine()?,
+            _ => receiver.shared_quarantine()?,
         };
         let tips = updates
             .iter()
             .filter_map(|update| Some(update.new.as_ref()?.0));
-        let came = match in_order(&quarantine, tips, &commits) {
+        let came = match in_order(&*quarantine, tips, &commits) {
             Ok(came) => came,
             Err(error) => {
                 *stage = Stage::Open(Some(quarantine));
                 return Err(error);
             }
         };
-        let verdict = match judge(destination, &quarantine, &updates, objects, &came, to) {
+        let verdict = match judge(receiver, &*quarantine, &updates, objects, &came, to) {
             Ok(verdict) => verdict,
             Err(error) => {
                 *stage = Stage::Open(Some(quarantine));
                 return Err(error);
             }
         };
-        let mut outcome = conclude(destination, quarantine, verdict, objects, to)?;
-        record(destination, &mut outcome);
+        let mut outcome = conclude(receiver, quarantine, verdict, objects, to)?;
+        record(receiver, &mut outcome);
         Ok(outcome)
     }
 
@@ -451,8 +447,8 @@ fn ended() -> Error {
 }
 
 /// The commits of a push that can be reached from what refs are set to, a parent before its child.
-fn in_order<Q: Quarantine>(
-    quarantine: &Q,
+fn in_order(
+    quarantine: &dyn Quarantine,
     tips: impl IntoIterator<Item = CommitId>,
     commits: &BTreeSet<WireCommit>,
 ) -> Result<Vec<CommitId>> {
