@@ -160,16 +160,17 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     pull_local::all_pulled(context, remote, &report.left_out)
 }
 
-/// Refuses a ref that is to be set to two commits.
+/// Refuses a ref that should be set to two commits. `main` beside `main@COMMIT` is accepted, as by libostree.
 fn check_refs(refs: &[String]) -> Result<()> {
     for (at, text) in refs.iter().enumerate() {
-        let name = |text: &str| {
-            text.split_once('@')
-                .map_or(text, |(name, _)| name)
-                .to_owned()
+        let Some((name, commit)) = text.split_once('@') else {
+            continue;
         };
-        let other = |other: &&String| name(other) == name(text) && *other != text;
-        if let Some(other) = refs[..at].iter().find(other) {
+        let contradicts = |other: &&String| {
+            let other = other.split_once('@');
+            other.is_some_and(|(same, differs)| same == name && differs != commit)
+        };
+        if let Some(other) = refs[..at].iter().find(contradicts) {
             let message = format!("{other} and {text} are one ref: name it only once");
             return Err(Usage(message).into());
         }

@@ -200,7 +200,7 @@ fn contradictions_change_nothing() {
                 "pull",
                 "--repo=dest",
                 "file:///x",
-                "main",
+                &format!("main@{}", "1".repeat(64)),
                 &format!("main@{}", "0".repeat(64)),
             ],
             "one ref",

@@ -30,6 +30,8 @@ fn refs_parts_and_mirrors() {
     );
     client.ok("pull", ["origin"]);
     assert_eq!(client.refs(), ["origin:main", "origin:other/branch"]);
+    let newest = format!("main@{}", commits.last().unwrap());
+    client.ok("pull", ["origin", "main", &newest, "main", &newest]);
     client.ok("pull", [&format!("origin:main@{}", commits[0])]);
     assert_eq!(client.rev_parse("origin:main"), commits[0]);
     let older = client.run(
