@@ -80,7 +80,21 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
             (false, false, false) => damaged.extend(list(&repo, context, *prefix, args)?),
         }
     }
+    if context.is_ostree() && args.prefixes.is_empty() && !args.collections {
+        let listed = tell_of_damaged(&damaged, context);
+        return has_folders(&repo).and(listed);
+    }
     tell_of_damaged(&damaged, context)
+}
+
+/// As libostree, `ostree` misses a folder of refs even where no ref can be in it.
+fn has_folders(repo: &Repo) -> Result<()> {
+    for folder in ["refs/heads", "refs/remotes"] {
+        if !repo.path().join(folder).is_dir() {
+            bail!("Listing refs: opendir({folder}): No such file or directory: create the folder");
+        }
+    }
+    Ok(())
 }
 
 /// Names the refs that are not in a list; an error if a commit may be missing from it.
