@@ -277,7 +277,8 @@ fn what_is_young_stays_with_all_that_it_needs() {
     let look = ["prune", "--repo=repo", "--no-prune", "--depth=0"];
     side.ours(&look).expect_ok();
     let seconds = 4 * begun.elapsed().as_secs() + 2;
-    let wait = Duration::from_secs(seconds) + Duration::from_millis(100);
+    // Times of commits are whole seconds.
+    let wait = Duration::from_secs(seconds + 1) + Duration::from_millis(100);
     std::thread::sleep(wait);
     // Its file is old.
     let young = side.real(&young).expect_ok().stdout();
