@@ -22,9 +22,10 @@ use crate::text;
 #[command(after_long_help = "\
 Files become hard links where both repositories are of one mode, on one file system and of one
 owner; otherwise they share blocks where the file system can, or are copied, packed or unpacked.
-What is there already is not looked at again. An object has to be what its name says, unless it becomes
-a hard link: its owner can change it in both repositories. --untrusted, --gpg-verify and
---gpg-verify-summary verify these, too.
+Existing objects are not read again. Each object is verified, unless it becomes a hard link, since
+the owner of a hard link can change it in both repositories. --untrusted, --gpg-verify and
+--gpg-verify-summary verify hard links, too. As `ostree`, the command trusts the source, as
+libostree does, and verifies nothing without these options.
 
 Examples:
   oxtree pull-local build-repo os/stable --repo=/srv/ostree
@@ -153,9 +154,10 @@ impl Args {
             commit_metadata_only: self.commit_metadata_only,
             require_deltas: self.require_static_deltas,
             import: ImportOptions {
-                // A signature is of what objects are to be, so that is looked at.
                 verify: match self.untrusted || is_signed {
+                    // A signature is of what the objects should be.
                     true => Verify::All,
+                    false if context.is_ostree() => Verify::Nothing,
                     false => Verify::Copies,
                 },
                 bareuseronly_files: self.bareuseronly_files,

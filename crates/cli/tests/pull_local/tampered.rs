@@ -5,9 +5,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use oxtree_testkit::Repo;
+use oxtree_testkit::{BinDir, Repo, Tool};
 
-use crate::fixture::{Fixture, MODES, objects, ours};
+use crate::fixture::{Fixture, MODES, OXTREE, objects, ours};
 
 /// Gives an object of this kind the bytes of another one, so that its form is right.
 fn tamper(source: &Repo, suffix: &str) {
@@ -99,4 +99,22 @@ fn pull_local_verifies_links_on_demand() {
     assert!(error.expect_failure().stderr().contains("Corrupted"));
     assert_eq!(client.refs(), [""; 0]);
     ours(&client).ok("pull-local", [&path, "main"]);
+}
+
+/// As `ostree`, `pull-local` trusts its source as libostree does; as `oxtree` only where it links.
+#[test]
+fn ostree_trusts_a_repository_on_this_machine() {
+    let names = BinDir::linked(OXTREE, &["ostree"]);
+    let ostree = Tool::new(names.path().join("ostree"));
+    for suffix in ["file", "commit"] {
+        let fixture = Fixture::new();
+        let (source, _) = fixture.history("source", "bare", 2);
+        tamper(&source, suffix);
+        let path = source.path().display().to_string();
+        let client = fixture.repo(&format!("client-{suffix}"), "archive");
+        ostree.repo(client.path()).ok("pull-local", [&path, "main"]);
+        let client = fixture.repo(&format!("other-{suffix}"), "archive");
+        let failed = ours(&client).run("pull-local", [&path, "main"]);
+        assert!(failed.expect_failure().stderr().contains("Corrupted"));
+    }
 }

@@ -41,6 +41,16 @@ impl<'a> Exactly<'a> {
         }
     }
 
+    /// `from`, which has `size` bytes, without a checksum.
+    pub(super) fn unhashed(from: &'a mut dyn Read, size: u64) -> Self {
+        Self {
+            from,
+            size,
+            left: size,
+            hasher: None,
+        }
+    }
+
     /// The checksum of all of it, hashed by another thread while this one reads: for what is large, and
     /// takes as long to be read (unpacked, say) as to be hashed.
     pub(super) fn hash_beside(mut self) -> io::Result<Checksum> {

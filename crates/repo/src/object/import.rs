@@ -9,7 +9,7 @@
 //! 2. shared blocks, where the file system supports them;
 //! 3. a copy, packed or unpacked as the mode needs.
 //!
-//! Objects that are not linked are always read and verified. [`Verify`] decides about hard links.
+//! [`Verify`] says which of them are read and verified.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -22,7 +22,7 @@ use rustix::io::Errno;
 
 use super::stored;
 use super::verify::BUFFER;
-use crate::fs::share::Sharer;
+use crate::fs::share::{self, Sharer};
 use crate::transaction::Transaction;
 use crate::{Error, FileContent, FileObject, Mode, Repo, Result, fs};
 
@@ -35,6 +35,8 @@ pub enum Verify {
     /// Not those that become hard links. Both repositories have the same owner then, who can change the object in
     /// either of them at any time.
     Copies,
+    /// None: the source is trusted, as libostree trusts a repository on the same machine.
+    Nothing,
 }
 
 /// How objects are taken over.
@@ -146,6 +148,10 @@ impl<'a> Importer<'a> {
             Some(bytes) => bytes,
             None => self.source.load_metadata(object)?,
         };
+        if self.is_trusted() {
+            self.transaction.write_metadata_trusted(object, &bytes)?;
+            return self.transaction.forget_tombstone(object);
+        }
         let expected = Some(object.checksum);
         self.transaction
             .write_metadata(object.kind, &bytes, expected)?;
@@ -168,6 +174,37 @@ impl<'a> Importer<'a> {
             return self.copy_filez(id, filez, size, buffer);
         }
         self.convert(id, buffer)
+    }
+
+    fn is_trusted(&self) -> bool {
+        self.options.verify == Verify::Nothing
+    }
+
+    /// Gives a new file the content of one of the source's in a way that needs no reading here, if
+    /// there is such a way. What is not trusted is verified then.
+    fn share(
+        &self,
+        from: &File,
+        to: &File,
+        id: FileId,
+        size: u64,
+        buffer: &mut Buffer,
+    ) -> Result<bool> {
+        let object = id.object();
+        if self.is_trusted() {
+            let shared = self.sharer.share_or_copy(from, to, size);
+            return shared.map_err(self.transaction.file_io("writing", &object));
+        }
+        let shared = self.sharer.share(from, to);
+        if shared {
+            self.verify(&object, buffer)?;
+        }
+        Ok(shared)
+    }
+
+    /// Whether [`Importer::share`] may succeed.
+    fn may_share(&self, size: u64) -> bool {
+        self.sharer.may_share() || (self.is_trusted() && size > share::BUFFER)
     }
 
     fn verify(&self, object: &ObjectId, buffer: &mut Buffer) -> Result<()> {
@@ -249,14 +286,16 @@ impl<'a> Importer<'a> {
         buffer: &mut Buffer,
     ) -> Result<()> {
         let object = id.object();
-        if self.sharer.may_share() {
+        if self.may_share(size) {
             self.transaction.reserve(size)?;
             let tmp = self.transaction.new_file()?;
-            if self.sharer.share(&filez, tmp.file()) {
-                self.verify(&object, buffer)?;
+            if self.share(&filez, tmp.file(), id, size, buffer)? {
                 self.transaction.count_wanted(object.kind);
                 return self.transaction.finish_plain(tmp, &object, size);
             }
+        }
+        if self.is_trusted() {
+            return self.transaction.copy_filez_trusted(id, &mut filez, size);
         }
         self.transaction.write_filez(id, &mut filez, &|_| Ok(()))
     }
@@ -272,15 +311,18 @@ impl<'a> Importer<'a> {
         if let FileContent::Plain(from) = &content
             && plain
             && size > 0
-            && self.sharer.may_share()
+            && self.may_share(size)
         {
             self.transaction.reserve(size)?;
             let tmp = self.transaction.new_file()?;
-            if self.sharer.share(from, tmp.file()) {
-                self.verify(&id.object(), buffer)?;
+            if self.share(from, tmp.file(), id, size, buffer)? {
                 self.transaction.count_wanted(ObjectKind::File);
                 return self.transaction.finish_regular(tmp, &header, id, size);
             }
+        }
+        if self.is_trusted() {
+            let transaction = self.transaction;
+            return transaction.write_file_trusted(&header, size, &mut content, id);
         }
         self.transaction
             .write_file(&header, size, &mut content, Some(id))?;

@@ -17,6 +17,15 @@ use crate::{Error, Mode, Result};
 /// Content that all threads together may hold in memory, packed forms not counted.
 const MEMORY: u64 = 32 << 20;
 
+/// Where the name of a file object comes from.
+#[derive(Clone, Copy, Debug)]
+enum Naming {
+    /// It is the checksum, which has to be this if there is something.
+    Computed(Option<FileId>),
+    /// A trusted repository has it under this name.
+    Trusted(FileId),
+}
+
 /// Content up to this size, in bytes, is held in memory while it is hashed and packed.
 pub(crate) fn in_memory() -> u64 {
     let threads = rayon::current_num_threads() as u64;
@@ -40,7 +49,27 @@ impl Transaction<'_> {
             let bytes = self.read_content(size, content, expected)?;
             return self.write_file_bytes(header, &bytes, expected);
         }
-        self.write_stream(header, size, content, expected)
+        self.write_stream(header, size, content, Naming::Computed(expected))
+    }
+
+    /// Writes a file object from a trusted repository: its name is not verified, unless it is a link.
+    pub(super) fn write_file_trusted(
+        &self,
+        header: &FileHeader,
+        size: u64,
+        content: &mut dyn Read,
+        id: FileId,
+    ) -> Result<()> {
+        if let Some(target) = &header.symlink {
+            return self.write_symlink(header, target, Some(id)).map(drop);
+        }
+        if size > in_memory() {
+            let naming = Naming::Trusted(id);
+            return self.write_stream(header, size, content, naming).map(drop);
+        }
+        let bytes = self.read_content(size, content, Some(id))?;
+        self.count_wanted(ObjectKind::File);
+        self.store_file_bytes(header, &bytes, id)
     }
 
     /// All of a content that is known to be small.
@@ -136,7 +165,7 @@ impl Transaction<'_> {
         }
         source.from.rewind().map_err(io)?;
         source.expect_again();
-        self.write_stream(header, size, source, Some(id))
+        self.write_stream(header, size, source, Naming::Computed(Some(id)))
     }
 
     fn write_stream(
@@ -144,13 +173,16 @@ impl Transaction<'_> {
         header: &FileHeader,
         size: u64,
         content: &mut dyn Read,
-        expected: Option<FileId>,
+        naming: Naming,
     ) -> Result<FileId> {
         self.count_wanted(ObjectKind::File);
         self.reserve(size)?;
         let tmp = self.new_file()?;
+        let (expected, mut content) = match naming {
+            Naming::Computed(id) => (id, Exactly::new(content, size, header.hasher())),
+            Naming::Trusted(id) => (Some(id), Exactly::unhashed(content, size)),
+        };
         let io = |error| self.content_io("writing", expected)(error);
-        let mut content = Exactly::new(content, size, header.hasher());
         if self.repo().mode().is_archive() {
             let filez = FilezHeader {
                 size,
@@ -161,8 +193,14 @@ impl Transaction<'_> {
         } else {
             content.copy_to(&mut tmp.file()).map_err(io)?;
         }
-        let id = FileId(content.checksum());
-        verify(expected.map(FileId::object), &id.object())?;
+        let id = match naming {
+            Naming::Trusted(id) => id,
+            Naming::Computed(_) => {
+                let id = FileId(content.checksum());
+                verify(expected.map(FileId::object), &id.object())?;
+                id
+            }
+        };
         self.finish_regular(tmp, header, id, size)?;
         Ok(id)
     }

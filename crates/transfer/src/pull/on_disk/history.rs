@@ -5,7 +5,6 @@ use std::collections::HashMap;
 
 use oxtree_format::{Commit, CommitId};
 use oxtree_repo::Repo;
-use oxtree_repo::object::verify::check_checksum;
 
 use super::both::Both;
 use crate::Result;
@@ -43,7 +42,7 @@ impl<'a> History<'a> {
                 Err(error) if error.is_missing_object() && id != tip => break,
                 bytes => bytes?,
             };
-            check_checksum(&id.object(), &bytes)?;
+            self.both.verify(&id.object(), &bytes)?;
             let commit =
                 Commit::parse(&bytes).map_err(|error| oxtree_repo::Error::corrupt(id, error))?;
             check(id, &bytes, &commit)?;

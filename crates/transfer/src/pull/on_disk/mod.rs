@@ -258,6 +258,9 @@ impl Pull<'_> {
         let both = Both {
             source: self.source,
             repo: self.repo,
+            // Signatures are of what the names say, not of what happens to be in the files.
+            verify: self.copy.import.verify != Verify::Nothing
+                || self.copy.policy.verifier.is_some(),
         };
         let importer = Importer::new(self.transaction, self.source, self.copy.import)?;
         let mut history = History::new(self.repo, &both, self.copy.depth);
