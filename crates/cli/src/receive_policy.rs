@@ -84,7 +84,7 @@ pub(crate) fn policy(
         caps: config.identity.as_ref().map_or(Caps::default(), caps),
         hook: hook(&config.receive_hook, config),
         derive,
-        herald: None,
+        outbox: None,
         audit: audit(config, context)?,
     })
 }

@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use hyper::body::Body as _;
 use hyper::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderValue, VARY};
 use hyper::{HeaderMap, Method, Request, Uri};
-use oxtree_transfer::room::Shares;
+use oxtree_transfer::semaphore::ClientSemaphore;
 use tower::ServiceExt;
 
 use crate::access::issuers::Issuers;
@@ -52,7 +52,7 @@ pub(crate) struct App {
     /// Streams of objects that are taken in at once.
     streams: Turns,
     /// And of these, those that are unpacked from zstd.
-    pub(crate) squeezed: Shares,
+    pub(crate) compressed: ClientSemaphore,
     /// Lists of ids that are looked for at once.
     lists: Turns,
     /// Files that are packed at once.
@@ -116,7 +116,7 @@ impl App {
             ending: AtomicBool::new(false),
             away: tokio::sync::Mutex::default(),
             streams: Turns::for_bodies(STREAMS, OWN_STREAMS),
-            squeezed: Shares::new(SQUEEZED, OWN_SQUEEZED),
+            compressed: ClientSemaphore::new(SQUEEZED, OWN_SQUEEZED),
             lists: Turns::for_bodies(LISTS, OWN_LISTS),
             packing: Turns::new(PACKING, OWN_PACKING),
             answers: Turns::new(ANSWERS, OWN_ANSWERS),

@@ -146,7 +146,7 @@ impl Site {
         let derives = !matches!(policy.derive, Derive::Nothing);
         let jobs = Arc::clone(&self.jobs);
         let published = Arc::clone(&herald);
-        policy.herald = Some(policy::Herald(Box::new(move |refs| herald.announce(refs))));
+        policy.outbox = Some(policy::Outbox(Box::new(move |refs| herald.announce(refs))));
         policy.derive = Derive::By(Box::new(move |_, _, _| match published.published() {
             // In its turn: pushes that end at the same time need it only once.
             Some(ticket) if derives => jobs.wait(ticket),

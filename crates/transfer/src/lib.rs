@@ -12,19 +12,19 @@
 mod error;
 pub mod http;
 pub mod limits;
-mod patience;
 pub mod protocol;
 pub mod pull;
 pub mod push;
 pub mod receive;
-pub mod room;
+pub mod semaphore;
 pub mod store;
+mod timeouts;
 pub mod transport;
 pub mod url;
 pub mod visibility;
 
 pub use error::{Error, FetchFault, Result, chain};
-pub use push::plan::{History, Request};
+pub use push::plan::{History, PushRequest};
 pub use push::send::Packing;
-pub use push::{Audience, Compression, Options, Report, push};
+pub use push::{Compression, PushObserver, PushOptions, PushReport, push};
 pub use url::Url;

@@ -24,7 +24,7 @@ use oxtree_transfer::push::push;
 use oxtree_transfer::receive::LocalReceiver;
 use oxtree_transfer::receive::receive;
 use oxtree_transfer::transport::local::push_local;
-use oxtree_transfer::{Audience, Options, Result};
+use oxtree_transfer::{PushObserver, PushOptions, Result};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -102,7 +102,13 @@ fn record(source: &Repo, to: &Path) -> (Vec<u8>, Vec<u8>) {
         let to = Recorder(&there, Arc::clone(&said[1]));
         scope.spawn(|| receive(|| Ok(dest), &there, to, "test").expect("received"));
         let to = Recorder(&here, Arc::clone(&said[0]));
-        let report = push(source, &Options::default(), from, to, Audience::NOBODY);
+        let report = push(
+            source,
+            &PushOptions::default(),
+            from,
+            to,
+            PushObserver::NONE,
+        );
         assert!(report.expect("pushed").outcome.is_ok());
     });
     let [pusher, receiver] = said.map(|said| said.lock().expect("the recording").clone());
@@ -210,8 +216,8 @@ fn a_receiver_publishes_all_or_nothing() {
             check(&path, &recording);
         }
         // Whatever they have left there, it is in nobody's way.
-        let options = Options::default();
-        let report = push_local(&recording.source(), &path, &options, Audience::NOBODY);
+        let options = PushOptions::default();
+        let report = push_local(&recording.source(), &path, &options, PushObserver::NONE);
         assert!(report.expect("pushed").outcome.is_ok());
         assert!(check(&path, &recording));
     });
@@ -229,10 +235,10 @@ fn a_pusher_comes_to_an_end() {
             let from: Box<dyn Read + Send> = Box::new(Cursor::new(says));
             push(
                 &source,
-                &Options::default(),
+                &PushOptions::default(),
                 from,
                 io::sink(),
-                Audience::NOBODY,
+                PushObserver::NONE,
             )
         });
         assert!(!whole || done.is_ok_and(|report| report.outcome.is_ok()));

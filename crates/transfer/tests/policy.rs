@@ -18,7 +18,7 @@ use oxtree_transfer::receive::audit::Audit;
 use oxtree_transfer::receive::hook::Hook;
 use oxtree_transfer::receive::policy::{Commits, Derive, Force, Future, Identity, Policy, Stale};
 use oxtree_transfer::receive::receive;
-use oxtree_transfer::{Audience, Options, Request};
+use oxtree_transfer::{PushObserver, PushOptions, PushRequest};
 
 /// A repository to push from, and one to push to.
 struct Pair {
@@ -64,17 +64,17 @@ impl Pair {
         let source = Repo::open(self.source.path()).expect("open the source");
         let destination = LocalReceiver::with_policy(self.dest(), policy);
         let refs = names.iter().map(|name| name.parse().expect("a name"));
-        let options = Options {
-            request: Request {
+        let options = PushOptions {
+            request: PushRequest {
                 refs: refs.collect(),
                 force,
-                ..Request::default()
+                ..PushRequest::default()
             },
-            ..Options::default()
+            ..PushOptions::default()
         };
         let heard = std::sync::Mutex::new(Vec::new());
         let notice = |text: &str| heard.lock().expect("notices").push(text.to_owned());
-        let audience = Audience {
+        let audience = PushObserver {
             progress: &(),
             notice: &notice,
         };

@@ -10,7 +10,7 @@ use oxtree_format::refs::{CollectionId, RefName, RemoteName};
 use oxtree_format::summary::keys;
 use oxtree_format::{CommitId, Summary};
 use oxtree_repo::Repo;
-use oxtree_transfer::pull::{CacheOptions, Options, pull, refs_of, remote_summary};
+use oxtree_transfer::pull::{CacheOptions, PullOptions, pull, refs_of, remote_summary};
 
 use super::pull::options_for;
 use crate::context::Context;
@@ -175,9 +175,9 @@ fn options(
     remote: &RemoteName,
     args: &Args,
     context: &Context<'_>,
-) -> Result<Options> {
+) -> Result<PullOptions> {
     let options = options_for(repo, remote.as_str(), context)?;
-    Ok(Options {
+    Ok(PullOptions {
         summary_cache: CacheOptions {
             dir: args.cache_dir.clone(),
             ..options.summary_cache
@@ -239,7 +239,7 @@ fn pull_all(repo: &Repo, found: &[Found], args: &Args, context: &Context<'_>) ->
         let pinned = open
             .iter()
             .map(|((_, name), commit)| format!("{name}@{commit}"));
-        let options = Options {
+        let options = PullOptions {
             refs: pinned.collect(),
             ..options(repo, &one.remote, args, context)?
         };

@@ -10,8 +10,8 @@ use oxtree_repo::Repo;
 use oxtree_repo::sign::Verifier;
 use oxtree_sign::{Wanted, commit_verifier, delta_verifier, summary_verifier};
 use oxtree_transfer::http::Network;
-use oxtree_transfer::pull::estimate::{Estimate, Use};
-use oxtree_transfer::pull::{CacheOptions, NotOlder, Options, Report, is_url, pull};
+use oxtree_transfer::pull::estimate::{DeltaUse, Estimate};
+use oxtree_transfer::pull::{CacheOptions, NotOlder, PullOptions, PullReport, is_url, pull};
 
 use super::pull_local;
 use crate::context::Context;
@@ -147,7 +147,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     let config = repo.config_mut();
     config.fsync &= !args.disable_fsync;
     config.per_object_fsync |= args.per_object_fsync;
-    let options = Options {
+    let options = PullOptions {
         refs,
         ..args.options(&repo, remote, context)?
     };
@@ -179,7 +179,7 @@ fn check_refs(refs: &[String]) -> Result<()> {
 }
 
 impl Args {
-    fn options(&self, repo: &Repo, remote: &str, context: &Context<'_>) -> Result<Options> {
+    fn options(&self, repo: &Repo, remote: &str, context: &Context<'_>) -> Result<PullOptions> {
         let not_older = match (&self.timestamp_check_from_rev, self.timestamp_check) {
             (Some(rev), _) => Some(NotOlder::Than(repo.resolve_rev(rev)?)),
             (None, true) => Some(NotOlder::ThanCurrent),
@@ -198,7 +198,7 @@ impl Args {
         if let Some(more) = &self.append_user_agent {
             network.user_agent = format!("{} {more}", network.user_agent);
         }
-        Ok(Options {
+        Ok(PullOptions {
             refs: Vec::new(),
             url: self.url.clone(),
             mirror: self.mirror,
@@ -235,11 +235,11 @@ impl Args {
         repo: &Repo,
         remote: &str,
         context: &Context<'_>,
-    ) -> Result<(Use, Option<Box<dyn Verifier>>)> {
+    ) -> Result<(DeltaUse, Option<Box<dyn Verifier>>)> {
         let wanted = match (self.disable_static_deltas, self.require_static_deltas) {
-            (true, _) => return Ok((Use::Never, None)),
-            (false, true) => Use::Required,
-            (false, false) => Use::Possible,
+            (true, _) => return Ok((DeltaUse::Never, None)),
+            (false, true) => DeltaUse::Required,
+            (false, false) => DeltaUse::Possible,
         };
         if !repo.config().sign_verify_deltas {
             return Ok((wanted, None));
@@ -250,7 +250,7 @@ impl Args {
         };
         match verifier {
             // Without keys, no delta can be taken.
-            Err(_) if wanted == Use::Possible => Ok((Use::Never, None)),
+            Err(_) if wanted == DeltaUse::Possible => Ok((DeltaUse::Never, None)),
             verifier => Ok((wanted, Some(verifier?))),
         }
     }
@@ -265,8 +265,8 @@ impl Args {
 }
 
 /// What the remote's section and the environment say of how to pull.
-pub(super) fn options_for(repo: &Repo, remote: &str, context: &Context<'_>) -> Result<Options> {
-    let mut options = Options {
+pub(super) fn options_for(repo: &Repo, remote: &str, context: &Context<'_>) -> Result<PullOptions> {
+    let mut options = PullOptions {
         network: network(context),
         summary_cache: CacheOptions {
             off: context.var("OSTREE_SKIP_CACHE").is_some(),
@@ -278,10 +278,10 @@ pub(super) fn options_for(repo: &Repo, remote: &str, context: &Context<'_>) -> R
         show_time: text::local_time,
         // Their signatures need somebody who knows the keys.
         deltas: match repo.config().sign_verify_deltas {
-            true => Use::Never,
-            false => Use::Possible,
+            true => DeltaUse::Never,
+            false => DeltaUse::Possible,
         },
-        ..Options::default()
+        ..PullOptions::default()
     };
     // What is only a URL has no keys.
     if !is_url(remote) {
@@ -307,8 +307,8 @@ fn describe_estimate(estimate: &Estimate) -> String {
 }
 
 /// The line that libostree's scripts look for.
-fn describe(report: &Report, took: Duration) -> String {
-    let Report {
+fn describe(report: &PullReport, took: Duration) -> String {
+    let PullReport {
         metadata,
         content,
         local_metadata,

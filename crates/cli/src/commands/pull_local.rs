@@ -9,7 +9,7 @@ use oxtree_format::refs::RemoteName;
 use oxtree_repo::Repo;
 use oxtree_repo::object::import::{ImportOptions, Verify};
 use oxtree_sign::{Wanted, commit_verifier, summary_verifier};
-use oxtree_transfer::pull::on_disk::{Options, Report, pull_local};
+use oxtree_transfer::pull::on_disk::{LocalPullOptions, LocalPullReport, pull_local};
 
 use crate::args::boolean;
 use crate::context::Context;
@@ -128,7 +128,7 @@ pub(super) fn all_pulled(context: &Context<'_>, from: &str, left_out: &[String])
 }
 
 impl Args {
-    fn options(&self, repo: &Repo, context: &Context<'_>) -> Result<Options> {
+    fn options(&self, repo: &Repo, context: &Context<'_>) -> Result<LocalPullOptions> {
         let remote: Option<RemoteName> = self.remote.as_deref().map(str::parse).transpose()?;
         let wanted = |option: &Option<String>| -> Result<Option<&RemoteName>> {
             match option.as_deref().map(boolean).transpose()? {
@@ -145,7 +145,7 @@ impl Args {
             None => None,
         };
         let is_signed = commit_verifier.is_some() || summary_verifier.is_some();
-        Ok(Options {
+        Ok(LocalPullOptions {
             commit_verifier,
             summary_verifier,
             revs: self.revs.clone(),
@@ -188,8 +188,8 @@ pub(super) fn depth(text: &str) -> Result<Option<u64>> {
 }
 
 /// The line that libostree's scripts look for.
-fn describe(report: &Report) -> String {
-    let Report {
+fn describe(report: &LocalPullReport) -> String {
+    let LocalPullReport {
         metadata,
         content,
         bytes,
@@ -200,8 +200,8 @@ fn describe(report: &Report) -> String {
 }
 
 /// The same where static deltas were taken.
-fn describe_deltas(report: &Report, took: Duration) -> String {
-    let Report { deltas, bytes, .. } = report;
+fn describe_deltas(report: &LocalPullReport, took: Duration) -> String {
+    let LocalPullReport { deltas, bytes, .. } = report;
     deltas_line(deltas.parts, deltas.loose, deltas.bytes, took, *bytes)
 }
 

@@ -4,12 +4,12 @@
 use anyhow::{Context as _, Result, anyhow, bail};
 use oxtree_format::refs::RefName;
 use oxtree_transfer::protocol::message::{RefOutcome, Status};
-use oxtree_transfer::push::Report;
+use oxtree_transfer::push::PushReport;
 use oxtree_transfer::push::http::HttpOptions;
 use oxtree_transfer::receive::policy::is_generated;
 use oxtree_transfer::transport::SshOptions;
 use oxtree_transfer::transport::ssh::Pushed;
-use oxtree_transfer::{Options, Request, Url};
+use oxtree_transfer::{PushOptions, PushRequest, Url};
 
 use super::argparse::{Grammar, Opt, Parsed};
 use super::log::Log;
@@ -105,15 +105,15 @@ pub(super) fn run(call: &Call<'_>) -> Result<()> {
             verbose: context.verbose,
         },
         http: HttpOptions::default(),
-        options: Options {
-            request: Request {
+        options: PushOptions {
+            request: PushRequest {
                 refs: refs(&repo, &parsed.arguments[1..])?,
-                ..Request::default()
+                ..PushRequest::default()
             },
             dry_run: parsed.has(&["-n", "--dry-run"]),
             agent: agent(),
             idle: default_idle_time(),
-            ..Options::default()
+            ..PushOptions::default()
         },
     };
     // The far side's own words, whatever is said here.
@@ -205,7 +205,7 @@ fn refs(repo: &oxtree_repo::Repo, names: &[String]) -> Result<Vec<RefName>> {
 }
 
 /// What has become of each ref.
-fn describe(report: &Report, log: Log<'_>) -> Result<()> {
+fn describe(report: &PushReport, log: Log<'_>) -> Result<()> {
     let receiver = Log {
         logger: "otpush.receive",
         ..log

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use oxtree_format::refs::RefName;
 use oxtree_transfer::http::Network;
 use oxtree_transfer::protocol::message::{Outcome, Status};
-use oxtree_transfer::receive::from_url::{self, Report, Request};
+use oxtree_transfer::receive::from_url::{self, FetchReport, FetchRequest};
 use oxtree_transfer::receive::legacy;
 use rustix::fs::{FileType, fstat};
 
@@ -220,7 +220,7 @@ fn receive_from_url(
         logger: "otpush.receive",
     };
     let destination = destination(config, Manners::Original, context)?;
-    let request = Request {
+    let request = FetchRequest {
         url: url.to_owned(),
         refs,
         force: force && config.allow_force != Some(false),
@@ -234,7 +234,7 @@ fn receive_from_url(
     describe(&report, log)
 }
 
-fn describe(report: &Report, log: Log<'_>) -> Result<()> {
+fn describe(report: &FetchReport, log: Log<'_>) -> Result<()> {
     log.write(LogLevel::Info, "Remote commits:");
     for (name, commit) in &report.remote {
         log.write(LogLevel::Info, &format!(" {name} {commit}"));

@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result, anyhow};
 use oxtree_format::refs::RefName;
 use oxtree_repo::Repo;
 use oxtree_repo::prune::Options as PruneOptions;
-use oxtree_transfer::push::http::{HttpOptions, Token, push_http, push_old};
-use oxtree_transfer::{Audience, Error, Options, Request, Url};
+use oxtree_transfer::push::http::{HttpOptions, Token, push_http, push_to_ostree_upload};
+use oxtree_transfer::{Error, PushObserver, PushOptions, PushRequest, Url};
 
 use crate::commands::push::{agent, default_idle_time, tell};
 use crate::context::Context;
@@ -80,24 +80,24 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
         plain: true,
         ..HttpOptions::default()
     };
-    let options = Options {
-        request: Request {
+    let options = PushOptions {
+        request: PushRequest {
             refs: args.branch.clone(),
-            ..Request::default()
+            ..PushRequest::default()
         },
         agent: agent(),
         idle: default_idle_time(),
-        ..Options::default()
+        ..PushOptions::default()
     };
     let started = Instant::now();
     let notice = |text: &str| context.out.remote(text);
     let progress = context.progress();
-    let audience = Audience {
+    let audience = PushObserver {
         progress,
         notice: &notice,
     };
     let report = match push_http(&repo, &url, &how, &options, audience) {
-        Err(Error::NoApi { .. }) => push_old(&repo, &url, &how, &options, audience),
+        Err(Error::NoApi { .. }) => push_to_ostree_upload(&repo, &url, &how, &options, audience),
         report => report,
     };
     let url = Url::Http(url);

@@ -276,7 +276,7 @@ pub(super) async fn take(
         let destination = site.destination(&visit.visitor, visit.from)?;
         let body = BodyReader::new(body, Pace::of(destination.limits()?));
         let mut from = std::io::BufReader::with_capacity(64 << 10, body);
-        let progress = push.take(&destination, &mut from, &app.squeezed)?;
+        let progress = push.take(&destination, &mut from, &app.compressed)?;
         drop(permit);
         push.touch(now());
         add(&app.counters.objects, progress.objects);

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
 use oxtree_transfer::protocol::message::{Limits, WireCommit, WireMeta, WireRef, WireTree};
-use oxtree_transfer::protocol::{DETACHED, SQUEEZE, VERSION};
+use oxtree_transfer::protocol::{COMPRESSION, DETACHED, VERSION};
 use oxtree_transfer::receive::roots;
 use oxtree_transfer::store::Destination;
 use serde::Serialize;
@@ -69,7 +69,7 @@ pub(super) async fn describe(
         let description = Description {
             versions: [VERSION],
             agent: &app.agent,
-            capabilities: [SQUEEZE].into_iter().chain(detached).collect(),
+            capabilities: [COMPRESSION].into_iter().chain(detached).collect(),
             mode: destination.store.mode(),
             limits: destination.limits()?,
             refs,

@@ -13,7 +13,7 @@ use oxtree_transfer::protocol::message::Limits;
 use oxtree_transfer::protocol::stream::{Form, Record, pack};
 use oxtree_transfer::receive::LocalReceiver;
 use oxtree_transfer::receive::push::Push;
-use oxtree_transfer::room::Shares;
+use oxtree_transfer::semaphore::ClientSemaphore;
 
 use super::parse;
 use crate::api::fault::{Answer, Fault};
@@ -172,7 +172,7 @@ impl<'a> Upload<'a> {
     fn flush(&mut self) -> Answer<()> {
         if !self.batch.is_empty() {
             // It is not in zstd.
-            let room = Shares::new(0, 0);
+            let room = ClientSemaphore::new(0, 0);
             let batch = &mut &self.batch[..];
             self.push.take(self.destination, batch, &room)?;
             self.batch.clear();

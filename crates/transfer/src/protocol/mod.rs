@@ -19,7 +19,7 @@ pub const VERSION: u32 = 1;
 pub const STATUS: &str = "status";
 
 /// The capability of a receiver that takes patches, and payloads in zstd.
-pub const SQUEEZE: &str = "squeeze";
+pub const COMPRESSION: &str = "squeeze";
 
 /// The capability of a receiver that takes detached metadata of commits that it has already.
 pub const DETACHED: &str = "detached";

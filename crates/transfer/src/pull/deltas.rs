@@ -18,11 +18,11 @@ use tokio::sync::Semaphore;
 
 use super::fetch::{Download, Fetcher, Mirrors};
 use super::objects::{Asker, PIECES, PieceReader, get_detached, send_pieces};
-use super::policy::Policy;
+use super::policy::PullPolicy;
 use super::wanted::Wanted;
 use crate::Result;
 use crate::error::invalid;
-use crate::pull::estimate::{Estimate, Report, best, is_whole, none_found};
+use crate::pull::estimate::{DeltaReport, Estimate, best, is_whole, none_found};
 
 /// The largest index that is fetched, in bytes.
 const MAX_INDEX: u64 = 16 << 20;
@@ -47,7 +47,7 @@ pub(super) struct Deltas<'a> {
     /// Where deltas are.
     pub(super) objects: &'a Mirrors,
     pub(super) announced: &'a Announced,
-    pub(super) policy: &'a Policy<'a>,
+    pub(super) policy: &'a PullPolicy<'a>,
     /// Has to be content with each superblock's signatures.
     pub(super) verifier: Option<&'a dyn Verifier>,
     /// Each commit that is not whole here has to come by a delta.
@@ -57,7 +57,7 @@ pub(super) struct Deltas<'a> {
 /// What came by deltas.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
-    pub(super) report: Report,
+    pub(super) report: DeltaReport,
     /// The detached metadata that was asked for.
     pub(super) detached: HashMap<CommitId, Option<Vec<u8>>>,
 }
@@ -124,7 +124,7 @@ impl Deltas<'_> {
     pub(super) fn estimate(&self, runtime: &Runtime, wanted: &[Wanted]) -> Result<Estimate> {
         let mut estimate = Estimate::default();
         for wanted in self.missing(wanted)? {
-            let found = runtime.block_on(self.find(wanted, &mut Report::default()))?;
+            let found = runtime.block_on(self.find(wanted, &mut DeltaReport::default()))?;
             if let Some(delta) = found {
                 estimate.add(self.policy.repo, &delta.superblock()?)?;
             }
@@ -145,7 +145,7 @@ impl Deltas<'_> {
     }
 
     /// The delta that brings a commit; [`None`] if it has to come otherwise.
-    async fn find(&self, wanted: &Wanted, report: &mut Report) -> Result<Option<Delta>> {
+    async fn find(&self, wanted: &Wanted, report: &mut DeltaReport) -> Result<Option<Delta>> {
         let delta = match self.choose(wanted, report).await? {
             Some(choice) => self.fetch(wanted, &choice, report).await?,
             None => None,
@@ -156,7 +156,7 @@ impl Deltas<'_> {
         }
     }
 
-    async fn choose(&self, wanted: &Wanted, report: &mut Report) -> Result<Option<Choice>> {
+    async fn choose(&self, wanted: &Wanted, report: &mut DeltaReport) -> Result<Option<Choice>> {
         let (repo, to) = (self.policy.repo, wanted.commit);
         let current = match &wanted.name {
             Some(name) => self.policy.into.current(repo, name)?,
@@ -209,7 +209,7 @@ impl Deltas<'_> {
         &self,
         wanted: &Wanted,
         choice: &Choice,
-        report: &mut Report,
+        report: &mut DeltaReport,
     ) -> Result<Option<Delta>> {
         let name = &choice.name;
         let path = format!("{}/superblock", name.folder());

@@ -11,7 +11,7 @@ use crate::{Error, Result};
 
 /// Whether static deltas are taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Use {
+pub enum DeltaUse {
     /// Where there is one; else objects.
     #[default]
     Possible,
@@ -23,7 +23,7 @@ pub enum Use {
 
 /// What came by static deltas.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct DeltaReport {
     /// How many parts were applied.
     pub parts: u64,
     /// How many other files were read: superblocks, and what says which deltas there are; from a local

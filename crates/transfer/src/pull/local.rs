@@ -8,15 +8,15 @@ use oxtree_repo::Repo;
 use oxtree_repo::object::import::{ImportOptions, Verify};
 
 use super::on_disk::{self, Copy};
-use super::request::Request;
+use super::request::RefRequest;
 use super::subpath::Part;
 use super::summary::of_repository;
 use super::wanted::Wanted;
-use super::{Job, Report, look_up};
+use super::{Job, PullReport, look_up};
 use crate::Result;
-use crate::pull::estimate::Use;
+use crate::pull::estimate::DeltaUse;
 
-pub(super) fn pull(job: &Job<'_>, path: &Path) -> Result<Report> {
+pub(super) fn pull(job: &Job<'_>, path: &Path) -> Result<PullReport> {
     let options = job.options;
     let source = Repo::open_in(path, &options.environment)?;
     let verifier = options.summary_verifier.as_deref();
@@ -30,9 +30,9 @@ pub(super) fn pull(job: &Job<'_>, path: &Path) -> Result<Report> {
     if options.dry_run {
         let commits = wanted.iter().map(|wanted| wanted.commit);
         let estimate = on_disk::deltas::estimate(&source, job.repo, commits)?;
-        return Ok(Report {
+        return Ok(PullReport {
             estimate: Some(estimate),
-            ..Report::default()
+            ..PullReport::default()
         });
     }
     let copy = Copy {
@@ -41,7 +41,7 @@ pub(super) fn pull(job: &Job<'_>, path: &Path) -> Result<Report> {
         policy: job.policy(),
         depth: options.depth,
         commit_metadata_only: options.commit_metadata_only,
-        require_deltas: options.deltas == Use::Required,
+        require_deltas: options.deltas == DeltaUse::Required,
         delta_verifier: options.delta_verifier.as_deref(),
         part: Part::of_root(&options.subpaths),
         import: ImportOptions {
@@ -59,14 +59,14 @@ pub(super) fn pull(job: &Job<'_>, path: &Path) -> Result<Report> {
         let signatures = summary.signatures.as_deref();
         job.repo.write_mirrored_summary(bytes, signatures)?;
     }
-    Ok(Report {
+    Ok(PullReport {
         local_metadata: copied.metadata,
         local_content: copied.content,
         written: copied.bytes,
         deltas: copied.deltas,
         is_local: true,
         left_out: left_out.iter().map(ToString::to_string).collect(),
-        ..Report::default()
+        ..PullReport::default()
     })
 }
 
@@ -89,6 +89,6 @@ fn wanted(job: &Job<'_>, source: &Repo) -> Result<Vec<Wanted>> {
         }
         Ok(found.ok_or_else(|| oxtree_repo::Error::RefNotFound(name.to_string()))?)
     };
-    let resolve = |request: &Request| request.resolve(find);
+    let resolve = |request: &RefRequest| request.resolve(find);
     job.requests.iter().map(resolve).collect()
 }

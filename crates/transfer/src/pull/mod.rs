@@ -35,17 +35,17 @@ use oxtree_repo::{Environment, Mode, Progress, Repo};
 pub use self::policy::NotOlder;
 use self::remote::Remote;
 pub use self::remote::is_url;
-use self::request::Request;
+use self::request::RefRequest;
 pub use self::summary::Summary;
-use self::wanted::Destination;
+use self::wanted::Namespace;
 use crate::Result;
 use crate::error::invalid;
 use crate::http::Network;
-use crate::pull::estimate::{Estimate, Use};
+use crate::pull::estimate::{DeltaUse, Estimate};
 
 /// How to pull.
 #[derive(Debug)]
-pub struct Options {
+pub struct PullOptions {
     /// Refs, `REF@COMMIT`, and checksums of commits; none for what is configured, or in a mirror for
     /// all.
     pub refs: Vec<String>,
@@ -70,7 +70,7 @@ pub struct Options {
     /// Repositories on this machine that may have objects, which are then not fetched.
     pub local_caches: Vec<Repo>,
     /// Whether static deltas are taken. Never into an archive, nor where only commits come.
-    pub deltas: Use,
+    pub deltas: DeltaUse,
     /// Nothing is pulled: the report says what static deltas would bring.
     pub dry_run: bool,
     /// Where summaries are kept.
@@ -89,7 +89,7 @@ pub struct Options {
     pub show_time: fn(u64) -> String,
 }
 
-impl Default for Options {
+impl Default for PullOptions {
     fn default() -> Self {
         Self {
             refs: Vec::new(),
@@ -103,7 +103,7 @@ impl Default for Options {
             verify_bindings: true,
             not_older: None,
             local_caches: Vec::new(),
-            deltas: Use::default(),
+            deltas: DeltaUse::default(),
             dry_run: false,
             summary_cache: CacheOptions::default(),
             network: Network::default(),
@@ -130,7 +130,7 @@ pub struct CacheOptions {
 
 /// What was pulled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct PullReport {
     /// Commits, dirtrees and dirmetas that were fetched.
     pub metadata: u64,
     /// Files that were fetched.
@@ -144,7 +144,7 @@ pub struct Report {
     /// Bytes of content that were written: not of hard links, nor by static deltas.
     pub written: u64,
     /// What came by static deltas.
-    pub deltas: estimate::Report,
+    pub deltas: estimate::DeltaReport,
     /// What they would bring, of a dry run.
     pub estimate: Option<Estimate>,
     /// The remote is on this machine.
@@ -157,17 +157,17 @@ pub struct Report {
 pub fn pull(
     repo: &Repo,
     remote: &str,
-    options: &Options,
+    options: &PullOptions,
     progress: &dyn Progress,
-) -> Result<Report> {
+) -> Result<PullReport> {
     if repo.mode() == Mode::BareSplitXattrs {
         let reason = "Not allowed due to repo mode: bare-split-xattrs is read only";
         return Err(invalid(reason));
     }
-    if repo.mode().is_archive() && options.deltas == Use::Required {
+    if repo.mode().is_archive() && options.deltas == DeltaUse::Required {
         return Err(invalid("Can't use static deltas in an archive repo"));
     }
-    if options.bareuseronly_files && options.deltas == Use::Required {
+    if options.bareuseronly_files && options.deltas == DeltaUse::Required {
         let reason = "Static deltas cannot be required where files' modes are to be looked at";
         return Err(invalid(reason));
     }
@@ -182,12 +182,12 @@ pub fn pull(
     };
     let requests = refs
         .iter()
-        .map(|text| Request::parse(text))
+        .map(|text| RefRequest::parse(text))
         .collect::<Result<Vec<_>>>()?;
     let into = match (&remote.name, &remote.collection) {
-        (_, Some(collection)) if options.mirror => Destination::of_mirror(repo, collection),
-        (Some(name), _) if !options.mirror => Destination::Remote(name.clone()),
-        _ => Destination::Heads,
+        (_, Some(collection)) if options.mirror => Namespace::of_mirror(repo, collection),
+        (Some(name), _) if !options.mirror => Namespace::Remote(name.clone()),
+        _ => Namespace::Heads,
     };
     let job = Job {
         repo,
@@ -204,7 +204,7 @@ pub fn pull(
 }
 
 /// The summary of a remote, the name of one or a URL.
-pub fn remote_summary(repo: &Repo, remote: &str, options: &Options) -> Result<Summary> {
+pub fn remote_summary(repo: &Repo, remote: &str, options: &PullOptions) -> Result<Summary> {
     let remote = Remote::open(repo, remote, options.url.as_deref())?;
     match &remote.place {
         mirrors::Place::Local(path) => {
@@ -219,15 +219,15 @@ pub fn remote_summary(repo: &Repo, remote: &str, options: &Options) -> Result<Su
 struct Job<'a> {
     repo: &'a Repo,
     remote: &'a Remote,
-    requests: &'a [Request],
-    into: &'a Destination,
-    options: &'a Options,
+    requests: &'a [RefRequest],
+    into: &'a Namespace,
+    options: &'a PullOptions,
     progress: &'a dyn Progress,
 }
 
 impl Job<'_> {
-    fn policy(&self) -> policy::Policy<'_> {
-        policy::Policy {
+    fn policy(&self) -> policy::PullPolicy<'_> {
+        policy::PullPolicy {
             repo: self.repo,
             into: self.into,
             verify_bindings: self.options.verify_bindings,
@@ -273,7 +273,7 @@ pub fn refs_of<'s>(
 
 /// The commits that are wanted, as a summary has them.
 fn look_up(
-    requests: &[Request],
+    requests: &[RefRequest],
     summary: &[u8],
     collection: Option<&CollectionId>,
 ) -> Result<Vec<wanted::Wanted>> {

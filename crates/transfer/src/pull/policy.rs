@@ -6,7 +6,7 @@ use oxtree_format::{Commit, CommitId};
 use oxtree_repo::sign::{Subject, Verifier};
 use oxtree_repo::{Repo, bindings};
 
-use super::wanted::Destination;
+use super::wanted::Namespace;
 use crate::Result;
 use crate::error::invalid;
 
@@ -21,9 +21,9 @@ pub enum NotOlder {
 
 /// What a commit has to be to be taken.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Policy<'a> {
+pub(crate) struct PullPolicy<'a> {
     pub(crate) repo: &'a Repo,
-    pub(crate) into: &'a Destination,
+    pub(crate) into: &'a Namespace,
     /// Commits have to be bound to the refs (and to the collection) that they come with.
     pub(crate) verify_bindings: bool,
     /// The collection that the commits are from.
@@ -35,7 +35,7 @@ pub(crate) struct Policy<'a> {
     pub(crate) show_time: fn(u64) -> String,
 }
 
-impl Policy<'_> {
+impl PullPolicy<'_> {
     /// Checks a commit, whose bytes are known to be right. `name` is the ref that it comes with.
     pub(crate) fn check(
         &self,

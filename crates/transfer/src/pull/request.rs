@@ -10,13 +10,13 @@ use crate::error::invalid;
 
 /// What a user asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Request {
+pub(crate) enum RefRequest {
     Commit(CommitId),
     /// A ref, which is to be set to this commit instead of where it is.
     Ref(RefName, Option<CommitId>),
 }
 
-impl Request {
+impl RefRequest {
     pub(crate) fn parse(text: &str) -> Result<Self> {
         if let Some(checksum) = Checksum::from_hex(text.as_bytes()) {
             return Ok(Self::Commit(CommitId(checksum)));

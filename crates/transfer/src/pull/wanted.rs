@@ -19,7 +19,7 @@ pub(crate) struct Wanted {
 
 /// As what refs are written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Destination {
+pub(crate) enum Namespace {
     /// As our own.
     Heads,
     /// As those of a remote.
@@ -28,7 +28,7 @@ pub(crate) enum Destination {
     Mirror(CollectionId),
 }
 
-impl Destination {
+impl Namespace {
     /// Where a mirror of a collection has its refs: its own are our own.
     pub(crate) fn of_mirror(repo: &Repo, collection: &CollectionId) -> Self {
         match repo.config().collection_id.as_ref() == Some(collection) {
@@ -108,7 +108,7 @@ pub(crate) fn publish(
     transaction: Transaction<'_>,
     steps: &[Step],
     wanted: &[Wanted],
-    into: &Destination,
+    into: &Namespace,
     whole: bool,
 ) -> Result<()> {
     if transaction.is_resumed() {
@@ -132,7 +132,7 @@ pub(crate) fn publish(
             refs.push((name, *commit));
         }
     }
-    if let Destination::Mirror(collection) = into {
+    if let Namespace::Mirror(collection) = into {
         transaction.commit_complete(&[], &complete)?;
         for (name, commit) in refs {
             repo.write_collection_ref(collection, name, Some(commit))?;

@@ -13,13 +13,13 @@ use super::fetch::{Fetcher, Mirrors};
 use super::mirrors::Found;
 use super::objects::{Source, What};
 use super::remote::Remote;
-use super::request::Request;
+use super::request::RefRequest;
 use super::subpath::Part;
 use super::wanted::{Wanted, publish};
-use super::{Job, Options, Report, Summary, in_collection, look_up, summary};
+use super::{Job, PullOptions, PullReport, Summary, in_collection, look_up, summary};
 use crate::error::invalid;
 use crate::http::runtime;
-use crate::pull::estimate::Use;
+use crate::pull::estimate::DeltaUse;
 use crate::{Error, Result};
 
 /// The largest `config` that is fetched, in bytes.
@@ -43,7 +43,7 @@ struct Plan {
     wanted: Vec<Wanted>,
 }
 
-pub(super) fn pull(job: &Job<'_>) -> Result<Report> {
+pub(super) fn pull(job: &Job<'_>) -> Result<PullReport> {
     let options = job.options;
     let runtime = runtime()?;
     let fetcher = job.remote.fetcher(&options.network)?;
@@ -58,13 +58,13 @@ pub(super) fn pull(job: &Job<'_>) -> Result<Report> {
         announced: &plan.deltas,
         policy: &policy,
         verifier: options.delta_verifier.as_deref(),
-        required: options.deltas == Use::Required,
+        required: options.deltas == DeltaUse::Required,
     });
     if options.dry_run {
         let estimate = deltas.map(|deltas| deltas.estimate(&runtime, &plan.wanted));
-        return Ok(Report {
+        return Ok(PullReport {
             estimate: Some(estimate.transpose()?.unwrap_or_default()),
-            ..Report::default()
+            ..PullReport::default()
         });
     }
     let transaction = Transaction::quarantine(job.repo)?;
@@ -107,7 +107,7 @@ pub(super) fn pull(job: &Job<'_>) -> Result<Report> {
         let signatures = plan.summary.signatures.as_deref();
         job.repo.write_mirrored_summary(summary, signatures)?;
     }
-    Ok(Report {
+    Ok(PullReport {
         metadata: fetched.metadata,
         content: fetched.content,
         local_metadata: fetched.local_metadata,
@@ -115,7 +115,7 @@ pub(super) fn pull(job: &Job<'_>) -> Result<Report> {
         transferred: fetcher.received(),
         written,
         deltas,
-        ..Report::default()
+        ..PullReport::default()
     })
 }
 
@@ -138,14 +138,14 @@ fn takes_deltas(job: &Job<'_>, what: &What) -> bool {
     let as_they_are = !what.bareuseronly_files || mode == Mode::BareUserOnly;
     match job.options.deltas {
         _ if mode.is_archive() || what.commits_only => false,
-        Use::Never => false,
-        Use::Possible => as_they_are && what.part == Part::All,
-        Use::Required => true,
+        DeltaUse::Never => false,
+        DeltaUse::Possible => as_they_are && what.part == Part::All,
+        DeltaUse::Required => true,
     }
 }
 
 /// The summary of a remote at a web server.
-pub(super) fn summary(repo: &Repo, remote: &Remote, options: &Options) -> Result<Summary> {
+pub(super) fn summary(repo: &Repo, remote: &Remote, options: &PullOptions) -> Result<Summary> {
     let runtime = runtime()?;
     let fetcher = remote.fetcher(&options.network)?;
     runtime.block_on(async {
@@ -157,7 +157,7 @@ pub(super) fn summary(repo: &Repo, remote: &Remote, options: &Options) -> Result
 async fn fetch_summary(
     repo: &Repo,
     remote: &Remote,
-    options: &Options,
+    options: &PullOptions,
     fetcher: &Fetcher,
     place: Found,
 ) -> Result<Summary> {
@@ -188,7 +188,7 @@ async fn plan(job: &Job<'_>, fetcher: &Fetcher) -> Result<Plan> {
     };
     let needs_summary = job.is_of_all()
         || options.summary_verifier.is_some()
-        || job.requests.iter().any(Request::is_open);
+        || job.requests.iter().any(RefRequest::is_open);
     let (config, summary) = tokio::join!(fetcher.find(&signatures, "config", MAX_CONFIG), async {
         match needs_summary {
             true => fetch_summary(job.repo, remote, options, fetcher, place).await,
@@ -215,7 +215,7 @@ async fn plan(job: &Job<'_>, fetcher: &Fetcher) -> Result<Plan> {
             let mut wanted = Vec::new();
             for request in job.requests {
                 let commit = match request {
-                    Request::Ref(name, None) => {
+                    RefRequest::Ref(name, None) => {
                         Some(find_ref(job, fetcher, &signatures, name).await?)
                     }
                     _ => None,

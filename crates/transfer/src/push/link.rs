@@ -163,18 +163,18 @@ impl Gauge {
         self.blocked = Duration::ZERO;
     }
 
-    /// Notes what the receiver says of a parcel that took so long to be made, and judges the link by
+    /// Notes what the receiver says of a batch that took so long to be made, and judges the link by
     /// it. What does not go on at once may wait on its way, so we do not see how long it takes.
-    pub(super) fn answered(&mut self, parcel: Progress, making: Duration) {
-        if parcel.bytes == 0 || !self.link.is_measured() {
+    pub(super) fn answered(&mut self, batch: Progress, making: Duration) {
+        if batch.bytes == 0 || !self.link.is_measured() {
             return;
         }
-        let elapsed = parcel.elapsed.max(1);
+        let elapsed = batch.elapsed.max(1);
         let making = u64::try_from(making.as_millis()).unwrap_or(u64::MAX);
         let span = Span {
-            bytes: parcel.bytes,
+            bytes: batch.bytes,
             elapsed,
-            receiver_waited: parcel.waited.saturating_mul(3) > elapsed,
+            receiver_waited: batch.waited.saturating_mul(3) > elapsed,
             we_waited: making.saturating_mul(3) < elapsed.saturating_mul(2),
         };
         self.suspected |= elapsed >= LONG;
@@ -262,11 +262,11 @@ mod tests {
 
     #[test]
     fn parcels_tell_of_the_link() {
-        let judged = |parcels: &[Progress], making| {
+        let judged = |batches: &[Progress], making| {
             let link = Arc::new(Link::new(Compression::Auto, 1 << 30, None));
             let mut gauge = Gauge::new(Arc::clone(&link));
-            for parcel in parcels {
-                gauge.answered(*parcel, Duration::from_millis(making));
+            for batch in batches {
+                gauge.answered(*batch, Duration::from_millis(making));
             }
             link.level()
         };

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The pushing end.
 
+mod batches;
 mod check;
+mod compress;
 pub mod http;
 mod jobs;
 mod link;
-mod listen;
 mod object;
-mod parcels;
 pub mod plan;
 mod rate;
+mod reader;
 pub mod send;
 pub mod session;
 mod similar;
-mod squeeze;
 mod status;
 
 use std::collections::BTreeMap;
@@ -25,12 +25,12 @@ use oxtree_format::refs::RefName;
 use oxtree_format::{CommitId, ObjectId};
 use oxtree_repo::{LockKind, Progress, Repo};
 
+use self::batches::Arrived;
 use self::check::check_objects;
 pub use self::link::Compression;
-use self::listen::Listener;
-use self::parcels::Arrived;
-use self::plan::{Plan, Remote, Request, wanted_refs};
+use self::plan::{Plan, PushRequest, Remote, wanted_refs};
 use self::rate::Paced;
+use self::reader::Reader;
 use self::send::{Packing, Shipment, Stream, piece_for};
 use self::session::{Event, Session};
 pub use self::status::status;
@@ -38,7 +38,7 @@ use crate::error::chain;
 use crate::limits::check;
 use crate::protocol::frame::{self, FrameKind, MAX_FRAME};
 use crate::protocol::message::{Message, Outcome, Receiver, WireUpdate, bit, put_id};
-use crate::protocol::{DETACHED, ID_LEN, PUSHER_GREETING, SQUEEZE, VERSION};
+use crate::protocol::{COMPRESSION, DETACHED, ID_LEN, PUSHER_GREETING, VERSION};
 use crate::{Error, Result};
 
 /// Refs a message: well below a frame, with the longest names.
@@ -46,9 +46,9 @@ const MAX_UPDATES: usize = 300;
 
 /// How a push is to be done.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub struct PushOptions {
     /// What to push.
-    pub request: Request,
+    pub request: PushRequest,
     /// Change nothing, only find out.
     pub dry_run: bool,
     /// How to pack what is sent.
@@ -63,7 +63,7 @@ pub struct Options {
 
 /// What a push has done.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
+pub struct PushReport {
     /// Every ref of the push.
     pub outcome: Outcome,
     /// Objects that the receiver was asked about.
@@ -84,24 +84,24 @@ pub struct Report {
 
 /// Who is told how a push is getting on.
 #[derive(Clone, Copy)]
-pub struct Audience<'a> {
+pub struct PushObserver<'a> {
     /// Hears of bytes that were sent.
     pub progress: &'a dyn Progress,
     /// Hears what the receiver has to say to the user.
     pub notice: &'a dyn Fn(&str),
 }
 
-impl Audience<'_> {
+impl PushObserver<'_> {
     /// Nobody.
-    pub const NOBODY: Audience<'static> = Audience {
+    pub const NONE: PushObserver<'static> = PushObserver {
         progress: &(),
         notice: &|_| (),
     };
 }
 
-impl std::fmt::Debug for Audience<'_> {
+impl std::fmt::Debug for PushObserver<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Audience")
+        f.write_str("PushObserver")
     }
 }
 
@@ -109,36 +109,36 @@ impl std::fmt::Debug for Audience<'_> {
 /// to `to`.
 pub fn push(
     repo: &Repo,
-    options: &Options,
+    options: &PushOptions,
     from: impl Read + Send + 'static,
     to: impl Write,
-    audience: Audience<'_>,
-) -> Result<Report> {
+    observer: PushObserver<'_>,
+) -> Result<PushReport> {
     let wanted = wanted_refs(repo, &options.request)?;
     let _lock = hold(repo)?;
-    let listener = Listener::start(from, options.idle);
+    let reader = Reader::start(from, options.idle);
     let mut to = BufWriter::with_capacity(64 << 10, Paced::new(to, options.rate));
     let session = Session::default();
     let mut conversation = Conversation {
         repo,
         options,
         session,
-        listener: &listener,
+        reader: &reader,
         to: &mut to,
-        audience,
+        observer,
         greeted: false,
     };
     let report = conversation.run(&wanted);
     if let Err(error) = &report {
         conversation.give_up(error);
     }
-    audience.progress.finish();
+    observer.progress.finish();
     // Lets the receiver see the end. What went wrong before says more than what goes wrong here.
     let _ = to.flush();
     let _ = to.get_mut().finish();
     let mut report = report?;
     report.bytes_sent = to.get_ref().written();
-    report.bytes_received = listener.bytes();
+    report.bytes_received = reader.bytes();
     Ok(report)
 }
 
@@ -181,7 +181,7 @@ fn shipment<'r>(
     repo: &'r Repo,
     plan: &'r Plan,
     objects: &'r [(ObjectId, u64)],
-    options: &Options,
+    options: &PushOptions,
     receiver: &Receiver,
 ) -> Shipment<'r> {
     // The largest payload of a frame that the receiver takes.
@@ -191,26 +191,26 @@ fn shipment<'r>(
         objects,
         steps: &plan.steps,
         packing: options.packing,
-        squeezes: receiver.can(SQUEEZE),
+        squeezes: receiver.can(COMPRESSION),
         limit_rate: options.rate,
         piece: piece_for(frame.min(MAX_FRAME)),
-        parcels: None,
+        batches: None,
     }
 }
 
 struct Conversation<'a, W: Write> {
     repo: &'a Repo,
-    options: &'a Options,
+    options: &'a PushOptions,
     session: Session,
-    listener: &'a Listener,
+    reader: &'a Reader,
     to: &'a mut BufWriter<Paced<W>>,
-    audience: Audience<'a>,
+    observer: PushObserver<'a>,
     /// We have said who we are.
     greeted: bool,
 }
 
 impl<W: Write> Conversation<'_, W> {
-    fn run(&mut self, wanted: &BTreeMap<RefName, CommitId>) -> Result<Report> {
+    fn run(&mut self, wanted: &BTreeMap<RefName, CommitId>) -> Result<PushReport> {
         while self.event()? != Event::Remote {}
         let session = &self.session;
         let plan = Plan::new(
@@ -224,10 +224,10 @@ impl<W: Write> Conversation<'_, W> {
                 takes_detached: session.receiver.can(DETACHED),
             },
         )?;
-        let mut report = Report {
+        let mut report = PushReport {
             offered: plan.objects.len() as u64,
             dry_run: self.options.dry_run,
-            ..Report::default()
+            ..PushReport::default()
         };
         self.greet()?;
         if plan.updates.is_empty() {
@@ -304,7 +304,7 @@ impl<W: Write> Conversation<'_, W> {
     }
 
     /// From the offer to the outcome.
-    fn answer(&mut self, plan: &Plan, report: &mut Report) -> Result<Outcome> {
+    fn answer(&mut self, plan: &Plan, report: &mut PushReport) -> Result<Outcome> {
         loop {
             match self.event()? {
                 Event::Outcome(outcome) => return Ok(outcome),
@@ -328,10 +328,10 @@ impl<W: Write> Conversation<'_, W> {
 
     fn send(&mut self, shipment: &Shipment<'_>, bytes: u64) -> Result<()> {
         self.session.speaking();
-        let progress = self.audience.progress;
+        let progress = self.observer.progress;
         progress.start("Sending objects", Some(bytes));
         let link = Arc::new(shipment.link());
-        let pace = || self.listener.pace();
+        let pace = || self.reader.pace();
         let mut stream = Stream::new(&mut *self.to, &link, &pace);
         let sent = shipment
             .send(&mut stream, &link, &Arrived::default(), progress)
@@ -354,7 +354,7 @@ impl<W: Write> Conversation<'_, W> {
 
     /// What the receiver said before it hung up.
     fn last_words(&mut self) -> Option<Error> {
-        while let Some(frame) = self.listener.next_within(LAST_WORDS) {
+        while let Some(frame) = self.reader.next_within(LAST_WORDS) {
             if let Err(error) = self.session.receive(frame) {
                 return Some(error);
             }
@@ -365,8 +365,8 @@ impl<W: Write> Conversation<'_, W> {
     /// The next thing the receiver says.
     fn event(&mut self) -> Result<Event> {
         loop {
-            match self.session.receive(self.listener.next()?)? {
-                Event::Notice(text) => (self.audience.notice)(&text),
+            match self.session.receive(self.reader.next()?)? {
+                Event::Notice(text) => (self.observer.notice)(&text),
                 event => return Ok(event),
             }
         }

@@ -11,8 +11,8 @@ use oxtree_repo::memory::Buffer;
 use oxtree_repo::similar::{Table, bases};
 use oxtree_repo::{FileContent, FileObject, Repo};
 
+use super::batches::{Arrived, Batches};
 use super::jobs::Job;
-use super::parcels::{Arrived, Parcels};
 use super::similar::{self, Similar, Sketch};
 use crate::protocol::patch::{MAX_CONTENT, Patch};
 use crate::protocol::stream::{Form, Record};
@@ -39,7 +39,7 @@ pub(super) struct Source<'r> {
 /// What goes when, as far as patches have to know.
 #[derive(Debug, Default)]
 struct Order<'r> {
-    parcels: Option<(&'r Parcels, &'r Arrived)>,
+    batches: Option<(&'r Batches, &'r Arrived)>,
     /// The job of each file, where one that is sent may be another's base.
     jobs: HashMap<FileId, usize>,
 }
@@ -47,11 +47,11 @@ struct Order<'r> {
 impl Order<'_> {
     /// Whether the receiver has what the job `base` sends when it gets what the job `at` sends.
     fn has(&self, base: usize, at: usize) -> bool {
-        let there = |(parcels, arrived): (&Parcels, &Arrived)| {
-            let parcel = parcels.of_job(base);
-            parcel == parcels.of_job(at) || arrived.has(parcel)
+        let there = |(batches, arrived): (&Batches, &Arrived)| {
+            let batch = batches.of_job(base);
+            batch == batches.of_job(at) || arrived.has(batch)
         };
-        base <= at && self.parcels.is_none_or(there)
+        base <= at && self.batches.is_none_or(there)
     }
 }
 
@@ -74,8 +74,8 @@ impl<'r> Source<'r> {
     }
 
     /// Notes what goes when.
-    pub(super) fn arrange(&mut self, jobs: &[Job], parcels: &'r Parcels, arrived: &'r Arrived) {
-        self.order.parcels = Some((parcels, arrived));
+    pub(super) fn arrange(&mut self, jobs: &[Job], batches: &'r Batches, arrived: &'r Arrived) {
+        self.order.batches = Some((batches, arrived));
         let sent: HashSet<&ObjectId> = (jobs.iter().flat_map(|job| &job.objects))
             .map(|(object, _)| object)
             .filter(|object| object.kind == ObjectKind::Commit)

@@ -28,7 +28,7 @@ pub enum History {
 
 /// What the user wants to push.
 #[derive(Clone, Debug, Default)]
-pub struct Request {
+pub struct PushRequest {
     /// The refs; none for all local ones.
     pub refs: Vec<RefName>,
     /// Refs to be deleted at the receiver.
@@ -39,7 +39,7 @@ pub struct Request {
     pub history: History,
 }
 
-impl Request {
+impl PushRequest {
     /// What of this cannot be done together.
     pub fn contradiction(&self) -> Option<String> {
         let both = self.refs.iter().find(|name| self.deletes.contains(name))?;
@@ -81,7 +81,7 @@ const MAX_ITEMS: usize = 50_000;
 const MAX_ITEMS_EACH: usize = 200;
 
 /// The local refs that are asked for; an error names all that are not there.
-pub fn wanted_refs(repo: &Repo, request: &Request) -> Result<BTreeMap<RefName, CommitId>> {
+pub fn wanted_refs(repo: &Repo, request: &PushRequest) -> Result<BTreeMap<RefName, CommitId>> {
     if let Some(contradiction) = request.contradiction() {
         return Err(Error::NothingToPush(contradiction));
     }
@@ -119,7 +119,7 @@ impl Plan {
     /// Compares `wanted` with the receiver's refs.
     pub fn new(
         repo: &Repo,
-        request: &Request,
+        request: &PushRequest,
         wanted: &BTreeMap<RefName, CommitId>,
         remote: Remote<'_>,
     ) -> Result<Self> {

@@ -23,15 +23,15 @@ use oxtree_format::{CommitId, ObjectId, ObjectKind};
 use oxtree_repo::similar::Table;
 use oxtree_repo::{Progress, Repo};
 
+use super::batches::{Arrived, Batches, Sizes};
+use super::compress::Compressor;
 use super::jobs::{Job, LARGE, jobs};
 use super::link::{Compression, Gauge, Link};
 use super::object::{MOST_ALONE, MOST_TOGETHER, Source};
-use super::parcels::{Arrived, Parcels, Sizes};
-use super::squeeze::Squeezer;
 use crate::protocol::frame::{self, FrameKind};
 use crate::protocol::message;
 use crate::protocol::stream::{MAX_PIECE, pack, stored_payload};
-use crate::room::Room;
+use crate::semaphore::Semaphore;
 use crate::{Error, Result};
 
 /// Pieces of a job that wait for their turn.
@@ -72,8 +72,8 @@ pub(super) struct Shipment<'r> {
     pub(super) limit_rate: Option<u64>,
     /// How much of the stream goes into one payload.
     pub(super) piece: usize,
-    /// How large its parcels are; none if it is one.
-    pub(super) parcels: Option<Sizes>,
+    /// How large its batches are; none if it is one.
+    pub(super) batches: Option<Sizes>,
 }
 
 /// How much of the stream goes into a payload of so many bytes.
@@ -90,7 +90,7 @@ enum Payload {
     Ready(Vec<u8>),
     /// To be read when its turn has come.
     File(Part),
-    /// None: the end of this parcel.
+    /// None: the end of this batch.
     End(usize),
 }
 
@@ -131,8 +131,8 @@ pub(super) trait Outlet {
     /// whatever the link is like.
     fn put(&mut self, payload: &[u8], as_stored: u64) -> Result<()>;
 
-    /// The end of this parcel: what follows has to stand for itself.
-    fn end_parcel(&mut self, parcel: usize) -> Result<()>;
+    /// The end of this batch: what follows has to stand for itself.
+    fn end_parcel(&mut self, batch: usize) -> Result<()>;
 }
 
 /// A connection, to which all goes one after the other.
@@ -199,8 +199,8 @@ impl Shipment<'_> {
     ) -> Result<()> {
         let mut source = Source::new(self.repo, self.steps, self.objects);
         let jobs = jobs(&source, self.objects)?;
-        let parcels = &Parcels::new(&jobs, self.parcels);
-        source.arrange(&jobs, parcels, arrived);
+        let batches = &Batches::new(&jobs, self.batches);
+        source.arrange(&jobs, batches, arrived);
         link.begin_with(match jobs.first() {
             Some(first) if first.as_stored => first.bytes,
             _ => 0,
@@ -218,7 +218,7 @@ impl Shipment<'_> {
             0 => std::thread::available_parallelism().map_or(2, NonZero::get),
             jobs => jobs,
         };
-        let room = &Room::new(WAITING);
+        let room = &Semaphore::new(WAITING);
         std::thread::scope(|scope| {
             let (line, jobs) = sync_channel(threads);
             for _ in 0..threads {
@@ -228,7 +228,7 @@ impl Shipment<'_> {
             drop(line);
             let (payloads, ready) = sync_channel(PAYLOADS);
             scope.spawn(move || {
-                if let Err(error) = squeeze(&jobs, parcels, &payloads, room) {
+                if let Err(error) = squeeze(&jobs, batches, &payloads, room) {
                     // Nobody listens: the writer has failed, and says why.
                     let _ = payloads.send(Err(error));
                 }
@@ -266,7 +266,7 @@ fn write(payload: Payload, outlet: &mut impl Outlet, buffer: &mut Vec<u8>) -> Re
                 .map_err(|error| oxtree_repo::Error::corrupt(part.object, error))?;
             outlet.put(buffer, part.len as u64)
         }
-        Payload::End(parcel) => outlet.end_parcel(parcel),
+        Payload::End(batch) => outlet.end_parcel(batch),
     }
 }
 
@@ -416,7 +416,7 @@ impl Out<'_> {
         }
         let piece = std::mem::take(&mut self.piece);
         let piece = match self.level {
-            Some(level) if Squeezer::WORKS => Piece::Plain(piece, level),
+            Some(level) if Compressor::WORKS => Piece::Plain(piece, level),
             Some(level) => Piece::Payload(Payload::Ready(pack(&piece, u32::try_from(level).ok()))),
             None => Piece::Payload(Payload::Ready(pack(&piece, self.deflate))),
         };
@@ -432,16 +432,16 @@ fn send_piece(pieces: &SyncSender<Counted<Piece>>, piece: Piece, bytes: u64) -> 
 /// Makes payloads of the pieces of all jobs, in their order.
 fn squeeze(
     jobs: &Receiver<Receiver<Counted<Piece>>>,
-    parcels: &Parcels,
+    batches: &Batches,
     payloads: &SyncSender<Counted<Payload>>,
-    room: &Room,
+    room: &Semaphore,
 ) -> Result<()> {
     let send = |payload: Payload, bytes| {
         room.take(payload.memory());
         let gone = |_| Error::Connection(std::io::ErrorKind::BrokenPipe.into());
         payloads.send(Ok((payload, bytes))).map_err(gone)
     };
-    let mut squeezer = Squeezer::default();
+    let mut squeezer = Compressor::default();
     for (at, job) in jobs.iter().enumerate() {
         for piece in job {
             let (piece, bytes) = piece?;
@@ -457,11 +457,11 @@ fn squeeze(
                 }
             }
         }
-        if let Some(parcel) = parcels.ended_by(at) {
+        if let Some(batch) = batches.ended_by(at) {
             if let Some(end) = squeezer.end()? {
                 send(Payload::Ready(end), 0)?;
             }
-            send(Payload::End(parcel), 0)?;
+            send(Payload::End(batch), 0)?;
         }
     }
     Ok(())

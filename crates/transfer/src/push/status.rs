@@ -3,22 +3,22 @@
 
 use std::io::{BufWriter, Read, Write};
 
-use super::listen::Listener;
+use super::reader::Reader;
 use super::session::{Event, Session};
-use super::{Options, greet, say};
+use super::{PushOptions, greet, say};
 use crate::protocol::STATUS;
 use crate::protocol::message::{Message, UnfinishedPush};
 use crate::{Error, Result};
 
 /// Asks a receiver for the pushes that are running or were cut off.
 pub fn status(
-    options: &Options,
+    options: &PushOptions,
     from: impl Read + Send + 'static,
     to: impl Write,
 ) -> Result<Vec<UnfinishedPush>> {
-    let listener = Listener::start(from, options.idle);
+    let reader = Reader::start(from, options.idle);
     let mut session = Session::default();
-    while session.receive(listener.next()?)? != Event::Remote {}
+    while session.receive(reader.next()?)? != Event::Remote {}
     let receiver = &session.receiver;
     if !receiver.can(STATUS) {
         let agent = &receiver.agent;
@@ -32,7 +32,7 @@ pub fn status(
     to.flush().map_err(Error::Connection)?;
     session.asked();
     loop {
-        if let Event::Unfinished(found) = session.receive(listener.next()?)? {
+        if let Event::Unfinished(found) = session.receive(reader.next()?)? {
             return Ok(found);
         }
     }

@@ -14,7 +14,7 @@ use reqwest::Url;
 
 use super::admit::{self, Verdict};
 use super::policy::is_generated;
-use super::progress::Ears;
+use super::progress::NoticeObserver;
 use super::take_in::{is_of_no_use, settle};
 use super::{LocalReceiver, record};
 use crate::error::invalid;
@@ -24,7 +24,7 @@ use crate::protocol::message::{
 };
 use crate::pull::fetch::{Fetcher, Mirrors};
 use crate::pull::objects::{Source, What};
-use crate::pull::policy::Policy as PullPolicy;
+use crate::pull::policy::PullPolicy;
 use crate::pull::subpath::Part;
 use crate::pull::wanted::{self, Wanted};
 use crate::store::local::LocalQuarantine;
@@ -33,7 +33,7 @@ use crate::{Error, Result};
 
 /// What is fetched, and how.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct FetchRequest {
     /// Where the pusher's repository is.
     pub url: String,
     /// The refs that are wanted; none for all.
@@ -50,7 +50,7 @@ pub struct Request {
 
 /// What was found at the pusher's and what has become of it.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
+pub struct FetchReport {
     /// The refs there, of those that are wanted.
     pub remote: BTreeMap<RefName, CommitId>,
     /// The refs here, before.
@@ -62,10 +62,10 @@ pub struct Report {
 /// Receives what is at a URL. `notice` is told what the owner's hook says.
 pub fn receive_from_url(
     receiver: &LocalReceiver,
-    request: &Request,
+    request: &FetchRequest,
     progress: &dyn Progress,
     notice: &mut dyn FnMut(&str),
-) -> Result<Report> {
+) -> Result<FetchReport> {
     let url = check_url(&request.url, request.any_host)?;
     let limits = receiver.limits()?;
     let network = network(request, limits);
@@ -75,21 +75,21 @@ pub fn receive_from_url(
     let summary = runtime.block_on(fetcher.get(&places, "summary", limits.metadata()))?;
     let remote = wanted_refs(&summary, &request.refs)?;
     let current = receiver.policy.visible(receiver.store.refs()?);
-    let mut report = Report {
+    let mut report = FetchReport {
         current: current.clone(),
-        ..Report::default()
+        ..FetchReport::default()
     };
-    let mut door = Door {
+    let mut fetch = Fetch {
         receiver,
         fetcher,
         places,
         runtime,
         request,
         progress,
-        ears: Ears(notice),
+        observer: NoticeObserver(notice),
     };
     crate::limits::check("a push", remote.len() as u64, limits.refs, "max-refs")?;
-    report.outcome = door.receive(&remote, &current)?;
+    report.outcome = fetch.receive(&remote, &current)?;
     report.remote = remote;
     if !request.dry_run {
         record(receiver, &mut report.outcome);
@@ -98,7 +98,7 @@ pub fn receive_from_url(
 }
 
 /// How the network is used. Whoever may only be at the other end of a tunnel cannot send us on.
-fn network(request: &Request, limits: Limits) -> Network {
+fn network(request: &FetchRequest, limits: Limits) -> Network {
     let network = request.network.clone();
     let idle = Duration::from_secs(limits.idle);
     Network {
@@ -183,17 +183,17 @@ fn wanted_refs(summary: &[u8], names: &[RefName]) -> Result<BTreeMap<RefName, Co
         .collect()
 }
 
-struct Door<'a> {
+struct Fetch<'a> {
     receiver: &'a LocalReceiver,
     fetcher: Fetcher,
     places: Mirrors,
     runtime: tokio::runtime::Runtime,
-    request: &'a Request,
+    request: &'a FetchRequest,
     progress: &'a dyn Progress,
-    ears: Ears<'a>,
+    observer: NoticeObserver<'a>,
 }
 
-impl Door<'_> {
+impl Fetch<'_> {
     fn receive(
         &mut self,
         remote: &BTreeMap<RefName, CommitId>,
@@ -255,7 +255,7 @@ impl Door<'_> {
             Box::new(quarantine),
             &updates,
             came,
-            &mut self.ears,
+            &mut self.observer,
         )?;
         outcome
             .refs
@@ -339,7 +339,7 @@ fn no_name(commit: CommitId) -> Wanted {
 fn no_policy(repo: &Repo) -> PullPolicy<'_> {
     PullPolicy {
         repo,
-        into: &wanted::Destination::Heads,
+        into: &wanted::Namespace::Heads,
         verify_bindings: false,
         collection: None,
         not_older: None,

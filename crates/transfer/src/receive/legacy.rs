@@ -14,16 +14,16 @@ use super::Receiver;
 use super::admit::{self, Verdict};
 use super::ingest::{Ingest, QUEUE};
 use super::policy::Policy;
-use super::progress::Ears;
+use super::progress::NoticeObserver;
 use super::take_in::settle;
-use super::{lost, patience, record, seconds};
+use super::{lost, record, seconds, timeouts};
 use crate::error::chain;
 use crate::limits::check;
-use crate::patience::Timed;
 use crate::protocol::legacy::{Change, HEAD_LEN, Head, Reply, Request, refs_that_fit};
 use crate::protocol::message::{Limits, Outcome, Status, WireCommit, WireRef, WireUpdate};
 use crate::protocol::stream::{Event, Form, Record};
 use crate::store::Quarantine;
+use crate::timeouts::Timed;
 use crate::{Error, Result};
 
 /// Bytes of an object that are read at a time.
@@ -40,10 +40,10 @@ pub fn receive_legacy(
     // A config with a fault is no good to anybody.
     receiver.store.rules()?;
     let limits = receiver.limits()?;
-    let patience = patience();
-    patience.set(seconds(limits.idle), seconds(limits.time));
-    let from = BufReader::with_capacity(PIECE, Timed::new(from, &patience));
-    let to = BufWriter::new(Timed::new(to, &patience));
+    let timeouts = timeouts();
+    timeouts.set(seconds(limits.idle), seconds(limits.time));
+    let from = BufReader::with_capacity(PIECE, Timed::new(from, &timeouts));
+    let to = BufWriter::new(Timed::new(to, &timeouts));
     let mut pusher = Pusher { from, to };
     let current = receiver.policy.visible(receiver.store.refs()?);
     introduce(receiver, &current, &mut pusher, notice)?;
@@ -70,8 +70,14 @@ pub fn receive_legacy(
         return Ok(None);
     }
     // What has come in is published, however long that takes.
-    patience.set(seconds(limits.idle), None);
-    let mut outcome = settle(receiver, quarantine, &updates, came, &mut Ears(notice))?;
+    timeouts.set(seconds(limits.idle), None);
+    let mut outcome = settle(
+        receiver,
+        quarantine,
+        &updates,
+        came,
+        &mut NoticeObserver(notice),
+    )?;
     record(receiver, &mut outcome);
     Ok(Some(outcome))
 }

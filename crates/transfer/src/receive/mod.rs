@@ -36,14 +36,14 @@ pub use self::receiver::{LocalReceiver, Receiver};
 use self::session::{Event, Session};
 use self::take_in::take_in;
 use crate::error::chain;
-use crate::patience::{Patience, Timed};
 use crate::protocol::frame::{self, FrameKind, MAX_FRAME};
 use crate::protocol::message::{
     self, Limits, Message, Outcome, WireCommit, WireMeta, WireRef, WireTree, write_bitmap,
 };
 use crate::protocol::stream::Event as StreamEvent;
-use crate::protocol::{DETACHED, PUSHER_GREETING, RECEIVER_GREETING, SQUEEZE, STATUS, VERSION};
+use crate::protocol::{COMPRESSION, DETACHED, PUSHER_GREETING, RECEIVER_GREETING, STATUS, VERSION};
 use crate::store::{Destination, Quarantine};
+use crate::timeouts::{Timed, Timeouts};
 use crate::{Error, Result};
 
 /// Refs a message: well below a frame, with the longest names.
@@ -62,7 +62,7 @@ pub fn receive<S: Destination + 'static>(
     to: impl Write,
     agent: &str,
 ) -> Result<Option<Outcome>> {
-    converse(open, from, to, agent, &patience())
+    converse(open, from, to, agent, &timeouts())
 }
 
 /// [`receive`] from a pusher that is waited for no longer than the destination's limits say.
@@ -72,13 +72,13 @@ pub fn receive_in_time<S: Destination + 'static>(
     to: impl Write + AsFd,
     agent: &str,
 ) -> Result<Option<Outcome>> {
-    let patience = patience();
-    let (from, to) = (Timed::new(from, &patience), Timed::new(to, &patience));
-    converse(open, from, to, agent, &patience)
+    let timeouts = timeouts();
+    let (from, to) = (Timed::new(from, &timeouts), Timed::new(to, &timeouts));
+    converse(open, from, to, agent, &timeouts)
 }
 
-fn patience() -> Patience {
-    Patience::new("receive.idle-timeout", "receive.timeout")
+fn timeouts() -> Timeouts {
+    Timeouts::new("receive.idle-timeout", "receive.timeout")
 }
 
 fn converse<S: Destination + 'static>(
@@ -86,23 +86,23 @@ fn converse<S: Destination + 'static>(
     from: impl Read,
     to: impl Write,
     agent: &str,
-    patience: &Patience,
+    timeouts: &Timeouts,
 ) -> Result<Option<Outcome>> {
     let mut to = BufWriter::with_capacity(64 << 10, to);
     to.write_all(RECEIVER_GREETING).map_err(Error::Connection)?;
     let mut from = BufReader::with_capacity(MAX_FRAME, from);
     let done = open().and_then(|receiver| {
         let limits = receiver.limits()?;
-        patience.set(seconds(limits.idle), seconds(limits.time));
+        timeouts.set(seconds(limits.idle), seconds(limits.time));
         // What has come in is published, however long that takes, and the pusher is told.
-        let no_hurry = || patience.set(seconds(limits.idle), None);
+        let no_hurry = || timeouts.set(seconds(limits.idle), None);
         serve(&receiver, &mut from, &mut to, agent, limits, &no_hurry)
     });
     match &done {
         // The pusher knows, and has gone.
         Ok(_) | Err(Error::Aborted(_)) => {}
         Err(error) => {
-            patience.set(Some(LAST_WORDS), None);
+            timeouts.set(Some(LAST_WORDS), None);
             let text = explain(error);
             // The connection may be what failed: then nobody can be told.
             let _ = send(&mut to, &Message::Error { text })
@@ -251,7 +251,7 @@ fn introduce(receiver: &Receiver, to: &mut impl Write, agent: &str, limits: Limi
 /// What the receiver can do beyond the version. Detached metadata is not good for copies.
 fn capabilities(policy: &Policy) -> Vec<String> {
     let detached = policy.takes_detached().then_some(DETACHED);
-    let all = [STATUS, SQUEEZE].into_iter().chain(detached);
+    let all = [STATUS, COMPRESSION].into_iter().chain(detached);
     all.map(str::to_owned).collect()
 }
 

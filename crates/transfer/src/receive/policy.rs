@@ -54,8 +54,8 @@ pub struct Policy {
     pub caps: Caps,
     /// Is asked before anything is published.
     pub hook: Option<Hook>,
-    /// Is told what is about to be published, when nothing but the refs is missing.
-    pub herald: Option<Herald>,
+    /// Records what is about to be published, when only the refs are still to change.
+    pub outbox: Option<Outbox>,
     /// Brings up to date what is computed from refs.
     pub derive: Derive,
     /// Where each push is noted down.
@@ -122,16 +122,16 @@ pub struct Identity {
     pub promote_only: bool,
 }
 
-/// Is told of the changes of refs that are about to be made, so that what has to be done after them is
-/// not lost if the machine stops. An error ends the push.
-pub struct Herald(pub Box<Announce>);
+/// Durably records the ref changes that a push is about to make, so that work which has to follow
+/// them is not lost if the machine stops. An error ends the push.
+pub struct Outbox(pub Box<RecordChanges>);
 
-/// See [`Herald`].
-pub type Announce = dyn Fn(&[RefOutcome]) -> Result<(), String> + Send + Sync;
+/// See [`Outbox`].
+pub type RecordChanges = dyn Fn(&[RefOutcome]) -> Result<(), String> + Send + Sync;
 
-impl fmt::Debug for Herald {
+impl fmt::Debug for Outbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Herald")
+        f.write_str("Outbox")
     }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Telling the pusher how far we are, and that nobody has died.
+//! Progress messages for the pusher. While the receiver is busy they also show that it is alive.
 
 use std::io::Write;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
@@ -15,14 +15,14 @@ const PROGRESS: Duration = Duration::from_millis(500);
 /// The first time it is told earlier: what the link is like is not known yet.
 const FIRST_PROGRESS: Duration = Duration::from_millis(60);
 
-/// Who is told how far we are.
-pub(super) trait Listener {
-    /// Tells it.
+/// Is told the progress of a push, and what programs print.
+pub(super) trait Observer {
+    /// Passes a message on.
     fn tell(&mut self, message: &Message) -> Result<()>;
 }
 
 /// The pusher, at the other end of a connection.
-impl<W: Write> Listener for W {
+impl<W: Write> Observer for W {
     fn tell(&mut self, message: &Message) -> Result<()> {
         send(self, message)?;
         self.flush().map_err(Error::Connection)
@@ -30,9 +30,9 @@ impl<W: Write> Listener for W {
 }
 
 /// A pusher that waits for no progress. What hooks say is passed on.
-pub(super) struct Ears<'a>(pub(super) &'a mut dyn FnMut(&str));
+pub(super) struct NoticeObserver<'a>(pub(super) &'a mut dyn FnMut(&str));
 
-impl Listener for Ears<'_> {
+impl Observer for NoticeObserver<'_> {
     fn tell(&mut self, message: &Message) -> Result<()> {
         if let Message::Notice { text } = message {
             (self.0)(text);
@@ -43,7 +43,7 @@ impl Listener for Ears<'_> {
 
 /// Does what takes long, and tells the pusher meanwhile that nobody has died.
 pub(super) fn busy<T: Send>(
-    to: &mut impl Listener,
+    to: &mut impl Observer,
     objects: u64,
     work: impl FnOnce() -> Result<T> + Send,
 ) -> Result<T> {

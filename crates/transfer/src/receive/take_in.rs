@@ -9,8 +9,8 @@ use super::Receiver;
 use super::admit::Decision;
 use super::hook::is_change;
 use super::ingest::{Ingest, QUEUE};
-use super::policy::Herald;
-use super::progress::{Listener, Meter, busy};
+use super::policy::Outbox;
+use super::progress::{Meter, Observer, busy};
 use super::session::{Event, Session};
 use super::{admit, derive, lost, publish, send};
 use crate::protocol::frame;
@@ -50,7 +50,7 @@ pub(super) fn settle(
     quarantine: Box<dyn Quarantine + '_>,
     updates: &[WireUpdate],
     came: Result<(u64, Vec<CommitId>)>,
-    to: &mut impl Listener,
+    to: &mut impl Observer,
 ) -> Result<Outcome> {
     let judged = came.and_then(|(objects, commits)| {
         let judged = judge(receiver, &*quarantine, updates, objects, &commits, to)?;
@@ -75,7 +75,7 @@ pub(super) fn judge(
     updates: &[WireUpdate],
     objects: u64,
     commits: &[CommitId],
-    to: &mut impl Listener,
+    to: &mut impl Observer,
 ) -> Result<Decision> {
     busy(to, objects, || {
         admit::decide(receiver, quarantine, updates, commits)
@@ -88,7 +88,7 @@ pub(super) fn conclude(
     quarantine: Box<dyn Quarantine + '_>,
     decision: Decision,
     objects: u64,
-    to: &mut impl Listener,
+    to: &mut impl Observer,
 ) -> Result<Outcome> {
     let Decision {
         verdict: mut refs,
@@ -109,8 +109,8 @@ pub(super) fn conclude(
         let policy = &receiver.policy;
         busy(to, objects, || {
             let commits = publish::prepare(&*quarantine, policy, &mut refs, commits)?;
-            if let Some(Herald(announce)) = &policy.herald {
-                announce(&refs).map_err(Error::Hook)?;
+            if let Some(Outbox(record)) = &policy.outbox {
+                record(&refs).map_err(Error::Hook)?;
             }
             publish::publish(quarantine, &mut refs, &commits, &attached)
         })?;
@@ -131,7 +131,7 @@ pub(super) fn conclude(
 fn ask(
     receiver: &Receiver,
     refs: &mut admit::Verdict,
-    to: &mut impl Listener,
+    to: &mut impl Observer,
     objects: u64,
 ) -> Result<bool> {
     let changes = refs.iter().any(|change| is_change(change.status));
@@ -154,7 +154,7 @@ fn ask(
 }
 
 /// Tells the pusher what a program has printed, without the end of its last line.
-fn pass_on<'t>(text: &'t str, to: &mut impl Listener) -> Result<&'t str> {
+fn pass_on<'t>(text: &'t str, to: &mut impl Observer) -> Result<&'t str> {
     let text = text.trim_end();
     if !text.is_empty() {
         let text = text.to_owned();

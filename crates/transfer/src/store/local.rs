@@ -24,7 +24,7 @@ use crate::limits::{self, Budget};
 use crate::protocol::message::{Limits, UnfinishedPush};
 use crate::protocol::patch::{self, Patched};
 use crate::protocol::stream::{Form, Record};
-use crate::room::Share;
+use crate::semaphore::ClientPermit;
 use crate::{Error, Result};
 
 /// A repository on this machine.
@@ -282,7 +282,7 @@ impl<'d> LocalQuarantine<'d> {
         object: ObjectId,
         base: FileId,
         size: u64,
-    ) -> Result<(Buffer, Option<Share<'static>>)> {
+    ) -> Result<(Buffer, Option<ClientPermit<'static>>)> {
         let corrupt = |reason: &dyn std::fmt::Display| {
             let reason = format!("its base, file object {base}: {reason}");
             oxtree_repo::Error::corrupt(object, reason)

@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use crate::room::{Share, Shares};
+use crate::semaphore::{ClientPermit, ClientSemaphore};
 use crate::{Error, Result};
 
 /// In bytes, in all and of one client. A client leaves as much as the largest object needs.
-static MEMORY: Shares = Shares::new(96 << 20, 48 << 20);
+static MEMORY: ClientSemaphore = ClientSemaphore::new(96 << 20, 48 << 20);
 
 /// Of objects for which this is enough, every thread may hold one.
 const LITTLE: u64 = 1 << 20;
@@ -18,17 +18,17 @@ const LITTLE: u64 = 1 << 20;
 const MOST_HELD: u64 = 8 << 20;
 
 /// How long an object waits: others may be slow in bringing the rest of what has memory.
-pub(crate) const TURN: Duration = Duration::from_secs(120);
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(120);
 
 /// Waits for memory for `base` bytes, and a content of `size` with what it is packed to; for others, if
 /// that is much.
-pub(crate) fn hold(client: &str, base: u64, size: u64) -> Result<Option<Share<'static>>> {
+pub(crate) fn hold(client: &str, base: u64, size: u64) -> Result<Option<ClientPermit<'static>>> {
     let bytes = base.saturating_add(2 * size.min(MOST_HELD));
     if bytes <= LITTLE {
         return Ok(None);
     }
     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-    let held = MEMORY.hold_within(client, bytes, TURN);
+    let held = MEMORY.hold_within(client, bytes, MAX_WAIT);
     let busy = || Error::Busy("too many large objects are on their way".to_owned());
     held.map(Some).ok_or_else(busy)
 }

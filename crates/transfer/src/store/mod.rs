@@ -17,7 +17,7 @@ use oxtree_format::{CommitId, FileId, ObjectId};
 use oxtree_repo::sign::Signer;
 use oxtree_repo::{LostSignatures, RefUpdate, Repo};
 
-pub(crate) use self::memory::TURN;
+pub(crate) use self::memory::MAX_WAIT;
 use crate::Result;
 use crate::protocol::message::{Limits, UnfinishedPush};
 use crate::protocol::stream::Record;

@@ -8,7 +8,7 @@ use std::path::Path;
 use oxtree_repo::Repo;
 
 use crate::protocol::message::UnfinishedPush;
-use crate::push::{self, Audience, Options, Report};
+use crate::push::{self, PushObserver, PushOptions, PushReport};
 use crate::receive::{self, LocalReceiver};
 use crate::{Error, Result};
 
@@ -16,16 +16,16 @@ use crate::{Error, Result};
 pub fn push_local(
     repo: &Repo,
     path: &Path,
-    options: &Options,
-    audience: Audience<'_>,
-) -> Result<Report> {
+    options: &PushOptions,
+    observer: PushObserver<'_>,
+) -> Result<PushReport> {
     with_receiver(path, &options.agent, |from, to| {
-        push::push(repo, options, from, to, audience)
+        push::push(repo, options, from, to, observer)
     })
 }
 
 /// The pushes to a repository on this machine that are running or were cut off.
-pub fn status_local(path: &Path, options: &Options) -> Result<Vec<UnfinishedPush>> {
+pub fn status_local(path: &Path, options: &PushOptions) -> Result<Vec<UnfinishedPush>> {
     with_receiver(path, &options.agent, |from, to| {
         push::status(options, from, to)
     })

@@ -9,10 +9,10 @@ use oxtree_repo::Repo;
 
 use super::ssh_process::{Ssh, SshOptions};
 use super::tunnel;
-use crate::patience::{Patience, Timed};
 use crate::protocol::message::UnfinishedPush;
 use crate::push::plan::wanted_refs;
-use crate::push::{self, Audience, Options, Report};
+use crate::push::{self, PushObserver, PushOptions, PushReport};
+use crate::timeouts::{Timed, Timeouts};
 use crate::url::SshUrl;
 use crate::{Error, Result};
 
@@ -23,7 +23,7 @@ pub const COMMANDS: [&str; 2] = ["oxtree receive", "ostree-receive"];
 #[derive(Debug)]
 pub enum Pushed {
     /// By our protocol.
-    Answered(Box<Report>),
+    Answered(Box<PushReport>),
     /// By a receiver of ostree-push: what it does with each ref it only says in its own words, which
     /// were passed on.
     Tunnelled,
@@ -37,13 +37,13 @@ pub fn push_ssh(
     url: &SshUrl,
     commands: &[String],
     ssh: &SshOptions,
-    options: &Options,
-    audience: Audience<'_>,
+    options: &PushOptions,
+    observer: PushObserver<'_>,
     tmp: &Path,
 ) -> Result<Pushed> {
     // What is not there locally is found before anybody is asked for a password.
     wanted_refs(repo, &options.request)?;
-    let talk = |from, to: Timed<'_, ChildStdin>| push::push(repo, options, from, to, audience);
+    let talk = |from, to: Timed<'_, ChildStdin>| push::push(repo, options, from, to, observer);
     let (command, pushed) = with_receiver(url, commands, ssh, options, talk);
     match pushed {
         Ok(report) => Ok(Pushed::Answered(Box::new(report))),
@@ -52,12 +52,12 @@ pub fn push_ssh(
                 let reason = "the receiver there is ostree-push's, which deletes no refs";
                 return Err(Error::Ssh(reason.to_owned()));
             }
-            let request = tunnel::Request {
+            let request = tunnel::TunnelRequest {
                 refs: options.request.refs.clone(),
                 force: options.request.force,
                 dry_run: options.dry_run,
             };
-            let hear = audience.notice;
+            let hear = observer.notice;
             tunnel::push_through_tunnel(repo, url, &[command], ssh, &request, tmp, hear)?;
             Ok(Pushed::Tunnelled)
         }
@@ -70,7 +70,7 @@ pub fn status_ssh(
     url: &SshUrl,
     commands: &[String],
     ssh: &SshOptions,
-    options: &Options,
+    options: &PushOptions,
 ) -> Result<Vec<UnfinishedPush>> {
     let talk = |from, to: Timed<'_, ChildStdin>| push::status(options, from, to);
     with_receiver(url, commands, ssh, options, talk).1
@@ -81,7 +81,7 @@ fn with_receiver<T>(
     url: &SshUrl,
     commands: &[String],
     ssh: &SshOptions,
-    options: &Options,
+    options: &PushOptions,
     mut talk: impl FnMut(ChildStdout, Timed<'_, ChildStdin>) -> Result<T>,
 ) -> (String, Result<T>) {
     let default = COMMANDS.map(str::to_owned);
@@ -106,13 +106,13 @@ fn talk_to<T>(
     url: &SshUrl,
     command: &str,
     ssh: &SshOptions,
-    options: &Options,
+    options: &PushOptions,
     talk: &mut impl FnMut(ChildStdout, Timed<'_, ChildStdin>) -> Result<T>,
 ) -> Result<T> {
     let (child, from, to) = Ssh::start(url, command, ssh)?;
-    let patience = Patience::new("--timeout", "--timeout");
-    patience.set(options.idle, None);
-    let talked = Timed::owned(to, &patience).map_err(Error::Connection);
+    let timeouts = Timeouts::new("--timeout", "--timeout");
+    timeouts.set(options.idle, None);
+    let talked = Timed::owned(to, &timeouts).map_err(Error::Connection);
     let (said, failed) = match talked.and_then(|to| talk(from, to)) {
         Ok(said) => (Some(said), None),
         Err(error) => (None, Some(error)),

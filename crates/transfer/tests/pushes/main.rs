@@ -18,7 +18,7 @@ use oxtree_transfer::protocol::message::{Outcome, Status, WireCommit, WireRef, W
 use oxtree_transfer::protocol::stream::Record;
 use oxtree_transfer::receive::LocalReceiver;
 use oxtree_transfer::receive::push::{Intent, Opened, Push, Pushes};
-use oxtree_transfer::room::Shares;
+use oxtree_transfer::semaphore::ClientSemaphore;
 use proptest::prelude::*;
 
 use self::client::{Client, client, stream};
@@ -224,7 +224,8 @@ impl World {
                         let some = objects.iter().enumerate();
                         let some = some.filter(|(at, _)| which >> (at % 32) & 1 == 1);
                         let sent = stream(some.map(|(_, object)| *object));
-                        let _ = push.take(&destination, &mut &sent[..], &Shares::new(1, 1));
+                        let _ =
+                            push.take(&destination, &mut &sent[..], &ClientSemaphore::new(1, 1));
                     }
                     Step::SendBroken(at) => {
                         let sent = stream(objects.iter().copied());
@@ -235,7 +236,7 @@ impl World {
                             let place = at * 31 % cut.len();
                             cut[place] ^= 0x40;
                         }
-                        let _ = push.take(&destination, &mut &cut[..], &Shares::new(1, 1));
+                        let _ = push.take(&destination, &mut &cut[..], &ClientSemaphore::new(1, 1));
                     }
                     Step::Put(at) => {
                         let (record, bytes) = objects[at % objects.len()];
@@ -335,7 +336,7 @@ impl World {
                 let sent = stream(self.objects(*who, *version));
                 let destination = &destination;
                 scope.spawn(move || {
-                    let _ = push.take(destination, &mut &sent[..], &Shares::new(1, 1));
+                    let _ = push.take(destination, &mut &sent[..], &ClientSemaphore::new(1, 1));
                 });
             }
             let ending = pushes.iter().map(|(who, push, _)| {
@@ -439,7 +440,7 @@ fn a_push_goes_on_after_a_restart() {
             let (push, destination) = (&push, &destination);
             scope.spawn(move || {
                 let sent = stream(half);
-                push.take(destination, &mut &sent[..], &Shares::new(1, 1))
+                push.take(destination, &mut &sent[..], &ClientSemaphore::new(1, 1))
                     .unwrap();
             });
         }
@@ -457,7 +458,7 @@ fn a_push_goes_on_after_a_restart() {
         .collect();
     assert_eq!(missing, wanted);
     let sent = stream(rest);
-    push.take(&destination, &mut &sent[..], &Shares::new(1, 1))
+    push.take(&destination, &mut &sent[..], &ClientSemaphore::new(1, 1))
         .unwrap();
     let outcome = push.finish(&destination, &mut |_| {}).unwrap();
     assert!(outcome.is_ok(), "{outcome:?}");
@@ -487,7 +488,7 @@ fn what_was_left_is_taken_up_or_makes_room() {
     let objects: Vec<(Record, Vec<u8>)> = world.objects(0, version).into_iter().cloned().collect();
     let push = world.pushes.get(&id, world.now).unwrap();
     let sent = stream(&objects);
-    push.take(&destination, &mut &sent[..], &Shares::new(1, 1))
+    push.take(&destination, &mut &sent[..], &ClientSemaphore::new(1, 1))
         .unwrap();
     drop(push);
     let open_for = |world: &mut World, version: usize| {

@@ -13,7 +13,7 @@ use oxtree_transfer::push::http::{HttpOptions, push_http, status_http};
 use oxtree_transfer::transport::SshOptions;
 use oxtree_transfer::transport::local::{push_local, status_local};
 use oxtree_transfer::transport::ssh::{Pushed, push_ssh, status_ssh};
-use oxtree_transfer::{Audience, Compression, History, Options, Packing, Request, Url};
+use oxtree_transfer::{Compression, History, Packing, PushObserver, PushOptions, PushRequest, Url};
 
 use crate::context::Context;
 use crate::error::Usage;
@@ -168,7 +168,7 @@ pub(crate) struct Job {
     /// How to get there, if it is a web server.
     pub(crate) http: HttpOptions,
     /// What to push, and how.
-    pub(crate) options: Options,
+    pub(crate) options: PushOptions,
 }
 
 impl Job {
@@ -179,7 +179,7 @@ impl Job {
         progress: &dyn Progress,
         notice: &dyn Fn(&str),
     ) -> Result<Pushed> {
-        let audience = Audience { progress, notice };
+        let audience = PushObserver { progress, notice };
         let pushed = match &self.url {
             Url::Ssh(url) => push_ssh(
                 repo,
@@ -243,7 +243,7 @@ pub(crate) fn run(args: Args, context: &Context<'_>) -> Result<()> {
 }
 
 /// Where all refs are to be pushed: leaves out those that cannot be, and says so. How many these are.
-fn leave_out(repo: &Repo, request: &mut Request, context: &Context<'_>) -> Result<usize> {
+fn leave_out(repo: &Repo, request: &mut PushRequest, context: &Context<'_>) -> Result<usize> {
     if !request.refs.is_empty() || !request.deletes.is_empty() {
         return Ok(0);
     }
@@ -281,7 +281,7 @@ fn all_pushed(left_out: usize) -> Result<()> {
 }
 
 /// Refuses what contradicts itself, and what asks for nothing.
-fn check(request: &Request, repo: &Repo) -> Result<()> {
+fn check(request: &PushRequest, repo: &Repo) -> Result<()> {
     if let Some(contradiction) = request.contradiction() {
         return Err(Usage(contradiction).into());
     }
@@ -300,8 +300,8 @@ fn job(args: Args, url: Url, ssh: SshOptions, http: HttpOptions) -> Job {
         (false, Some(depth)) => History::Depth(depth),
         (false, None) => History::SinceReceiver,
     };
-    let options = Options {
-        request: Request {
+    let options = PushOptions {
+        request: PushRequest {
             refs: args.refs,
             deletes: args.delete,
             force: args.force,
@@ -332,10 +332,10 @@ fn status(
     http: &HttpOptions,
     context: &Context<'_>,
 ) -> Result<()> {
-    let options = Options {
+    let options = PushOptions {
         agent: agent(),
         idle: args.timeout.0,
-        ..Options::default()
+        ..PushOptions::default()
     };
     let found = match url {
         Url::Ssh(ssh_url) => status_ssh(ssh_url, &args.command, ssh, &options),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use oxtree_transfer::Url;
 use oxtree_transfer::protocol::message::{RefOutcome, Status, UnfinishedPush, WireCommit};
-use oxtree_transfer::push::Report;
+use oxtree_transfer::push::PushReport;
 
 use crate::context::Context;
 use crate::error::AlreadyReported;
@@ -16,7 +16,7 @@ use crate::escape::without_controls;
 pub(crate) fn tell(
     context: &Context<'_>,
     url: &Url,
-    report: &Report,
+    report: &PushReport,
     took: Duration,
 ) -> Result<()> {
     describe(context, url, report, took)?;
@@ -47,7 +47,7 @@ fn age(seconds: u64) -> String {
 }
 
 /// Which refs were refused, and why.
-pub(crate) fn refusals(report: &Report) -> String {
+pub(crate) fn refusals(report: &PushReport) -> String {
     let refs = report.outcome.refs.iter();
     let refused = refs
         .filter(|r| r.status == Status::Rejected)
@@ -56,7 +56,7 @@ pub(crate) fn refusals(report: &Report) -> String {
 }
 
 /// Warnings, and the error for what was refused.
-pub(super) fn finish(context: &Context<'_>, report: &Report) -> Result<()> {
+pub(super) fn finish(context: &Context<'_>, report: &PushReport) -> Result<()> {
     for warning in &report.outcome.warnings {
         let warning = warning.replace('\n', " ");
         context.out.note(&format!("warning: {warning}"));
@@ -71,7 +71,7 @@ pub(super) fn finish(context: &Context<'_>, report: &Report) -> Result<()> {
     Err(AlreadyReported { code: 1 }.into())
 }
 
-fn describe(context: &Context<'_>, url: &Url, report: &Report, took: Duration) -> Result<()> {
+fn describe(context: &Context<'_>, url: &Url, report: &PushReport, took: Duration) -> Result<()> {
     let would = if report.dry_run {
         " (dry run: nothing is changed)"
     } else {
@@ -159,7 +159,7 @@ pub(crate) fn size(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-pub(super) fn json(url: &Url, report: &Report, took: Duration) -> String {
+pub(super) fn json(url: &Url, report: &PushReport, took: Duration) -> String {
     serde_json::json!({
         "destination": url.to_string(),
         "dry_run": report.dry_run,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Result, anyhow, bail};
 use oxtree_format::Summary;
 use oxtree_format::refs::RemoteName;
-use oxtree_transfer::pull::{CacheOptions, Options, is_url, remote_summary};
+use oxtree_transfer::pull::{CacheOptions, PullOptions, is_url, remote_summary};
 
 use crate::commands::pull::options_for;
 use crate::context::Context;
@@ -44,7 +44,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
         }
     }
     let options = options_for(&repo, name, context)?;
-    let options = Options {
+    let options = PullOptions {
         summary_cache: CacheOptions {
             dir: args.cache_dir.clone(),
             ..options.summary_cache

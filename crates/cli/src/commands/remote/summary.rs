@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
-use oxtree_transfer::pull::{CacheOptions, Options, remote_summary};
+use oxtree_transfer::pull::{CacheOptions, PullOptions, remote_summary};
 
 use crate::commands::pull::options_for;
 use crate::commands::show::describe_signatures;
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
     };
     let repo = context.open_repo()?;
     let options = options_for(&repo, name, context)?;
-    let options = Options {
+    let options = PullOptions {
         summary_cache: CacheOptions {
             dir: args.cache_dir.clone(),
             ..options.summary_cache

@@ -36,7 +36,7 @@ pub(super) use self::held::Asker;
 use self::run::Run;
 pub(super) use self::stream::{PIECES, PieceReader, send_pieces};
 use super::fetch::{Fetcher, Mirrors};
-use super::policy::Policy;
+use super::policy::PullPolicy;
 use super::subpath::Part;
 use super::wanted::{Step, Wanted};
 use crate::limits::Budget;
@@ -157,7 +157,7 @@ impl<'a> Source<'a> {
         &self,
         runtime: &tokio::runtime::Runtime,
         wanted: &[Wanted],
-        policy: &Policy<'_>,
+        policy: &PullPolicy<'_>,
         progress: &dyn Progress,
     ) -> Result<(Fetched, Vec<Step>)> {
         progress.start("Fetching objects", None);

@@ -17,7 +17,7 @@ use super::stream::{PIECES, PieceReader, Pieces, send_pieces};
 use super::{CommitWant, Source, path_of};
 use crate::limits::Budget;
 use crate::pull::fetch::{Download, is_page};
-use crate::pull::policy::Policy;
+use crate::pull::policy::PullPolicy;
 use crate::pull::wanted::{Step, Wanted};
 use crate::{Error, Result};
 
@@ -51,7 +51,7 @@ enum Body {
 /// A pull as it goes on.
 pub(super) struct Run<'r, 'scope, 'threads, 'env> {
     pub(super) source: &'scope Source<'scope>,
-    pub(super) policy: &'r Policy<'r>,
+    pub(super) policy: &'r PullPolicy<'r>,
     progress: &'r dyn Progress,
     pool: &'r rayon::Scope<'scope>,
     threads: &'threads std::thread::Scope<'threads, 'env>,
@@ -83,7 +83,7 @@ where
 {
     pub(super) fn new(
         source: &'scope Source<'scope>,
-        policy: &'r Policy<'r>,
+        policy: &'r PullPolicy<'r>,
         progress: &'r dyn Progress,
         pool: &'r rayon::Scope<'scope>,
         threads: &'threads std::thread::Scope<'threads, 'env>,

@@ -9,7 +9,7 @@ use oxtree_repo::{Repo, Transaction};
 
 use crate::Result;
 use crate::error::invalid;
-use crate::pull::estimate::{Estimate, Report, best, is_whole, none_found};
+use crate::pull::estimate::{DeltaReport, Estimate, best, is_whole, none_found};
 
 /// Stages what each commit that is not whole here gets by a delta, from a commit that is, or else from
 /// scratch. Each has to have one.
@@ -18,8 +18,8 @@ pub(super) fn apply(
     transaction: &Transaction<'_>,
     commits: impl Iterator<Item = CommitId>,
     verifier: Option<&dyn Verifier>,
-) -> Result<Report> {
-    let mut report = Report::default();
+) -> Result<DeltaReport> {
+    let mut report = DeltaReport::default();
     for commit in commits {
         if is_whole(transaction, commit)? {
             continue;

@@ -26,10 +26,10 @@ use self::both::Both;
 use self::history::History;
 use self::refs::{look_up, wanted};
 use crate::error::invalid;
-use crate::pull::policy::Policy;
+use crate::pull::policy::PullPolicy;
 use crate::pull::subpath::Part;
 use crate::pull::summary::of_repository;
-use crate::pull::wanted::{Destination, Step, Wanted, is_complete, publish};
+use crate::pull::wanted::{Namespace, Step, Wanted, is_complete, publish};
 use crate::{Error, Result};
 
 /// What is taken from a repository of the user's own: nothing is read that only gets another name.
@@ -40,7 +40,7 @@ const OWN: ImportOptions = ImportOptions {
 
 /// How to pull.
 #[derive(Debug)]
-pub struct Options {
+pub struct LocalPullOptions {
     /// Refs and checksums of commits; none for all local refs of the source, or if it has none, for those of the
     /// collections that it mirrors.
     pub revs: Vec<String>,
@@ -62,7 +62,7 @@ pub struct Options {
     pub summary_verifier: Option<Box<dyn Verifier>>,
 }
 
-impl Default for Options {
+impl Default for LocalPullOptions {
     fn default() -> Self {
         Self {
             revs: Vec::new(),
@@ -80,7 +80,7 @@ impl Default for Options {
 
 /// What was pulled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct LocalPullReport {
     /// Commits, dirtrees and dirmetas that were not there.
     pub metadata: u64,
     /// Files that were not there.
@@ -88,14 +88,14 @@ pub struct Report {
     /// Bytes of content that were written: not of hard links, nor by static deltas.
     pub bytes: u64,
     /// What came by static deltas.
-    pub deltas: crate::pull::estimate::Report,
+    pub deltas: crate::pull::estimate::DeltaReport,
 }
 
 /// What is copied, and as what.
 pub(crate) struct Copy<'a> {
     pub(crate) wanted: &'a [Wanted],
-    pub(crate) into: &'a Destination,
-    pub(crate) policy: Policy<'a>,
+    pub(crate) into: &'a Namespace,
+    pub(crate) policy: PullPolicy<'a>,
     /// How many parents of each commit come along; [`None`] for all.
     pub(crate) depth: Option<u64>,
     pub(crate) commit_metadata_only: bool,
@@ -110,9 +110,9 @@ pub(crate) struct Copy<'a> {
 pub fn pull_local(
     repo: &Repo,
     source: &Repo,
-    options: &Options,
+    options: &LocalPullOptions,
     progress: &dyn Progress,
-) -> Result<Report> {
+) -> Result<LocalPullReport> {
     if repo.mode() == Mode::BareSplitXattrs {
         let reason = "Not allowed due to repo mode: bare-split-xattrs is read only";
         return Err(invalid(reason));
@@ -123,14 +123,14 @@ pub fn pull_local(
         look_up(&mut wanted, &summary.bytes.unwrap_or_default())?;
     }
     let into = match &options.remote {
-        Some(remote) => Destination::Remote(remote.clone()),
-        None => Destination::Heads,
+        Some(remote) => Namespace::Remote(remote.clone()),
+        None => Namespace::Heads,
     };
     let collection = source.config().collection_id.as_ref();
     let copied = Copy {
         wanted: &wanted,
         into: &into,
-        policy: Policy {
+        policy: PullPolicy {
             repo,
             into: &into,
             verify_bindings: options.verify_bindings,
@@ -156,7 +156,7 @@ pub fn copy_collection(
     collection: &CollectionId,
     refs: &[(RefName, CommitId)],
     progress: &dyn Progress,
-) -> Result<Report> {
+) -> Result<LocalPullReport> {
     let wanted: Vec<Wanted> = refs
         .iter()
         .map(|(name, commit)| Wanted {
@@ -164,11 +164,11 @@ pub fn copy_collection(
             commit: *commit,
         })
         .collect();
-    let into = Destination::of_mirror(repo, collection);
+    let into = Namespace::of_mirror(repo, collection);
     let copied = Copy {
         wanted: &wanted,
         into: &into,
-        policy: Policy {
+        policy: PullPolicy {
             repo,
             into: &into,
             verify_bindings: true,
@@ -193,7 +193,7 @@ pub(crate) fn copy(
     source: &Repo,
     copy: &Copy<'_>,
     progress: &dyn Progress,
-) -> Result<Report> {
+) -> Result<LocalPullReport> {
     let transaction = match links_files(source, repo)? || copy.commit_metadata_only {
         true => Transaction::begin(repo)?,
         false => Transaction::quarantine(repo)?,
@@ -205,7 +205,7 @@ pub(crate) fn copy(
             copy.wanted.iter().map(|wanted| wanted.commit),
             copy.delta_verifier,
         ),
-        false => Ok(crate::pull::estimate::Report::default()),
+        false => Ok(crate::pull::estimate::DeltaReport::default()),
     };
     let pull = Pull {
         repo,
@@ -220,7 +220,7 @@ pub(crate) fn copy(
     match pulled {
         Ok((deltas, (report, steps))) => {
             let bytes = report.bytes - deltas.content;
-            let report = Report {
+            let report = LocalPullReport {
                 bytes,
                 deltas,
                 ..report
@@ -254,7 +254,7 @@ struct Pull<'a> {
 
 impl Pull<'_> {
     /// Stages all that is wanted and not there. Returns every commit that was looked at, too.
-    fn fill(&self) -> Result<(Report, Vec<Step>)> {
+    fn fill(&self) -> Result<(LocalPullReport, Vec<Step>)> {
         let both = Both {
             source: self.source,
             repo: self.repo,
@@ -289,11 +289,11 @@ impl Pull<'_> {
             self.import(&importer, &step.commit.object(), &mut Buffer::default())?;
         }
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let report = Report {
+        let report = LocalPullReport {
             metadata: load(&self.counts.metadata),
             content: load(&self.counts.content),
             bytes: self.transaction.stats().content_bytes,
-            deltas: crate::pull::estimate::Report::default(),
+            deltas: crate::pull::estimate::DeltaReport::default(),
         };
         Ok((report, steps))
     }

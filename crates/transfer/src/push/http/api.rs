@@ -15,7 +15,7 @@ use super::{HttpOptions, Token};
 use crate::http::client::{PROXY_NAME, build, other_scheme, rules};
 use crate::http::proxy::Rules;
 use crate::http::{Distrusted, TlsOptions, describe, distrusted};
-use crate::push::Report;
+use crate::push::PushReport;
 use crate::url::HttpUrl;
 use crate::{Error, Result};
 
@@ -51,9 +51,9 @@ pub(super) struct Traffic {
 impl Traffic {
     /// The report of a push, with the traffic so far: bytes of bodies that were sent, of those that
     /// came, and the number of requests.
-    pub(super) fn told(&self, report: Report) -> Report {
+    pub(super) fn told(&self, report: PushReport) -> PushReport {
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Report {
+        PushReport {
             bytes_sent: load(&self.sent),
             bytes_received: load(&self.received),
             turns: load(&self.requests),

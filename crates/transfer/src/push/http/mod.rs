@@ -2,12 +2,12 @@
 //! A push to a web server: `docs/http.md` is its specification.
 //!
 //! What is planned, packed and checked is as over a connection. What differs is that the conversation is
-//! made of requests, each of which can fail and be made again, and that objects go in parcels.
+//! made of requests, each of which can fail and be made again, and that objects go in batches.
 
 mod api;
-mod old;
-mod parcels;
-mod pipe;
+mod batches;
+mod body;
+mod ostree_upload;
 mod refusal;
 mod retry;
 mod token;
@@ -25,15 +25,15 @@ use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
 
 use self::api::{Api, Ask, JSON};
-pub use self::old::push_old;
-use self::parcels::{Answers, Parcels};
+use self::batches::{Answers, Batches};
+pub use self::ostree_upload::push_to_ostree_upload;
 use self::retry::Failure;
 pub use self::token::Token;
+use super::batches::Sizes;
 use super::link::Link;
-use super::parcels::Sizes;
 use super::plan::{Plan, Remote, wanted_refs};
 use super::session::{Event, MAX_LIST, Session, bounded, check_version};
-use super::{Audience, Options, Report, hold, missing, shipment};
+use super::{PushObserver, PushOptions, PushReport, hold, missing, shipment};
 use crate::http::{Network, TlsOptions, runtime};
 use crate::limits::check;
 use crate::protocol::frame::{Frame, FrameKind, MAX_FRAME};
@@ -100,15 +100,15 @@ pub fn push_http(
     repo: &Repo,
     url: &HttpUrl,
     how: &HttpOptions,
-    options: &Options,
-    audience: Audience<'_>,
-) -> Result<Report> {
+    options: &PushOptions,
+    observer: PushObserver<'_>,
+) -> Result<PushReport> {
     let wanted = wanted_refs(repo, &options.request)?;
     let _lock = hold(repo)?;
     let mut push = Push {
         repo,
         options,
-        audience,
+        observer,
         runtime: runtime()?,
         api: Arc::new(Api::new(url, how, options.idle)?),
         id: None,
@@ -128,7 +128,7 @@ pub fn push_http(
     if let (Err(_), Some(id)) = (&report, &push.id) {
         push.abort(id);
     }
-    audience.progress.finish();
+    observer.progress.finish();
     report.map(|report| push.api.traffic.told(report))
 }
 
@@ -136,7 +136,7 @@ pub fn push_http(
 pub fn status_http(
     url: &HttpUrl,
     how: &HttpOptions,
-    options: &Options,
+    options: &PushOptions,
 ) -> Result<Vec<UnfinishedPush>> {
     #[derive(Deserialize)]
     struct Listed {
@@ -157,8 +157,8 @@ pub fn status_http(
 
 struct Push<'a> {
     repo: &'a Repo,
-    options: &'a Options,
-    audience: Audience<'a>,
+    options: &'a PushOptions,
+    observer: PushObserver<'a>,
     runtime: Runtime,
     api: Arc<Api>,
     /// The push at the server, once it is open.
@@ -166,7 +166,7 @@ struct Push<'a> {
 }
 
 impl Push<'_> {
-    fn run(&mut self, wanted: &BTreeMap<RefName, CommitId>) -> Result<Report> {
+    fn run(&mut self, wanted: &BTreeMap<RefName, CommitId>) -> Result<PushReport> {
         let about = self.about()?;
         let refs = about
             .refs
@@ -187,10 +187,10 @@ impl Push<'_> {
             takes_detached: about.receiver.can(DETACHED),
         };
         let plan = Plan::new(self.repo, request, wanted, remote)?;
-        let mut report = Report {
+        let mut report = PushReport {
             offered: plan.objects.len() as u64,
             dry_run: self.options.dry_run,
-            ..Report::default()
+            ..PushReport::default()
         };
         if !plan.updates.is_empty() {
             report.outcome = self.publish(&plan, &about.receiver, &mut report)?;
@@ -219,7 +219,7 @@ impl Push<'_> {
         &mut self,
         plan: &Plan,
         receiver: &Receiver,
-        report: &mut Report,
+        report: &mut PushReport,
     ) -> Result<Outcome> {
         let refs = plan.updates.len() as u64;
         check(
@@ -256,7 +256,7 @@ impl Push<'_> {
                 self.send(id, plan, objects, receiver)?;
             }
             let waiting = "Waiting for the receiver to verify and publish";
-            self.audience.progress.start(waiting, None);
+            self.observer.progress.start(waiting, None);
             let failed = match self.finish(id) {
                 Err(failed @ Error::Remote(_)) if times < TIMES => failed,
                 ended => return ended,
@@ -335,10 +335,10 @@ impl Push<'_> {
         let mut link: Option<Arc<Link>> = None;
         loop {
             let bytes = objects.iter().map(|(_, size)| size).sum();
-            self.audience.progress.start("Sending objects", Some(bytes));
+            self.observer.progress.start("Sending objects", Some(bytes));
             let mut shipment = shipment(self.repo, plan, &objects, self.options, receiver);
             let link = link.get_or_insert_with(|| Arc::new(shipment.link()));
-            shipment.parcels = Some(Sizes {
+            shipment.batches = Some(Sizes {
                 first: if link.is_known() {
                     PARCEL
                 } else {
@@ -348,10 +348,10 @@ impl Push<'_> {
             });
             let answers = Arc::new(Answers::new(Arc::clone(link)));
             let server = (&self.runtime, &self.api);
-            let mut parcels = Parcels::new(server, &path, &answers, self.options);
-            let progress = self.audience.progress;
-            let sent = shipment.send(&mut parcels, link, &answers.arrived, progress);
-            let (arrived, ended) = parcels.finish(sent);
+            let mut batches = Batches::new(server, &path, &answers, self.options);
+            let progress = self.observer.progress;
+            let sent = shipment.send(&mut batches, link, &answers.arrived, progress);
+            let (arrived, ended) = batches.finish(sent);
             match ended {
                 Ok(()) => return Ok(()),
                 Err(failure) => {
@@ -422,7 +422,7 @@ impl Push<'_> {
                 };
                 match session.receive(frame).map_err(Failure::Lasting)? {
                     Event::Outcome(outcome) => return Ok(outcome),
-                    Event::Notice(text) => (self.audience.notice)(&text),
+                    Event::Notice(text) => (self.observer.notice)(&text),
                     _ => {}
                 }
             }

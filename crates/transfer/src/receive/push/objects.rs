@@ -10,9 +10,9 @@ use crate::protocol::message::{Limits, Progress};
 use crate::protocol::stream::{Decoder, Event, Unpacker, ZSTD};
 use crate::receive::ingest::Ingest;
 use crate::receive::progress::Meter;
-use crate::room::Shares;
+use crate::semaphore::ClientSemaphore;
+use crate::store::MAX_WAIT;
 use crate::store::Quarantine;
-use crate::store::TURN;
 use crate::{Error, Result};
 
 /// Small objects that wait for a worker: there may be many streams.
@@ -39,7 +39,7 @@ pub(super) struct Bounds<'r> {
     pub(super) limits: Limits,
     pub(super) before: Before,
     /// For those in zstd, and whose part of it.
-    pub(super) squeezed: (&'r Shares, &'r str),
+    pub(super) compressed: (&'r ClientSemaphore, &'r str),
 }
 
 /// Takes in a stream, from its first to its last byte. What came before an error counts.
@@ -73,7 +73,7 @@ fn read(
     let Bounds {
         limits,
         before,
-        squeezed: (squeezed, client),
+        compressed: (compressed, client),
     } = bounds;
     let mut unpacker = Unpacker::default();
     let mut decoder = Decoder::default();
@@ -94,7 +94,7 @@ fn read(
         if frame.payload.first() == Some(&ZSTD) {
             // To unpack it needs more memory than all the rest.
             if window.is_none() {
-                let held = squeezed.hold_within(client, 1, TURN);
+                let held = compressed.hold_within(client, 1, MAX_WAIT);
                 let busy = || Error::Busy("too many packed streams are on their way".to_owned());
                 window = Some(held.ok_or_else(busy)?);
             }

@@ -19,11 +19,11 @@ use crate::protocol::message::{
 };
 use crate::protocol::stream;
 use crate::receive::Receiver;
-use crate::receive::progress::Listener;
+use crate::receive::progress::Observer;
 use crate::receive::take_in::{conclude, judge};
 use crate::receive::view::View;
 use crate::receive::{admit, detached, record};
-use crate::room::Shares;
+use crate::semaphore::ClientSemaphore;
 use crate::store::Quarantine;
 use crate::{Error, Result};
 
@@ -57,9 +57,9 @@ impl std::fmt::Debug for Push {
     }
 }
 
-struct Ears<'a>(&'a mut dyn FnMut(&Message));
+struct MessageObserver<'a>(&'a mut dyn FnMut(&Message));
 
-impl Listener for Ears<'_> {
+impl Observer for MessageObserver<'_> {
     fn tell(&mut self, message: &Message) -> Result<()> {
         (self.0)(message);
         Ok(())
@@ -215,13 +215,13 @@ impl Push {
         &self,
         receiver: &Receiver,
         from: &mut impl Read,
-        squeezed: &Shares,
+        compressed: &ClientSemaphore,
     ) -> Result<Progress> {
         let limits = receiver.limits()?;
         let bounds = Bounds {
             limits,
             before: self.before(limits)?,
-            squeezed: (squeezed, &receiver.policy.client),
+            compressed: (compressed, &receiver.policy.client),
         };
         self.with(receiver, |quarantine| {
             let _turn = self.turn.wait();
@@ -322,7 +322,7 @@ impl Push {
             return self.record().outcome.clone().ok_or_else(ended);
         }
         self.finishing.store(true, Ordering::Relaxed);
-        let outcome = self.settle(receiver, &mut stage, &mut Ears(tell));
+        let outcome = self.settle(receiver, &mut stage, &mut MessageObserver(tell));
         self.finishing.store(false, Ordering::Relaxed);
         let outcome = outcome?;
         *stage = Stage::Ended;
@@ -335,7 +335,12 @@ impl Push {
         Ok(outcome)
     }
 
-    fn settle(&self, receiver: &Receiver, stage: &mut Stage, to: &mut Ears<'_>) -> Result<Outcome> {
+    fn settle(
+        &self,
+        receiver: &Receiver,
+        stage: &mut Stage,
+        to: &mut MessageObserver<'_>,
+    ) -> Result<Outcome> {
         let Record {
             updates,
             dry_run,

@@ -36,7 +36,7 @@ const MAX_SOCKET_PATH: usize = 107 - 18;
 
 /// What is to be pushed.
 #[derive(Clone, Debug, Default)]
-pub struct Request {
+pub struct TunnelRequest {
     /// None for what the receiver wants, which is all but what it makes itself.
     pub refs: Vec<RefName>,
     /// The receiver is told not to mind that commits are old.
@@ -51,7 +51,7 @@ pub fn push_through_tunnel(
     url: &SshUrl,
     commands: &[String],
     ssh: &SshOptions,
-    request: &Request,
+    request: &TunnelRequest,
     tmp: &Path,
     hear: &dyn Fn(&str),
 ) -> Result<()> {

@@ -17,7 +17,7 @@ const PIPE_BUF: usize = 4096;
 /// How long the other side is waited for. Both directions of a connection share one; it can be
 /// changed while they are used.
 #[derive(Debug)]
-pub(crate) struct Patience {
+pub(crate) struct Timeouts {
     terms: Mutex<Terms>,
     idle_name: &'static str,
     time_name: &'static str,
@@ -30,7 +30,7 @@ struct Terms {
     time: Option<Duration>,
 }
 
-impl Patience {
+impl Timeouts {
     /// Waits for ever. The names are those of the settings, for the errors.
     pub(crate) fn new(idle_name: &'static str, time_name: &'static str) -> Self {
         let terms = Terms {
@@ -83,11 +83,11 @@ impl Patience {
     }
 }
 
-/// A stream that gives up waiting when its [`Patience`] is over, and then for good.
+/// A stream that gives up waiting after its [`Timeouts`], and then for good.
 #[derive(Debug)]
 pub(crate) struct Timed<'p, T> {
     inner: T,
-    patience: &'p Patience,
+    timeouts: &'p Timeouts,
     /// Reading and writing never wait.
     nonblocking: bool,
     gone: bool,
@@ -95,21 +95,21 @@ pub(crate) struct Timed<'p, T> {
 
 impl<'p, T: AsFd> Timed<'p, T> {
     /// For a stream that others may have as well, which can therefore not be changed.
-    pub(crate) fn new(inner: T, patience: &'p Patience) -> Self {
+    pub(crate) fn new(inner: T, timeouts: &'p Timeouts) -> Self {
         Self {
             inner,
-            patience,
+            timeouts,
             nonblocking: false,
             gone: false,
         }
     }
 
     /// For a stream that is ours alone: writes as much as goes at once.
-    pub(crate) fn owned(inner: T, patience: &'p Patience) -> io::Result<Self> {
+    pub(crate) fn owned(inner: T, timeouts: &'p Timeouts) -> io::Result<Self> {
         fcntl_setfl(&inner, fcntl_getfl(&inner)? | OFlags::NONBLOCK)?;
         Ok(Self {
             nonblocking: true,
-            ..Self::new(inner, patience)
+            ..Self::new(inner, timeouts)
         })
     }
 
@@ -118,7 +118,7 @@ impl<'p, T: AsFd> Timed<'p, T> {
         loop {
             let left = match self.gone {
                 true => Err(io::ErrorKind::TimedOut.into()),
-                false => self.patience.left(since, what),
+                false => self.timeouts.left(since, what),
             };
             let left = left.inspect_err(|_| self.gone = true)?;
             let timeout = left.map(|left| Timespec {
@@ -182,10 +182,10 @@ mod tests {
 
     const SHORT: Option<Duration> = Some(Duration::from_millis(50));
 
-    fn impatient(idle: Option<Duration>, time: Option<Duration>) -> Patience {
-        let patience = Patience::new("the idle key", "the time key");
-        patience.set(idle, time);
-        patience
+    fn impatient(idle: Option<Duration>, time: Option<Duration>) -> Timeouts {
+        let timeouts = Timeouts::new("the idle key", "the time key");
+        timeouts.set(idle, time);
+        timeouts
     }
 
     fn is_over(result: io::Result<usize>, words: &[&str]) {
@@ -198,8 +198,8 @@ mod tests {
     #[test]
     fn nobody_is_read_from_for_ever() {
         let (from, mut to) = io::pipe().unwrap();
-        let patience = impatient(SHORT, None);
-        let mut from = Timed::new(from, &patience);
+        let timeouts = impatient(SHORT, None);
+        let mut from = Timed::new(from, &timeouts);
         let mut buffer = [0; 10];
         to.write_all(b"x").unwrap();
         assert_eq!(from.read(&mut buffer).unwrap(), 1);
@@ -207,18 +207,18 @@ mod tests {
             from.read(&mut buffer),
             &["nothing has come", "0.05 s", "the idle key"],
         );
-        patience.set(None, None);
+        timeouts.set(None, None);
         assert!(from.read(&mut buffer).is_err(), "it stays so");
     }
 
     #[test]
     fn a_sign_now_and_then_is_enough_but_not_for_ever() {
         let (from, mut to) = io::pipe().unwrap();
-        let patience = impatient(
+        let timeouts = impatient(
             Some(Duration::from_secs(60)),
             Some(Duration::from_millis(200)),
         );
-        let mut from = Timed::new(from, &patience);
+        let mut from = Timed::new(from, &timeouts);
         scope(|scope| {
             scope.spawn(move || {
                 while to.write_all(b"x").is_ok() {
@@ -254,22 +254,22 @@ mod tests {
 
     #[test]
     fn nobody_is_written_to_for_ever() {
-        let patience = impatient(SHORT, None);
+        let timeouts = impatient(SHORT, None);
         let (_from, to) = io::pipe().unwrap();
-        fill(Timed::new(to, &patience));
+        fill(Timed::new(to, &timeouts));
         let (_from, to) = io::pipe().unwrap();
-        fill(Timed::owned(to, &patience).unwrap());
+        fill(Timed::owned(to, &timeouts).unwrap());
     }
 
     #[test]
     fn the_end_is_seen() {
-        let patience = impatient(SHORT, None);
+        let timeouts = impatient(SHORT, None);
         let (from, to) = io::pipe().unwrap();
         drop(to);
-        assert_eq!(Timed::new(from, &patience).read(&mut [0; 1]).unwrap(), 0);
+        assert_eq!(Timed::new(from, &timeouts).read(&mut [0; 1]).unwrap(), 0);
         let (from, to) = io::pipe().unwrap();
         drop(from);
-        let error = Timed::new(to, &patience).write(b"x").unwrap_err();
+        let error = Timed::new(to, &timeouts).write(b"x").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
 }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Parts of a shipment that stand for themselves: the bodies of requests. What is in one can be used by
-//! another only when the receiver has said that it has it.
+//! Upload batches: the parts of a push that go in a request each. A batch can refer to an object of
+//! an earlier one only after the receiver has confirmed that one.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use super::jobs::Job;
 
-/// How large parcels are: each is larger than the one before it, up to a size.
+/// How large batches are: each is larger than the one before it, up to a size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sizes {
     /// Bytes of the first, as they are stored.
@@ -18,12 +18,12 @@ pub(super) struct Sizes {
 
 /// Which jobs go together.
 #[derive(Debug)]
-pub(super) struct Parcels {
+pub(super) struct Batches {
     /// Of each, the job after its last.
     ends: Vec<usize>,
 }
 
-impl Parcels {
+impl Batches {
     /// Puts jobs together, in their order.
     pub(super) fn new(jobs: &[Job], sizes: Option<Sizes>) -> Self {
         let mut ends = Vec::new();
@@ -45,34 +45,34 @@ impl Parcels {
         Self { ends }
     }
 
-    /// In which parcel a job is.
+    /// In which batch a job is.
     pub(super) fn of_job(&self, job: usize) -> usize {
         self.ends.partition_point(|end| *end <= job)
     }
 
-    /// The parcel that ends with this job.
+    /// The batch that ends with this job.
     pub(super) fn ended_by(&self, job: usize) -> Option<usize> {
         self.ends.binary_search(&(job + 1)).ok()
     }
 }
 
-/// The parcels that the receiver has said it has.
+/// The batches that the receiver has said it has.
 #[derive(Debug, Default)]
 pub(super) struct Arrived(Mutex<BTreeSet<usize>>);
 
 impl Arrived {
     /// Notes that it has this one.
-    pub(super) fn note(&self, parcel: usize) {
+    pub(super) fn note(&self, batch: usize) {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(parcel);
+            .insert(batch);
     }
 
     /// Whether it has this one.
-    pub(super) fn has(&self, parcel: usize) -> bool {
+    pub(super) fn has(&self, batch: usize) -> bool {
         let arrived = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        arrived.contains(&parcel)
+        arrived.contains(&batch)
     }
 }
 
@@ -88,20 +88,20 @@ mod tests {
         };
         let jobs = [5, 1, 1, 1, 3, 9, 1, 1].map(job);
         let sizes = Sizes { first: 2, most: 4 };
-        let parcels = Parcels::new(&jobs, Some(sizes));
-        assert_eq!(parcels.ends, [1, 4, 5, 6, 8]);
-        assert_eq!(parcels.of_job(0), 0);
-        assert_eq!(parcels.of_job(3), 1);
-        assert_eq!(parcels.of_job(7), 4);
-        assert_eq!(parcels.ended_by(3), Some(1));
-        assert_eq!(parcels.ended_by(2), None);
-        assert_eq!(Parcels::new(&jobs, None).ends, [8]);
+        let batches = Batches::new(&jobs, Some(sizes));
+        assert_eq!(batches.ends, [1, 4, 5, 6, 8]);
+        assert_eq!(batches.of_job(0), 0);
+        assert_eq!(batches.of_job(3), 1);
+        assert_eq!(batches.of_job(7), 4);
+        assert_eq!(batches.ended_by(3), Some(1));
+        assert_eq!(batches.ended_by(2), None);
+        assert_eq!(Batches::new(&jobs, None).ends, [8]);
         let first = Job {
             as_stored: true,
             ..Job::default()
         };
         let jobs = [first, Job::default()];
-        assert_eq!(Parcels::new(&jobs, Some(sizes)).ends, [1, 2]);
-        assert_eq!(Parcels::new(&[], None).ends, [0; 0]);
+        assert_eq!(Batches::new(&jobs, Some(sizes)).ends, [1, 2]);
+        assert_eq!(Batches::new(&[], None).ends, [0; 0]);
     }
 }

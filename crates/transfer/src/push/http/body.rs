@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Bodies of requests that are made while they are sent: by a thread that waits until there is room.
+//! Request bodies that are written while they are sent, by a thread that waits for the connection.
 
 use std::io::{self, Write};
 use std::pin::Pin;
@@ -14,13 +14,13 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 /// A part of a body; none is its end.
 pub(super) type Part = Option<Bytes>;
 
-/// A body that is made while it is sent.
-pub(super) struct Pipe {
+/// A body that is written while it is sent.
+pub(super) struct StreamedBody {
     parts: Receiver<Part>,
     ended: bool,
 }
 
-impl Pipe {
+impl StreamedBody {
     /// One with room for a part.
     pub(super) fn new() -> (Sender<Part>, Self) {
         let (sender, parts) = channel(1);
@@ -29,7 +29,7 @@ impl Pipe {
     }
 }
 
-impl Body for Pipe {
+impl Body for StreamedBody {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -53,13 +53,13 @@ impl Body for Pipe {
 }
 
 /// Writes into a body.
-pub(super) struct Mouth<'a> {
+pub(super) struct BodyWriter<'a> {
     runtime: &'a Runtime,
     idle: Option<Duration>,
     parts: Option<Sender<Part>>,
 }
 
-impl<'a> Mouth<'a> {
+impl<'a> BodyWriter<'a> {
     /// Gives up when nothing is taken for `idle`.
     pub(super) fn new(runtime: &'a Runtime, idle: Option<Duration>) -> Self {
         let parts = None;
@@ -98,7 +98,7 @@ impl<'a> Mouth<'a> {
     }
 }
 
-impl Write for Mouth<'_> {
+impl Write for BodyWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.send(Some(Bytes::copy_from_slice(bytes)))?;
         Ok(bytes.len())

@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Room for a bounded amount of something, bytes that wait in a queue, say: what is packed well is
-//! small, and may be far ahead of what the link has carried.
+//! Counting semaphores: they bound the bytes that wait in a queue, the memory of large objects, or
+//! the number of uploads. [`Semaphore`] has one budget for all threads. [`ClientSemaphore`] also
+//! bounds each client's part of it, so that a slow client keeps only itself waiting.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Room for what waits.
+/// A semaphore whose units are bytes, or whatever the caller counts.
 #[derive(Debug)]
-pub struct Room {
-    /// Bytes that are taken; none once nobody takes anything away any more.
+pub struct Semaphore {
+    /// Units in use; [`None`] once it is closed.
     taken: Mutex<Option<usize>>,
     freed: Condvar,
     most: usize,
 }
 
-impl Room {
-    /// Room for so much.
+impl Semaphore {
+    /// A semaphore of so many units.
     pub const fn new(most: usize) -> Self {
         Self {
             taken: Mutex::new(Some(0)),
@@ -35,16 +36,22 @@ impl Room {
         *taken = taken.map(|taken| taken + bytes);
     }
 
-    /// Takes room as [`Room::take`], until the guard is dropped.
-    pub fn hold(&self, bytes: usize) -> Held<'_> {
+    /// Takes room as [`Semaphore::take`], until the guard is dropped.
+    pub fn hold(&self, bytes: usize) -> Permit<'_> {
         self.take(bytes);
-        Held { room: self, bytes }
+        Permit {
+            semaphore: self,
+            bytes,
+        }
     }
 
     /// The same, but waits no longer than `patience`; none if there was no room until then.
-    pub fn hold_within(&self, bytes: usize, patience: Duration) -> Option<Held<'_>> {
+    pub fn hold_within(&self, bytes: usize, patience: Duration) -> Option<Permit<'_>> {
         let taken = self.take_within(bytes, patience);
-        taken.then(|| Held { room: self, bytes })
+        taken.then(|| Permit {
+            semaphore: self,
+            bytes,
+        })
     }
 
     /// Takes room, if there is some within `patience`.
@@ -78,55 +85,60 @@ impl Room {
     }
 }
 
-/// Room that somebody has.
+/// Units in use, which are released when it is dropped.
 #[derive(Debug)]
 #[must_use]
-pub struct Held<'r> {
-    room: &'r Room,
+pub struct Permit<'r> {
+    semaphore: &'r Semaphore,
     bytes: usize,
 }
 
-impl Drop for Held<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.room.give(self.bytes);
+        self.semaphore.give(self.bytes);
     }
 }
 
-/// Room of which each client may have a part only, so that a slow client keeps only itself waiting.
+/// A semaphore of which each client may use a part only.
 #[derive(Debug)]
-pub struct Shares {
-    all: Room,
+pub struct ClientSemaphore {
+    all: Semaphore,
     own: usize,
     /// The clients that have or want room, and how many times they do.
-    clients: Mutex<BTreeMap<String, (Arc<Room>, usize)>>,
+    clients: Mutex<BTreeMap<String, (Arc<Semaphore>, usize)>>,
 }
 
-impl Shares {
-    /// Room for so much, and for so much of one client.
+impl ClientSemaphore {
+    /// A semaphore of `all` units, of which one client may use `own`.
     pub const fn new(all: usize, own: usize) -> Self {
         Self {
-            all: Room::new(all),
+            all: Semaphore::new(all),
             own,
             clients: Mutex::new(BTreeMap::new()),
         }
     }
 
-    fn clients(&self) -> MutexGuard<'_, BTreeMap<String, (Arc<Room>, usize)>> {
+    fn clients(&self) -> MutexGuard<'_, BTreeMap<String, (Arc<Semaphore>, usize)>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until there is room for `bytes` in the client's part and in all, but no longer than `patience`; none
     /// if there was none until then.
-    pub fn hold_within(&self, client: &str, bytes: usize, patience: Duration) -> Option<Share<'_>> {
+    pub fn hold_within(
+        &self,
+        client: &str,
+        bytes: usize,
+        patience: Duration,
+    ) -> Option<ClientPermit<'_>> {
         let began = Instant::now();
-        let new = || (Arc::new(Room::new(self.own)), 0);
+        let new = || (Arc::new(Semaphore::new(self.own)), 0);
         let own = {
             let mut clients = self.clients();
             let (own, uses) = clients.entry(client.to_owned()).or_insert_with(new);
             *uses += 1;
             Arc::clone(own)
         };
-        let mut share = Share {
+        let mut share = ClientPermit {
             shares: self,
             client: client.to_owned(),
             own,
@@ -144,18 +156,18 @@ impl Shares {
     }
 }
 
-/// Room that a client has.
+/// Units in use by a client, which are released when it is dropped.
 #[derive(Debug)]
 #[must_use]
-pub struct Share<'s> {
-    shares: &'s Shares,
+pub struct ClientPermit<'s> {
+    shares: &'s ClientSemaphore,
     client: String,
-    own: Arc<Room>,
+    own: Arc<Semaphore>,
     /// Of the client's part, and of all.
     bytes: [usize; 2],
 }
 
-impl Drop for Share<'_> {
+impl Drop for ClientPermit<'_> {
     fn drop(&mut self) {
         let [own, all] = self.bytes;
         self.own.give(own);
@@ -178,33 +190,33 @@ mod tests {
 
     #[test]
     fn who_finds_no_room_waits_until_there_is_some() {
-        let room = &Room::new(10);
-        drop(room.hold_within(11, Duration::ZERO).unwrap());
-        drop(room.hold(1));
+        let semaphore = &Semaphore::new(10);
+        drop(semaphore.hold_within(11, Duration::ZERO).unwrap());
+        drop(semaphore.hold(1));
         // Larger than everything, and yet alone.
-        room.take(11);
+        semaphore.take(11);
         std::thread::scope(|scope| {
             let (done, waiting) = channel();
             scope.spawn(move || {
-                room.take(5);
-                room.take(5);
+                semaphore.take(5);
+                semaphore.take(5);
                 done.send(1).unwrap();
-                room.take(1);
+                semaphore.take(1);
                 done.send(2).unwrap();
             });
             assert!(waiting.recv_timeout(Duration::from_millis(20)).is_err());
-            room.give(11);
+            semaphore.give(11);
             assert_eq!(waiting.recv(), Ok(1));
-            assert!(room.hold_within(1, Duration::from_millis(1)).is_none());
+            assert!(semaphore.hold_within(1, Duration::from_millis(1)).is_none());
             assert!(waiting.recv_timeout(Duration::from_millis(20)).is_err());
-            room.close();
+            semaphore.close();
             assert_eq!(waiting.recv(), Ok(2));
         });
     }
 
     #[test]
     fn a_client_that_holds_all_it_may_leaves_room_for_another() {
-        let shares = &Shares::new(10, 6);
+        let shares = &ClientSemaphore::new(10, 6);
         let now = |client, bytes| shares.hold_within(client, bytes, Duration::ZERO);
         let held = now("a", 6).unwrap();
         assert!(now("a", 1).is_none());

@@ -19,13 +19,13 @@ use tokio::sync::mpsc::Sender;
 use tokio::task::AbortHandle;
 
 use super::api::{Api, JSON};
-use super::pipe::{Mouth, Part, Pipe};
+use super::body::{BodyWriter, Part, StreamedBody};
 use super::retry::Failure;
-use super::{Options, not_understood};
+use super::{PushOptions, not_understood};
 use crate::protocol::frame::{self, FrameKind};
 use crate::protocol::message::Progress;
+use crate::push::batches::Arrived;
 use crate::push::link::{Gauge, Link};
-use crate::push::parcels::Arrived;
 use crate::push::rate::Paced;
 use crate::push::send::Outlet;
 use crate::{Error, Result};
@@ -67,9 +67,9 @@ impl Answers {
         }
     }
 
-    /// Notes what the server says of a parcel.
-    fn note(&self, parcel: usize, facts: &Facts, said: Progress) {
-        self.arrived.note(parcel);
+    /// Notes what the server says of a batch.
+    fn note(&self, batch: usize, facts: &Facts, said: Progress) {
+        self.arrived.note(batch);
         let making = Duration::from_millis(facts.making.load(Ordering::Relaxed));
         let mut gauge = self.gauge.lock().unwrap_or_else(PoisonError::into_inner);
         gauge.answered(said, making);
@@ -87,13 +87,13 @@ struct Open {
     as_stored: u64,
 }
 
-/// The parcels of a shipment, on their way.
-pub(super) struct Parcels<'a> {
+/// The batches of a shipment, on their way.
+pub(super) struct Batches<'a> {
     api: &'a Arc<Api>,
     runtime: &'a Runtime,
     path: &'a str,
     answers: &'a Arc<Answers>,
-    body: Paced<Mouth<'a>>,
+    body: Paced<BodyWriter<'a>>,
     open: Option<Open>,
     /// How many were begun.
     begun: usize,
@@ -111,20 +111,20 @@ pub(super) struct Parcels<'a> {
 /// How a request has ended.
 type Told = Result<(), Failure>;
 
-impl<'a> Parcels<'a> {
+impl<'a> Batches<'a> {
     /// They go to this path.
     pub(super) fn new(
         (runtime, api): (&'a Runtime, &'a Arc<Api>),
         path: &'a str,
         answers: &'a Arc<Answers>,
-        options: &Options,
+        options: &PushOptions,
     ) -> Self {
         Self {
             api,
             runtime,
             path,
             answers,
-            body: Paced::new(Mouth::new(runtime, options.idle), options.rate),
+            body: Paced::new(BodyWriter::new(runtime, options.idle), options.rate),
             open: None,
             begun: 0,
             answered: 0,
@@ -136,7 +136,7 @@ impl<'a> Parcels<'a> {
         }
     }
 
-    /// Waits for all answers. How many parcels have arrived, and why not all.
+    /// Waits for all answers. How many batches have arrived, and why not all.
     pub(super) fn finish(mut self, sent: Result<()>) -> (usize, Result<(), Failure>) {
         // A body that is not complete is none.
         self.open = None;
@@ -210,16 +210,16 @@ impl<'a> Parcels<'a> {
 
     fn begin(&mut self) -> Open {
         let facts = Arc::new(Facts::default());
-        let (sender, pipe) = Pipe::new();
+        let (sender, pipe) = StreamedBody::new();
         let request = self.api.request(Method::POST, self.path, JSON);
         let request = request.header(CONTENT_TYPE, OBJECTS);
         let sent = request.body(reqwest::Body::wrap(pipe)).send();
         let (api, answers) = (Arc::clone(self.api), Arc::clone(self.answers));
-        let (tell, known, parcel) = (self.told.0.clone(), Arc::clone(&facts), self.begun);
+        let (tell, known, batch) = (self.told.0.clone(), Arc::clone(&facts), self.begun);
         let task = self.runtime.spawn(async move {
             let told = answer(&api, sent).await;
             match &told {
-                Ok(said) => answers.note(parcel, &known, *said),
+                Ok(said) => answers.note(batch, &known, *said),
                 Err(_) => answers.link.stop_measuring(),
             }
             // Nobody listens: it was given up.
@@ -244,7 +244,7 @@ impl<'a> Parcels<'a> {
     }
 }
 
-/// What the server says of a parcel. There is no waiting for a sign of life while the body is sent:
+/// What the server says of a batch. There is no waiting for a sign of life while the body is sent:
 /// whoever sends it waits.
 async fn answer(
     api: &Api,
@@ -255,7 +255,7 @@ async fn answer(
     serde_json::from_slice(&body).map_err(|error| Failure::Lasting(not_understood(&error)))
 }
 
-impl Outlet for Parcels<'_> {
+impl Outlet for Batches<'_> {
     fn put(&mut self, payload: &[u8], as_stored: u64) -> Result<()> {
         let mut open = match self.open.take() {
             Some(open) => open,

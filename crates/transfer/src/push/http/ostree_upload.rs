@@ -18,14 +18,14 @@ use serde::Deserialize;
 use tokio::runtime::Runtime;
 
 use super::api::{Api, Ask, JSON};
-use super::pipe::{Mouth, Pipe};
+use super::body::{BodyWriter, StreamedBody};
 use super::retry::Failure;
 use super::{HttpOptions, MAX_REFS, parse};
 use crate::http::{random, runtime};
 use crate::protocol::message::{Outcome, RefOutcome, Status, WireUpdate};
 use crate::push::plan::{Plan, Remote, wanted_refs};
 use crate::push::rate::Paced;
-use crate::push::{Audience, Options, Report, hold};
+use crate::push::{PushObserver, PushOptions, PushReport, hold};
 use crate::store::archived::Archived;
 use crate::url::HttpUrl;
 use crate::{Error, Result};
@@ -61,36 +61,36 @@ struct Missing {
 
 struct Old<'a> {
     repo: &'a Repo,
-    options: &'a Options,
-    audience: Audience<'a>,
+    options: &'a PushOptions,
+    observer: PushObserver<'a>,
     runtime: Runtime,
     api: Arc<Api>,
 }
 
 /// Pushes to such a server.
-pub fn push_old(
+pub fn push_to_ostree_upload(
     repo: &Repo,
     url: &HttpUrl,
     how: &HttpOptions,
-    options: &Options,
-    audience: Audience<'_>,
-) -> Result<Report> {
+    options: &PushOptions,
+    observer: PushObserver<'_>,
+) -> Result<PushReport> {
     let wanted = wanted_refs(repo, &options.request)?;
     let _lock = hold(repo)?;
     let old = Old {
         repo,
         options,
-        audience,
+        observer,
         runtime: runtime()?,
         api: Arc::new(Api::new(url, how, options.idle)?),
     };
     let report = old.run(&wanted);
-    audience.progress.finish();
+    observer.progress.finish();
     report.map(|report| old.api.traffic.told(report))
 }
 
 impl Old<'_> {
-    fn run(&self, wanted: &BTreeMap<RefName, CommitId>) -> Result<Report> {
+    fn run(&self, wanted: &BTreeMap<RefName, CommitId>) -> Result<PushReport> {
         let info = self.info()?;
         // What it has besides, such as refs of remotes, is nothing to us.
         let revs = info.revs.iter();
@@ -108,9 +108,9 @@ impl Old<'_> {
                 takes_detached: false,
             },
         )?;
-        let mut report = Report {
+        let mut report = PushReport {
             offered: plan.objects.len() as u64,
-            ..Report::default()
+            ..PushReport::default()
         };
         report.outcome.refs = plan.unchanged;
         if plan.updates.is_empty() {
@@ -151,7 +151,7 @@ impl Old<'_> {
         &self,
         updates: &[WireUpdate],
         objects: &[ObjectId],
-        report: &mut Report,
+        report: &mut PushReport,
     ) -> Result<Outcome> {
         let objects: BTreeMap<String, ObjectId> = objects
             .iter()
@@ -236,11 +236,11 @@ impl Old<'_> {
 
     /// One request, with all of it.
     fn send(&self, path: &str, objects: &[(ObjectId, u64)], bytes: u64) -> Result<()> {
-        let progress = self.audience.progress;
+        let progress = self.observer.progress;
         progress.start("Sending objects", Some(bytes));
         let boundary = format!("oxtree-{:016x}{:016x}", random()?, random()?);
         let kind = format!("multipart/form-data; boundary={boundary}");
-        let (sender, pipe) = Pipe::new();
+        let (sender, pipe) = StreamedBody::new();
         let request = self.api.request(Method::PUT, path, JSON);
         let request = request
             .header(CONTENT_TYPE, kind)
@@ -250,7 +250,7 @@ impl Old<'_> {
             let mut response = api.judge(request.send().await).await?;
             api.body(&mut response, MAX_ANSWER).await
         });
-        let mut mouth = Mouth::new(&self.runtime, self.options.idle);
+        let mut mouth = BodyWriter::new(&self.runtime, self.options.idle);
         mouth.speak_into(Some(sender));
         let mut body = BufWriter::with_capacity(256 << 10, Paced::new(mouth, self.options.rate));
         let written = self.write(&boundary, objects, &mut body).and_then(|()| {
@@ -305,7 +305,7 @@ impl Old<'_> {
                  {name}:{checksum}\r\n"
             );
             to.write_all(field.as_bytes()).map_err(Error::Connection)?;
-            self.audience.progress.advance(*size);
+            self.observer.progress.advance(*size);
         }
         let end = format!("--{boundary}--\r\n");
         let written = to.write_all(end.as_bytes()).and_then(|()| to.flush());

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Packing pieces of the stream in zstd, in frames that go on from payload to payload: what was sent
-//! lately need not be sent again.
+//! Compresses the stream of objects with zstd. A zstd frame spans many payloads, so that content which
+//! was sent a moment ago is not sent again.
 
 #[cfg(feature = "zstd")]
-pub(super) use with_zstd::Squeezer;
+pub(super) use with_zstd::Compressor;
 #[cfg(not(feature = "zstd"))]
-pub(super) use without::Squeezer;
+pub(super) use without::Compressor;
 
 #[cfg(feature = "zstd")]
 mod with_zstd {
@@ -29,13 +29,13 @@ mod with_zstd {
 
     /// Packs pieces of the stream.
     #[derive(Default)]
-    pub(in crate::push) struct Squeezer {
+    pub(in crate::push) struct Compressor {
         encoder: Option<Encoder<'static>>,
         /// Bytes of the frame so far; 0 if none was begun.
         frame: usize,
     }
 
-    impl Squeezer {
+    impl Compressor {
         /// Whether it can do anything.
         pub(in crate::push) const WORKS: bool = true;
 
@@ -109,9 +109,9 @@ mod without {
 
     /// Packs nothing: the receiver is never told that it might.
     #[derive(Default)]
-    pub(in crate::push) struct Squeezer(());
+    pub(in crate::push) struct Compressor(());
 
-    impl Squeezer {
+    impl Compressor {
         pub(in crate::push) const WORKS: bool = false;
 
         pub(in crate::push) fn pack(&mut self, _piece: &[u8], _level: i32) -> Result<Vec<u8>> {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Hearing what the receiver says, in a thread of its own: it may say why it gives up while we are
-//! still sending.
+//! Reads the receiver's messages in a thread of its own, because the receiver may report an error
+//! while the pusher is still sending.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,9 +16,9 @@ use crate::{Error, Result};
 /// Frames that wait until somebody has time for them.
 const FRAMES: usize = 16;
 
-/// What comes from the receiver.
+/// The receiver's messages.
 #[derive(Debug)]
-pub(super) struct Listener {
+pub(super) struct Reader {
     queue: Queue<Result<Option<Frame>>>,
     /// Bytes that have come in.
     heard: Arc<AtomicU64>,
@@ -27,7 +27,7 @@ pub(super) struct Listener {
     idle: Option<Duration>,
 }
 
-impl Listener {
+impl Reader {
     /// Begins to listen. Gives up when nothing was heard for `idle`. The thread ends with the
     /// connection.
     pub(super) fn start(from: impl Read + Send + 'static, idle: Option<Duration>) -> Self {
@@ -36,7 +36,7 @@ impl Listener {
         let (frames, queue) = sync_channel(FRAMES);
         let pace = Arc::new(Mutex::new(None));
         let told = Arc::clone(&pace);
-        std::thread::spawn(move || listen(Counted { from, count }, &frames, &told));
+        std::thread::spawn(move || read_frames(Counted { from, count }, &frames, &told));
         Self {
             queue,
             heard,
@@ -92,7 +92,7 @@ impl Listener {
     }
 }
 
-fn listen(
+fn read_frames(
     from: impl Read,
     frames: &SyncSender<Result<Option<Frame>>>,
     pace: &Mutex<Option<Progress>>,
