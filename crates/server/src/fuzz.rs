@@ -10,8 +10,8 @@ use oxtree_repo::public::Lasts;
 use oxtree_transfer::http::date;
 
 use crate::access::{issuers, tokens};
-use crate::file::{Wanted, is_known, wanted};
-use crate::proxies::{Client, Proxies};
+use crate::files::stored::{Wanted, is_known, wanted};
+use crate::proxies::{Peer, Proxies};
 
 /// A JSON Web Token, and a set of keys.
 pub fn json_web_token(token: &str, keys: &[u8]) {
@@ -62,7 +62,7 @@ pub fn head(lines: &[u8], size: u64) {
         }
     }
     let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let client = Client {
+    let client = Peer {
         address,
         tls: false,
     };

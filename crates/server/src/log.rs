@@ -9,7 +9,7 @@ use std::sync::{PoisonError, RwLock};
 
 use serde::Serialize;
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Such a file. It can be moved away, and is made anew when it is [reopened](Log::reopen).
 #[derive(Debug)]

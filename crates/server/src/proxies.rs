@@ -17,7 +17,7 @@ const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Somebody who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Client {
+pub(crate) struct Peer {
     /// From where.
     pub(crate) address: IpAddr,
     /// Whether by TLS.
@@ -30,7 +30,7 @@ pub(crate) struct Proxies(pub(crate) Vec<IpNet>);
 
 impl Proxies {
     /// Who asks by a request that has come from this peer.
-    pub(crate) fn client(&self, peer: Client, headers: &HeaderMap) -> Client {
+    pub(crate) fn client(&self, peer: Peer, headers: &HeaderMap) -> Peer {
         if !self.believes(peer.address) {
             return peer;
         }
@@ -50,12 +50,12 @@ impl Proxies {
     }
 
     /// The first that is no proxy of ours, seen from here; or else the last of them.
-    fn first(&self, hops: &[Hop], peer: Client) -> Client {
+    fn first(&self, hops: &[Hop], peer: Peer) -> Peer {
         let mut client = peer;
         for hop in hops.iter().rev() {
             // One that does not want to be known, or is none.
             let Some(address) = hop.address else { break };
-            client = Client {
+            client = Peer {
                 address,
                 tls: hop.tls.unwrap_or(client.tls),
             };
@@ -139,12 +139,12 @@ mod tests {
 
     use super::*;
 
-    const PROXY: Client = Client {
+    const PROXY: Peer = Peer {
         address: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)),
         tls: false,
     };
 
-    fn client(peer: Client, lines: &[(HeaderName, &str)]) -> String {
+    fn client(peer: Peer, lines: &[(HeaderName, &str)]) -> String {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(name, value.parse().unwrap());
@@ -200,7 +200,7 @@ mod tests {
         ] {
             assert_eq!(client(PROXY, lines), expected, "{lines:?}");
         }
-        let stranger = Client {
+        let stranger = Peer {
             address: "192.0.2.9".parse().unwrap(),
             tls: true,
         };

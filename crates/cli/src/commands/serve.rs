@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use oxtree_repo::Repo;
-use oxtree_server::{Address, Config, Permission, SiteConfig, TlsFiles, Visitor};
+use oxtree_server::{Address, Client, Config, Permission, ServedConfig, TlsFiles};
 use oxtree_transfer::receive::LocalReceiver;
 use oxtree_transfer::receive::policy::{Derive, Policy};
 
@@ -218,14 +218,15 @@ fn config(conf: ServeConf, context: &Context<'_>) -> Result<Config> {
         }
     };
     let repos = conf.repos.into_iter();
-    let sites: Result<Vec<SiteConfig>> = repos.map(|repo| site(repo, context, &mut note)).collect();
+    let repositories: Result<Vec<ServedConfig>> =
+        repos.map(|repo| site(repo, context, &mut note)).collect();
     let max_connections = conf.max_connections.unwrap_or(CONNECTIONS);
     let per_client = (max_connections / 4).max(PER_CLIENT);
     Ok(Config {
         listen: conf.listen,
         tls: conf.tls,
         insecure: conf.insecure_http,
-        sites: sites?,
+        repositories: repositories?,
         agent: agent(),
         anonymous,
         tokens: conf.tokens,
@@ -243,7 +244,7 @@ fn config(conf: ServeConf, context: &Context<'_>) -> Result<Config> {
 }
 
 /// What clients without a token may do.
-fn anonymous(conf: &ServeConf) -> Visitor {
+fn anonymous(conf: &ServeConf) -> Client {
     use Permission::{Delete, Force, Promote, Push, Read};
     let permissions: &[Permission] = match conf.allow_anonymous_push {
         true => &[Read, Push, Force, Delete, Promote],
@@ -251,20 +252,24 @@ fn anonymous(conf: &ServeConf) -> Visitor {
     };
     let permissions = permissions.iter().copied();
     match &conf.anonymous {
-        None | Some(Anonymous::All) => Visitor::anonymous(permissions),
-        Some(Anonymous::Nothing) => Visitor::default(),
-        Some(Anonymous::Refs(refs)) => Visitor {
+        None | Some(Anonymous::All) => Client::anonymous(permissions),
+        Some(Anonymous::Nothing) => Client::default(),
+        Some(Anonymous::Refs(refs)) => Client {
             refs: Some(refs.clone()),
-            ..Visitor::anonymous(permissions)
+            ..Client::anonymous(permissions)
         },
     }
 }
 
-fn site(repo: RepoConf, context: &Context<'_>, note: &mut dyn FnMut(String)) -> Result<SiteConfig> {
+fn site(
+    repo: RepoConf,
+    context: &Context<'_>,
+    note: &mut dyn FnMut(String),
+) -> Result<ServedConfig> {
     let (path, kept) = (repo.path.clone(), context.keep());
     let receive = repo.receive;
     check(&path, &receive, context, note).with_context(|| format!("serving {}", path.display()))?;
-    Ok(SiteConfig {
+    Ok(ServedConfig {
         name: repo.name,
         path: repo.path,
         open: Box::new(move |_| {

@@ -11,8 +11,7 @@ use crate::fixture::{Answer, Fixture, Served, curl};
 fn document() -> &'static Value {
     static DOCUMENT: OnceLock<Value> = OnceLock::new();
     DOCUMENT.get_or_init(|| {
-        let text = include_str!("../../../server/src/api/openapi.json");
-        serde_json::from_str(text).expect("openapi.json")
+        serde_json::from_str(oxtree_server::openapi_document()).expect("openapi.json")
     })
 }
 

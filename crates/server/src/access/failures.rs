@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
+use crate::limits::network;
+
 /// So many a minute are answered; of the rest nothing is said.
 const MAX_A_MINUTE: u32 = 10;
 
@@ -45,16 +47,6 @@ impl Failures {
             ..=MAX_A_MINUTE => Verdict::Tell,
             count if count == MAX_A_MINUTE + 1 => Verdict::Enough,
             _ => Verdict::Ignore,
-        }
-    }
-}
-
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
         }
     }
 }

@@ -11,15 +11,15 @@ use hyper::{HeaderMap, StatusCode};
 use super::failures::{Failures, Verdict};
 use super::issuers::Issuers;
 use super::tokens::TokenFile;
-use super::{Permission, Visitor};
-use crate::api::fault::{Answer, Fault};
+use super::{Client, Permission};
+use crate::answer::{Answer, Fault};
 
 /// Lets in those who show a token, and those who need none.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    anonymous: Arc<Visitor>,
+    anonymous: Arc<Client>,
     /// The same for a web page in a browser, which may only read.
-    page: Arc<Visitor>,
+    page: Arc<Client>,
     pub(crate) tokens: Option<TokenFile>,
     issuers: Issuers,
     failures: Failures,
@@ -27,9 +27,9 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    pub(crate) fn new(anonymous: Visitor, tokens: Option<TokenFile>, issuers: Issuers) -> Self {
+    pub(crate) fn new(anonymous: Client, tokens: Option<TokenFile>, issuers: Issuers) -> Self {
         let reads = anonymous.can(Permission::Read).then_some(Permission::Read);
-        let page = Visitor {
+        let page = Client {
             permissions: reads.into_iter().collect(),
             ..anonymous.clone()
         };
@@ -49,25 +49,25 @@ impl Gate {
     }
 
     /// What those may do who show no token.
-    pub(crate) fn anonymous(&self) -> &Arc<Visitor> {
+    pub(crate) fn anonymous(&self) -> &Arc<Client> {
         &self.anonymous
     }
 
     /// Who asks. Whoever shows a token has to show one that counts, be it needed or not.
-    pub(crate) async fn visitor(
+    pub(crate) async fn client(
         &self,
         headers: &HeaderMap,
         from: IpAddr,
         now: u64,
-    ) -> Answer<Arc<Visitor>> {
+    ) -> Answer<Arc<Client>> {
         let mut all = headers.get_all(AUTHORIZATION).iter();
         let Some(shown) = all.next() else {
             // A page can make a browser send requests that its user knows nothing of.
-            let visitor = match headers.contains_key(ORIGIN) {
+            let client = match headers.contains_key(ORIGIN) {
                 true => &self.page,
                 false => &self.anonymous,
             };
-            return Ok(Arc::clone(visitor));
+            return Ok(Arc::clone(client));
         };
         if all.next().is_some() {
             return Err(Fault::bad_request("more than one Authorization"));
@@ -87,7 +87,7 @@ impl Gate {
             .map_err(|reason| self.refuse(from, now, &reason))
     }
 
-    async fn find(&self, secret: &str, now: u64) -> Answer<Result<Visitor, String>> {
+    async fn find(&self, secret: &str, now: u64) -> Answer<Result<Client, String>> {
         if let Some(tokens) = &self.tokens {
             let found = tokens.find(secret, now);
             // What is wrong with the file is nobody else's business.
@@ -96,10 +96,10 @@ impl Gate {
                 Fault::internal("the server's tokens cannot be read")
             })?;
             if let Some(token) = found {
-                return Ok(Ok(token.visitor()));
+                return Ok(Ok(token.client()));
             }
         }
-        match self.issuers.visitor(secret, now).await {
+        match self.issuers.client(secret, now).await {
             Some(judged) => Ok(judged),
             None => Ok(Err("a token that is not known, or has expired".to_owned())),
         }

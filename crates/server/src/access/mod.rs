@@ -15,7 +15,7 @@ use oxtree_transfer::receive::policy::{Force, Identity, Policy};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::gate::Gate;
-use crate::crowd::ClientId;
+use crate::limits::ClientId;
 
 /// Something that one may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -49,7 +49,7 @@ impl Permission {
 
 /// Somebody who asks, and what they may do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Visitor {
+pub struct Client {
     /// What they are called; [`None`] for whoever has shown no token.
     pub name: Option<String>,
     /// Tells a token from one that had its name before, and was revoked.
@@ -65,7 +65,7 @@ pub struct Visitor {
     pub caps: Caps,
 }
 
-impl Visitor {
+impl Client {
     /// Somebody without a name who may do these things everywhere.
     pub fn anonymous(permissions: impl IntoIterator<Item = Permission>) -> Self {
         Self {
@@ -97,7 +97,7 @@ impl Visitor {
 
     /// The client whose share of what is limited a request from this address needs. A token may be used from many
     /// addresses, and an address by many.
-    pub(crate) fn client(&self, from: IpAddr) -> ClientId {
+    pub(crate) fn client_id(&self, from: IpAddr) -> ClientId {
         match &self.name {
             Some(token) => ClientId::Token(token.clone()),
             None => ClientId::at(from),
@@ -110,8 +110,8 @@ impl Visitor {
     }
 }
 
-impl Visitor {
-    /// Narrows what the owner of a repository asks of pushes to what this visitor may do, who asks from
+impl Client {
+    /// Narrows what the owner of a repository asks of pushes to what this client may do, who asks from
     /// this address.
     pub fn restrict(&self, policy: &mut Policy, from: IpAddr) {
         if !self.can(Permission::Force) {

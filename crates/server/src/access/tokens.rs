@@ -19,7 +19,7 @@ use rustix::fs::{FlockOperation, OFlags};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
-use super::{Permission, Visitor};
+use super::{Client, Permission};
 
 /// The largest file that is read, in bytes.
 const MAX_FILE: u64 = 16 << 20;
@@ -124,13 +124,13 @@ impl Sizes {
 impl Token {
     /// Somebody who has shown it. With `admin` for some repositories or refs, which nobody can make here, they
     /// may do all the rest there.
-    pub fn visitor(&self) -> Visitor {
+    pub fn client(&self) -> Client {
         let mut permissions: BTreeSet<Permission> = self.permissions.iter().copied().collect();
         if self.is_admin_of_some() {
             permissions.extend(Permission::ALL);
             permissions.remove(&Permission::Admin);
         }
-        Visitor {
+        Client {
             name: Some(self.name.clone()),
             // Enough to tell two hashes apart.
             id: self.hash.get(..16).map(str::to_owned),
@@ -463,15 +463,15 @@ mod tests {
         let refused = file.create(admin.clone());
         assert!(matches!(refused, Err(TokenError::AdminOfSome)));
         // Whoever has written one by hand has not made an administrator.
-        let visitor = admin.visitor();
-        assert!(!visitor.can(Permission::Admin) && visitor.can(Permission::Delete));
-        assert!(!visitor.sees_all());
+        let client = admin.client();
+        assert!(!client.can(Permission::Admin) && client.can(Permission::Delete));
+        assert!(!client.sees_all());
         let admin = Token {
             refs: None,
             ..admin
         };
         assert!(file.create(admin.clone()).is_ok());
-        assert!(admin.visitor().can(Permission::Admin));
+        assert!(admin.client().can(Permission::Admin));
     }
 
     #[test]

@@ -12,13 +12,11 @@ use bytes::Bytes;
 use hyper::body::Body as _;
 use hyper::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
 use hyper::{HeaderMap, StatusCode};
-use oxtree_format::{ObjectId, ObjectKind};
+use oxtree_format::ObjectId;
 use oxtree_transfer::chain;
 use oxtree_transfer::protocol::ID_LEN;
 use oxtree_transfer::protocol::http::PushState;
-use oxtree_transfer::protocol::message::{
-    Message, Outcome, WireUpdate, parse_ids, travels, write_bitmap,
-};
+use oxtree_transfer::protocol::message::{Message, Outcome, WireUpdate, parse_ids, write_bitmap};
 use oxtree_transfer::receive::LocalReceiver;
 use oxtree_transfer::receive::push::{Intent, Opened, Push};
 use oxtree_transfer::store::Destination;
@@ -27,49 +25,49 @@ use serde::{Deserialize, Deserializer};
 use tokio::runtime::Handle;
 
 use super::change::Wish;
-use super::fault::{Answer, Fault, json};
-use super::{Visit, blocking, has_type, is_type, read_json, unread};
-use crate::access::Permission;
+use crate::answer::{Answer, Fault, blocking, json};
 use crate::app::App;
 use crate::body::{BodyReader, Made, Pace, Patient, at_most};
-use crate::crowd::ClientId;
-use crate::site::now;
-use crate::watch::add;
+use crate::clock::now;
+use crate::context::Context;
+use crate::limits::ClientId;
+use crate::metrics::add;
+use crate::request::{has_type, is_type, object_name, read_json, unread};
 
 /// The media type of many objects.
 const OBJECTS: &str = "application/vnd.oxtree.objects";
 const BYTES: &str = "application/octet-stream";
 const LINES: &str = "application/x-ndjson";
 
-pub(super) async fn open(
+pub(crate) async fn open(
     State(app): State<Arc<App>>,
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<Context>,
     body: Body,
 ) -> Answer {
-    let (wish, held): (Wish, _) = read_json(&app, &visit.client(), body).await?;
-    let site = Arc::clone(visit.site()?);
+    let (wish, held): (Wish, _) = read_json(&app, &context.client_id(), body).await?;
+    let served = Arc::clone(context.served()?);
     blocking(move || {
         let _held = held;
-        let destination = site.destination(&visit.visitor, visit.from)?;
+        let destination = context.destination()?;
         let updates: Vec<WireUpdate> = wish.updates.into_iter().map(WireUpdate::from).collect();
-        if !visit.visitor.can(Permission::Push) {
+        if !context.may_push_objects() {
             check_is_there(&destination, &updates)?;
         }
         let intent = Intent {
-            owner: visit.visitor.name.clone(),
-            owner_id: visit.visitor.id.clone(),
+            owner: context.client.name.clone(),
+            owner_id: context.client.id.clone(),
             updates,
             dry_run: wish.dry_run,
         };
         let id = app.random_id()?;
-        match site.pushes.open(id, &destination, intent, now())? {
+        match served.pushes.open(id, &destination, intent, now())? {
             Opened::Refused(outcome) => {
                 add(&app.counters.refused, 1);
                 Ok(json(StatusCode::CONFLICT, &outcome))
             }
             Opened::Open(push) => {
                 add(&app.counters.opened, 1);
-                let info = site.pushes.info(&push, now());
+                let info = served.pushes.info(&push, now());
                 let mut response = json(StatusCode::CREATED, &info);
                 // Relative to the request's URL, whatever proxy is in front of us.
                 if let Ok(place) = HeaderValue::from_str(&format!("pushes/{}", push.id())) {
@@ -97,38 +95,28 @@ fn check_is_there(destination: &LocalReceiver, updates: &[WireUpdate]) -> Answer
     }
 }
 
-pub(super) async fn list(Extension(visit): Extension<Visit>) -> Answer {
-    let is_own = |push: &Push| is_own(&visit, push);
-    let pushes = visit.site()?.pushes.list(now(), is_own);
+pub(crate) async fn list(Extension(context): Extension<Context>) -> Answer {
+    let is_visible = |push: &Push| context.may_see_push(push);
+    let pushes = context.served()?.pushes.list(now(), is_visible);
     Ok(json(StatusCode::OK, &serde_json::json!({"pushes": pushes})))
 }
 
-pub(super) async fn show(Extension(visit): Extension<Visit>, Path(id): Path<String>) -> Answer {
-    let push = find(&visit, &id)?;
+pub(crate) async fn show(Extension(context): Extension<Context>, Path(id): Path<String>) -> Answer {
+    let push = context.push(&id)?;
     Ok(json(
         StatusCode::OK,
-        &visit.site()?.pushes.info(&push, now()),
+        &context.served()?.pushes.info(&push, now()),
     ))
 }
 
-pub(super) async fn abort(Extension(visit): Extension<Visit>, Path(id): Path<String>) -> Answer {
-    find(&visit, &id)?;
-    let site = Arc::clone(visit.site()?);
-    blocking(move || Ok(site.pushes.abort(&id)?)).await?;
+pub(crate) async fn abort(
+    Extension(context): Extension<Context>,
+    Path(id): Path<String>,
+) -> Answer {
+    context.push(&id)?;
+    let served = Arc::clone(context.served()?);
+    blocking(move || Ok(served.pushes.abort(&id)?)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-/// Whether somebody may see a push.
-fn is_own(visit: &Visit, push: &Push) -> bool {
-    let visitor = &visit.visitor;
-    push.is_owned_by(visitor.name.as_deref(), visitor.id.as_deref())
-        || visitor.can(Permission::Admin)
-}
-
-pub(crate) fn find(visit: &Visit, id: &str) -> Answer<Arc<Push>> {
-    let push = visit.site()?.pushes.get(id, now());
-    let push = push.filter(|push| is_own(visit, push));
-    push.ok_or_else(|| Fault::not_found("there is no such push: it may have expired"))
 }
 
 /// An object's name as somebody has asked for it.
@@ -141,7 +129,7 @@ struct Name {
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
-        let object = parse_name(&text).map_err(|fault| D::Error::custom(fault.text))?;
+        let object = object_name(&text).map_err(|fault| D::Error::custom(fault.text))?;
         let is_archived = text.ends_with(".filez");
         Ok(Self {
             object,
@@ -165,17 +153,16 @@ struct Names {
     objects: Vec<Name>,
 }
 
-pub(super) async fn missing(
+pub(crate) async fn missing(
     State(app): State<Arc<App>>,
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<Context>,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let push = find(&visit, &id)?;
-    let site = Arc::clone(visit.site()?);
-    let client = visit.client();
-    let destination = blocking(move || Ok(site.destination(&visit.visitor, visit.from)?)).await?;
+    let push = context.push(&id)?;
+    let client = context.client_id();
+    let destination = blocking(move || context.destination()).await?;
     if has_type(&headers, BYTES) {
         return missing_ids((&app, client), push, destination, body).await;
     }
@@ -243,22 +230,9 @@ async fn missing_ids(
     Ok(response)
 }
 
-/// An object by the name that it has in an archive, or as protocols call it.
-pub(crate) fn parse_name(name: &str) -> Answer<ObjectId> {
-    let wrong = || Fault::bad_request(format!("'{name}' is no name of an object"));
-    let parsed = match name.strip_suffix(".filez") {
-        Some(checksum) => checksum
-            .parse()
-            .map(|checksum| ObjectId::new(ObjectKind::File, checksum))
-            .ok(),
-        None => name.parse().ok(),
-    };
-    parsed.filter(|id| travels(id.kind)).ok_or_else(wrong)
-}
-
-pub(super) async fn take(
+pub(crate) async fn take(
     State(app): State<Arc<App>>,
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<Context>,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Body,
@@ -269,14 +243,13 @@ pub(super) async fn take(
             format!("what is sent here is of the type {OBJECTS}"),
         ));
     }
-    let push = find(&visit, &id)?;
-    let site = Arc::clone(visit.site()?);
-    let permit = app.stream_permit(&visit.client()).await?;
+    let push = context.push(&id)?;
+    let permit = app.stream_permit(&context.client_id()).await?;
     blocking(move || {
-        let destination = site.destination(&visit.visitor, visit.from)?;
+        let destination = context.destination()?;
         let body = BodyReader::new(body, Pace::of(destination.limits()?));
         let mut from = std::io::BufReader::with_capacity(64 << 10, body);
-        let progress = push.take(&destination, &mut from, &app.compressed)?;
+        let progress = push.take(&destination, &mut from, &app.decompressing)?;
         drop(permit);
         push.touch(now());
         add(&app.counters.objects, progress.objects);
@@ -286,14 +259,14 @@ pub(super) async fn take(
     .await
 }
 
-pub(super) async fn put(
+pub(crate) async fn put(
     State(app): State<Arc<App>>,
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<Context>,
     Path((id, name)): Path<(String, String)>,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let object = parse_name(&name)?;
+    let object = object_name(&name)?;
     let len = headers
         .get(CONTENT_LENGTH)
         .and_then(|len| len.to_str().ok());
@@ -301,11 +274,10 @@ pub(super) async fn put(
         let reason = "the object's size has to be known before (Content-Length)";
         Fault::new(StatusCode::LENGTH_REQUIRED, reason)
     })?;
-    let push = find(&visit, &id)?;
-    let site = Arc::clone(visit.site()?);
-    let permit = app.stream_permit(&visit.client()).await?;
+    let push = context.push(&id)?;
+    let permit = app.stream_permit(&context.client_id()).await?;
     blocking(move || {
-        let destination = site.destination(&visit.visitor, visit.from)?;
+        let destination = context.destination()?;
         let mut from = BodyReader::new(body, Pace::of(destination.limits()?));
         let put = push.put(&destination, object, len, &mut from);
         put.map_err(|error| match from.is_late() {
@@ -321,16 +293,15 @@ pub(super) async fn put(
     .await
 }
 
-pub(super) async fn finish(
+pub(crate) async fn finish(
     State(app): State<Arc<App>>,
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<Context>,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Answer {
-    let push = find(&visit, &id)?;
-    let site = Arc::clone(visit.site()?);
+    let push = context.push(&id)?;
     let finish = move |tell: &mut dyn FnMut(&Message)| {
-        let destination = site.destination(&visit.visitor, visit.from)?;
+        let destination = context.destination()?;
         let was_over = push.state() == PushState::Ended;
         let outcome = push.finish(&destination, tell)?;
         match outcome.is_ok() {
@@ -343,7 +314,7 @@ pub(super) async fn finish(
     if is_type(&headers, ACCEPT, LINES) {
         return Ok(finish_in_lines(finish));
     }
-    let outcome = blocking(move || Ok(finish(&mut |_| {})?)).await?;
+    let outcome = blocking(move || finish(&mut |_| {})).await?;
     let status = match outcome.is_ok() {
         true => StatusCode::OK,
         false => StatusCode::CONFLICT,
@@ -357,7 +328,7 @@ const LISTENING: Duration = Duration::from_secs(5);
 
 /// Answers with what is said while it goes on, a line each, and the outcome as the last.
 fn finish_in_lines(
-    finish: impl FnOnce(&mut dyn FnMut(&Message)) -> oxtree_transfer::Result<Outcome> + Send + 'static,
+    finish: impl FnOnce(&mut dyn FnMut(&Message)) -> Answer<Outcome> + Send + 'static,
 ) -> Response {
     let (to, made) = Made::new();
     let runtime = Handle::current();
@@ -380,9 +351,7 @@ fn finish_in_lines(
                 outcome,
                 more: false,
             },
-            Err(error) => Message::Error {
-                text: Fault::from(error).text,
-            },
+            Err(fault) => Message::Error { text: fault.text },
         };
         // No thread waits until the client has read the rest.
         runtime.spawn(async move { to.send(line(&last)).await });

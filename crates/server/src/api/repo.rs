@@ -13,11 +13,10 @@ use oxtree_transfer::receive::roots;
 use oxtree_transfer::store::Destination;
 use serde::Serialize;
 
-use super::fault::{Answer, json};
-use super::{Visit, refusal};
-use super::{blocking, fault::Fault};
 use crate::access::Permission;
+use crate::answer::{Answer, Fault, blocking, json};
 use crate::app::App;
+use crate::context::Context;
 
 /// The receiver, as one that pushes over ssh is told.
 #[derive(Serialize)]
@@ -33,27 +32,18 @@ struct Description<'a> {
     roots: Vec<(WireTree, WireMeta)>,
 }
 
-pub(super) async fn describe(
+pub(crate) async fn describe(
     State(app): State<Arc<App>>,
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<Context>,
 ) -> Answer {
-    let site = Arc::clone(visit.site()?);
-    // Who pushes has to know what is there, and who reads may.
-    let enough = [Permission::Read, Permission::Promote];
-    if !enough.iter().any(|one| visit.visitor.may(*one, &site.name)) {
-        let wanted = match visit.visitor.can(Permission::Promote) {
-            true => Permission::Promote,
-            false => Permission::Read,
-        };
-        return Err(refusal(&app, &visit.visitor, wanted));
-    }
-    let permit = app.answer_permit(&visit.client()).await?;
+    context.require_description()?;
+    let permit = app.answer_permit(&context.client_id()).await?;
     blocking(move || {
         let _permit = permit;
-        let destination = site.described(&visit.visitor, visit.from)?;
+        let destination = context.described()?;
         let mut lacking = destination.store.partial()?;
         let refs = destination.store.refs()?;
-        let concerns = |name: &str| visit.visitor.concerns(name);
+        let concerns = |name: &str| context.may_see_ref(name);
         let refs = refs.into_iter().filter(|(name, _)| concerns(name.as_str()));
         let refs: Vec<_> = refs
             .map(|(name, commit)| (WireRef(name), WireCommit(commit)))
@@ -61,9 +51,9 @@ pub(super) async fn describe(
         let roots = roots(&destination, &refs, &lacking)?;
         let partial = refs.iter().filter(|(_, commit)| lacking.remove(&commit.0));
         let partial = partial.map(|(_, commit)| commit.clone()).collect();
-        // Who may only read is not asked for anything.
-        let detached = !site.read_only
-            && visit.visitor.may(Permission::Promote, &site.name)
+        // A client that may only read is not asked for anything.
+        let detached = !context.served()?.read_only
+            && context.may(Permission::Promote)
             && destination.policy.takes_detached();
         let detached = detached.then_some(DETACHED);
         let description = Description {
@@ -82,19 +72,17 @@ pub(super) async fn describe(
 }
 
 /// What is done in the background.
-pub(super) async fn jobs(Extension(visit): Extension<Visit>) -> Answer {
-    let jobs = visit.site()?.jobs.list(&visit.visitor);
+pub(crate) async fn jobs(Extension(context): Extension<Context>) -> Answer {
+    let jobs = context.jobs()?;
     Ok(json(StatusCode::OK, &serde_json::json!({"jobs": jobs})))
 }
 
 /// The repositories that one may read.
-pub(super) async fn list(
+pub(crate) async fn list(
     State(app): State<Arc<App>>,
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<Context>,
 ) -> Response {
-    let names = app.sites.iter().map(|site| site.name.as_str());
-    let names: Vec<&str> = names
-        .filter(|name| visit.visitor.may(Permission::Read, name))
-        .collect();
+    let names = app.repositories.iter().map(|served| served.name.as_str());
+    let names: Vec<&str> = names.filter(|name| context.may_read(name)).collect();
     json(StatusCode::OK, &serde_json::json!({"repos": names}))
 }

@@ -12,13 +12,12 @@ use hyper::header::CONTENT_TYPE;
 use oxtree_transfer::Error;
 use oxtree_transfer::protocol::http::PushState;
 
-use super::blocking;
-use super::fault::{Answer, Fault, json};
+use crate::answer::{Answer, Fault, blocking, json};
 use crate::app::App;
-use crate::watch::put;
+use crate::metrics::put;
 
 /// Whether the server runs.
-pub(super) async fn healthy() -> Response {
+pub(crate) async fn healthy() -> Response {
     json(StatusCode::OK, &serde_json::json!({"status": "ok"}))
 }
 
@@ -26,7 +25,7 @@ pub(super) async fn healthy() -> Response {
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Whether it can do what it is asked: not while it is about to end, or something that it needs is away.
-pub(super) async fn ready(State(app): State<Arc<App>>) -> Answer {
+pub(crate) async fn ready(State(app): State<Arc<App>>) -> Answer {
     let not = |text: String| Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, text));
     if app.is_ending() {
         return not("the server is about to end".to_owned());
@@ -50,15 +49,15 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Answer {
 
 /// What the server cannot do without, and cannot read.
 fn away(app: &App) -> Option<String> {
-    for site in &app.sites {
-        let opened = site.own_destination();
+    for served in &app.repositories {
+        let opened = served.own_destination();
         // It is read all the same.
         let opened = opened
             .err()
             .filter(|error| !matches!(error, Error::ReadOnly(_)));
         if let Some(error) = opened {
-            tracing::error!("{}: {error}", site.repo.path().display());
-            return Some(match site.name.as_str() {
+            tracing::error!("{}: {error}", served.repo.path().display());
+            return Some(match served.name.as_str() {
                 "" => "the repository".to_owned(),
                 name => format!("the repository {name}"),
             });
@@ -70,14 +69,8 @@ fn away(app: &App) -> Option<String> {
     Some("the file with the tokens".to_owned())
 }
 
-/// The API for programs.
-pub(super) async fn openapi() -> Response {
-    let kind = [(CONTENT_TYPE, "application/json")];
-    (kind, include_str!("openapi.json")).into_response()
-}
-
 /// Numbers in the text format of Prometheus.
-pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
+pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     let mut text = String::new();
     app.counters.put(&mut text);
     let refused = app.gate.refused.load(Ordering::Relaxed);
@@ -90,13 +83,13 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
         &[("", refused)],
     );
     let [mut open, mut jobs, mut failures] = [const { Vec::new() }; 3];
-    for site in &app.sites {
-        let repo = format!("repo=\"{}\"", site.name);
-        let count = site.pushes.count();
+    for served in &app.repositories {
+        let repo = format!("repo=\"{}\"", served.name);
+        let count = served.pushes.count();
         let of = |state| count.get(&state).copied().unwrap_or(0) as u64;
         let all = of(PushState::Open) + of(PushState::Finishing);
         open.push((format!("{{{repo}}}"), all));
-        let (count, failed) = site.jobs.count();
+        let (count, failed) = served.jobs.count();
         jobs.extend(count.iter().map(|([kind, state], n)| {
             let labels = format!("{{{repo},kind=\"{kind}\",state=\"{state}\"}}");
             (labels, *n)

@@ -11,12 +11,13 @@ use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use super::fault::{Answer, Fault, json};
-use super::{Visit, blocking, read_json};
 use crate::access::Permission;
 use crate::access::tokens::{Sizes, Token, TokenError, TokenFile};
+use crate::answer::{Answer, Fault, blocking, json};
 use crate::app::App;
-use crate::site::now;
+use crate::clock::now;
+use crate::context::Context;
+use crate::request::read_json;
 
 /// What is wanted of a new token.
 #[derive(Deserialize)]
@@ -56,9 +57,9 @@ struct Line<'a> {
     about: Option<&'a Token>,
 }
 
-fn note(app: &App, visit: &Visit, result: &'static str, name: &str, about: Option<&Token>) {
-    let identity = visit.visitor.name.as_deref();
-    let client = visit.from;
+fn note(app: &App, context: &Context, result: &'static str, name: &str, about: Option<&Token>) {
+    let identity = context.client.name.as_deref();
+    let client = context.address;
     tracing::info!("{result}: {name}, by {identity:?} from {client}");
     let line = Line {
         time: now(),
@@ -90,7 +91,7 @@ impl From<TokenError> for Fault {
     }
 }
 
-pub(super) async fn list(State(app): State<Arc<App>>) -> Answer {
+pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer {
     blocking(move || {
         let tokens = file(&app)?.all()?;
         let tokens = tokens.iter().cloned().map(|token| Token {
@@ -103,12 +104,12 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Answer {
     .await
 }
 
-pub(super) async fn create(
+pub(crate) async fn create(
     State(app): State<Arc<App>>,
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<Context>,
     body: Body,
 ) -> Answer {
-    let (wish, _held): (Wish, _) = read_json(&app, &visit.client(), body).await?;
+    let (wish, _held): (Wish, _) = read_json(&app, &context.client_id(), body).await?;
     blocking(move || {
         let now = now();
         let mut about = Token {
@@ -123,20 +124,20 @@ pub(super) async fn create(
         };
         let token = file(&app)?.create(about.clone())?;
         about.hash.clear();
-        note(&app, &visit, "token-created", &about.name, Some(&about));
+        note(&app, &context, "token-created", &about.name, Some(&about));
         Ok(json(StatusCode::CREATED, &Made { token, about }))
     })
     .await
 }
 
-pub(super) async fn revoke(
+pub(crate) async fn revoke(
     State(app): State<Arc<App>>,
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<Context>,
     Path(name): Path<String>,
 ) -> Answer {
     blocking(move || {
         file(&app)?.revoke(&name)?;
-        note(&app, &visit, "token-revoked", &name, None);
+        note(&app, &context, "token-revoked", &name, None);
         Ok::<Response, Fault>(StatusCode::NO_CONTENT.into_response())
     })
     .await

@@ -7,27 +7,31 @@ use std::time::Duration;
 
 use oxtree_format::refs::RefName;
 use oxtree_transfer::chain;
+use oxtree_transfer::receive::LocalReceiver;
 use oxtree_transfer::receive::Receiver;
 
 use super::retention::INTERVAL;
 use super::{DeriveJob, Jobs, Queue, Tried};
-use crate::site::{Site, now};
+use crate::clock::now;
 
 /// The first pause after a failure, and the longest, in seconds.
 const PAUSES: (u64, u64) = (2, 300);
 
+/// Opens the destination of the server's own work.
+type OpenOwn = dyn Fn() -> oxtree_transfer::Result<LocalReceiver> + Send + Sync;
+
 impl Jobs {
-    /// Does what is to be done, as it comes.
-    pub(crate) async fn work(site: Arc<Site>) {
+    /// Does what is to be done, as it comes. `open`: opens the destination of the server's own work.
+    pub(crate) async fn work(jobs: Arc<Self>, open: Arc<OpenOwn>) {
         loop {
-            let working = Arc::clone(&site);
-            let next = tokio::task::spawn_blocking(move || working.jobs.step(&working)).await;
+            let (working, open) = (Arc::clone(&jobs), Arc::clone(&open));
+            let next = tokio::task::spawn_blocking(move || working.step(&*open)).await;
             match next {
                 Ok(Some(pause)) => {
                     // Something new may come first.
-                    let _ = tokio::time::timeout(pause, site.jobs.work.notified()).await;
+                    let _ = tokio::time::timeout(pause, jobs.work.notified()).await;
                 }
-                Ok(None) => site.jobs.work.notified().await,
+                Ok(None) => jobs.work.notified().await,
                 Err(error) => {
                     tracing::error!("a job has crashed: {error}");
                     tokio::time::sleep(Duration::from_secs(60)).await;
@@ -37,8 +41,8 @@ impl Jobs {
     }
 
     /// Does all that is due, and says how long it is until the next.
-    fn step(&self, site: &Site) -> Option<Duration> {
-        self.step_derive(site);
+    fn step(&self, open: &OpenOwn) -> Option<Duration> {
+        self.step_derive(open);
         self.step_retention();
         let queue = self.lock();
         let derive = queue.derive.as_ref().map(|job| job.tried.next);
@@ -49,7 +53,7 @@ impl Jobs {
         Some(Duration::from_secs(next.saturating_sub(now())))
     }
 
-    fn step_derive(&self, site: &Site) {
+    fn step_derive(&self, open: &OpenOwn) {
         let mut queue = self.lock();
         let asked = queue.asked;
         let Some(job) = queue.derive.as_mut().filter(|job| job.tried.next <= now()) else {
@@ -58,11 +62,11 @@ impl Jobs {
         job.tried.running = true;
         let refs = std::mem::take(&mut job.refs);
         let pushers = std::mem::take(&mut job.pushers);
-        let for_others = std::mem::take(&mut job.for_others);
+        let for_external_changes = std::mem::take(&mut job.for_external_changes);
         drop(queue);
         let names: Vec<RefName> = refs.iter().filter_map(|name| name.parse().ok()).collect();
         let mut said = String::new();
-        let derived = site.own_destination().and_then(|mut destination| {
+        let derived = open().and_then(|mut destination| {
             destination.policy.pusher = only(&pushers);
             let receiver: &Receiver = &destination;
             receiver.derive(&names, &mut said)
@@ -70,8 +74,8 @@ impl Jobs {
         if !said.is_empty() {
             tracing::info!("{}: {said}", self.repo.path().display());
         }
-        if for_others && derived.is_ok() {
-            self.derived_for_others();
+        if for_external_changes && derived.is_ok() {
+            self.derived_for_external_changes();
         }
         let mut queue = self.lock();
         let Some(job) = queue.derive.as_mut() else {
@@ -95,7 +99,7 @@ impl Jobs {
                 tracing::error!("{}: {error}", self.repo.path().display());
                 job.refs.extend(refs);
                 job.pushers.extend(pushers);
-                job.for_others |= for_others;
+                job.for_external_changes |= for_external_changes;
                 job.tried.failed(error.clone(), PAUSES.0, PAUSES.1);
                 self.note("derive", Some(job));
                 queue.failed = Some((asked, error));

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::site::now;
+use crate::clock::now;
 
 /// Something that waits, for those who ask.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -12,17 +12,17 @@ pub(crate) struct JobInfo {
     pub(super) state: &'static str,
     pub(super) tries: u32,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) refs: Vec<String>,
+    pub(crate) refs: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) to: Option<String>,
+    pub(crate) to: Option<String>,
     /// Seconds until it is tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) next: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) error: Option<String>,
+    pub(crate) error: Option<String>,
     /// Why it is skipped.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) reason: Option<String>,
+    pub(crate) reason: Option<String>,
 }
 
 /// Something that was tried, and when it is tried again.

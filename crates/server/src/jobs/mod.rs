@@ -5,10 +5,10 @@
 //! One thread per repository makes the summary, once for all pushes that ended meanwhile. A push
 //! waits a moment for it, so that a client that pulls right after a push finds the new summary.
 
-pub(crate) mod announced;
 mod derive;
+mod external_changes;
 mod info;
-mod others;
+pub(crate) mod outbox;
 pub(crate) mod retention;
 mod skipped;
 pub(crate) mod webhooks;
@@ -24,14 +24,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use self::announced::Announced;
-use self::info::{JobInfo, Tried};
-use self::others::Seen;
+use self::external_changes::KnownRefs;
+pub(crate) use self::info::JobInfo;
+use self::info::Tried;
+use self::outbox::PendingPush;
 use self::retention::Retention;
 use self::skipped::Skipped;
 use self::webhooks::{Delivery, Webhook};
-use crate::access::{Permission, Visitor};
-use crate::site::now;
+use crate::clock::now;
 
 /// How notes of this kind are called.
 const KIND: &str = "jobs";
@@ -45,7 +45,7 @@ struct DeriveJob {
     pushers: BTreeSet<Option<String>>,
     /// It was asked for because others have changed refs.
     #[serde(skip)]
-    for_others: bool,
+    for_external_changes: bool,
     #[serde(flatten)]
     tried: Tried,
 }
@@ -82,7 +82,7 @@ pub(crate) struct Jobs {
     work: Notify,
     /// Each of the webhooks has to be told something.
     calls: Vec<Notify>,
-    seen: Mutex<Seen>,
+    seen: Mutex<KnownRefs>,
     looking: Mutex<()>,
     /// The repository cannot be written to: nothing can be noted, so nothing is done.
     off: bool,
@@ -113,8 +113,8 @@ impl Jobs {
                 }
                 "retention" => queue.retention = parse(&name, &bytes),
                 skipped::NOTE => queue.skipped = parse(&name, &bytes),
-                name if name.starts_with(announced::PREFIX) => {
-                    let push = parse::<Announced>(name, &bytes);
+                name if name.starts_with(outbox::PREFIX) => {
+                    let push = parse::<PendingPush>(name, &bytes);
                     announced.extend(push.map(|push| (name.to_owned(), push)));
                 }
                 _ => queue.deliveries.extend(parse::<Delivery>(&name, &bytes)),
@@ -182,7 +182,7 @@ impl Jobs {
         }
     }
 
-    fn seen(&self) -> MutexGuard<'_, Seen> {
+    fn seen(&self) -> MutexGuard<'_, KnownRefs> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -212,7 +212,7 @@ impl Jobs {
     }
 
     /// Has what is computed from the refs of this push brought up to date.
-    fn derive(&self, queue: &mut Queue, push: &Announced) -> Ticket {
+    fn derive(&self, queue: &mut Queue, push: &PendingPush) -> Ticket {
         queue.asked += 1;
         let job = queue.derive.get_or_insert_default();
         job.refs.extend(push.names());
@@ -247,7 +247,7 @@ impl Jobs {
     }
 
     /// Notes what is about to be published.
-    fn announce(&self, name: &str, push: &Announced) -> Result<(), String> {
+    fn announce(&self, name: &str, push: &PendingPush) -> Result<(), String> {
         // What else is done after a push, the next one has done as well.
         self.write(name, push, !self.webhooks.is_empty())?;
         self.seen().announced(name, push);
@@ -255,7 +255,7 @@ impl Jobs {
     }
 
     /// Finds out whether that was published of which nothing more was heard. The repository is asked.
-    fn settle(&self, name: &str, push: &Announced) {
+    fn settle(&self, name: &str, push: &PendingPush) {
         match push.was_published(&self.repo) {
             Ok(true) => {
                 self.published(name, push);
@@ -274,7 +274,7 @@ impl Jobs {
 
     /// That was published: notes who wants to be told, has what is too old go, and what is computed from the refs
     /// brought up to date.
-    fn published(&self, name: &str, push: &Announced) -> Ticket {
+    fn published(&self, name: &str, push: &PendingPush) -> Ticket {
         self.seen().settled(name, push, true);
         let mut queue = self.lock();
         self.tell_of(&mut queue, push);
@@ -285,7 +285,7 @@ impl Jobs {
     }
 
     /// Refs have changed: notes who wants to be told, and has what is too old go.
-    fn tell_of(&self, queue: &mut Queue, push: &Announced) {
+    fn tell_of(&self, queue: &mut Queue, push: &PendingPush) {
         let changes: Vec<&RefOutcome> = push.refs.iter().collect();
         for (webhook, calls) in self.webhooks.iter().zip(&self.calls) {
             let delivery = webhook.delivery(&self.name, push.user.as_deref(), &changes);
@@ -306,19 +306,6 @@ impl Jobs {
                 self.work.notify_one();
             }
         }
-    }
-
-    /// What waits, as far as it is somebody's business: refs that they may see; what has gone wrong, which may
-    /// name files, if they push; where webhooks go, which may be a secret, if they are an administrator.
-    pub(crate) fn list(&self, visitor: &Visitor) -> Vec<JobInfo> {
-        let mut all = self.all();
-        for job in &mut all {
-            job.refs.retain(|name| visitor.concerns(name));
-            job.error.take_if(|_| !visitor.can(Permission::Push));
-            job.reason.take_if(|_| !visitor.can(Permission::Push));
-            job.to.take_if(|_| !visitor.can(Permission::Admin));
-        }
-        all
     }
 
     /// How many jobs there are of each kind in each state; and how often one of a kind has failed.
@@ -343,7 +330,8 @@ impl Jobs {
         (count, failures)
     }
 
-    fn all(&self) -> Vec<JobInfo> {
+    /// All jobs that wait, run or have failed.
+    pub(crate) fn all(&self) -> Vec<JobInfo> {
         let queue = self.lock();
         let derive = queue.derive.iter().map(|job| JobInfo {
             refs: job.refs.iter().cloned().collect(),

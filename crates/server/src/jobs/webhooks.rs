@@ -15,8 +15,8 @@ use tokio::sync::Notify;
 
 use super::{Jobs, Tried};
 use crate::access::tokens::random;
-use crate::client::Client;
-use crate::site::{Site, now};
+use crate::clock::now;
+use crate::http_client::HttpClient;
 
 /// Somebody who wants to be told.
 #[derive(Clone)]
@@ -112,7 +112,7 @@ impl Webhook {
     }
 
     async fn tell(&self, delivery: &Delivery) -> Result<(), String> {
-        let client = Client::new(TIMEOUT)?;
+        let client = HttpClient::new(TIMEOUT)?;
         let mut request = client
             .post(&self.url)
             .header("Content-Type", "application/json")
@@ -133,8 +133,7 @@ impl Webhook {
 
 impl Jobs {
     /// Tells those who want to be told, as it comes. Nobody waits for another one.
-    pub(crate) async fn call(site: Arc<Site>) {
-        let jobs = &site.jobs;
+    pub(crate) async fn call(jobs: Arc<Self>) {
         let each = jobs.webhooks.iter().zip(&jobs.calls);
         join_all(each.map(|(webhook, calls)| jobs.call_one(webhook, calls))).await;
     }

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hyper::StatusCode;
 use oxtree_format::ObjectId;
 
-use crate::api::fault::{Answer, Fault};
-use crate::crowd::ClientId;
-use crate::site::Site;
+use crate::answer::{Answer, Fault};
+use crate::limits::ClientId;
+use crate::served::Served;
 
 /// Objects in the lists of all open pushes, and in those of one client: a list has at most 145,000. An object
 /// takes 33 bytes.
@@ -21,7 +21,7 @@ const MAX_OWN: usize = 512 << 10;
 pub(crate) struct Lists(Mutex<HashMap<String, List>>);
 
 struct List {
-    site: Arc<Site>,
+    served: Arc<Served>,
     client: ClientId,
     objects: Arc<Vec<ObjectId>>,
 }
@@ -29,13 +29,13 @@ struct List {
 impl Lists {
     pub(super) fn note(
         &self,
-        site: &Arc<Site>,
+        served: &Arc<Served>,
         client: ClientId,
         id: String,
         objects: Vec<ObjectId>,
     ) -> Answer<()> {
         let mut lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lists.retain(|id, list| list.site.pushes.get(id, 0).is_some());
+        lists.retain(|id, list| list.served.pushes.get(id, 0).is_some());
         let (mut all, mut own) = (objects.len(), objects.len());
         for list in lists.values() {
             all += list.objects.len();
@@ -53,7 +53,7 @@ impl Lists {
             });
         }
         let list = List {
-            site: Arc::clone(site),
+            served: Arc::clone(served),
             client,
             objects: Arc::new(objects),
         };

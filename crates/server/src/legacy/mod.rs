@@ -6,7 +6,7 @@
 
 mod lists;
 mod upload;
-mod words;
+mod wire;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,15 +26,15 @@ use serde::{Deserialize, Deserializer};
 
 pub(crate) use self::lists::Lists;
 use self::upload::Upload;
-pub(crate) use self::words::unauthorized;
-use self::words::{nothing, plain, read_json};
-use crate::api::fault::{Answer, Fault, json};
-use crate::api::pushes::{find, parse_name};
-use crate::api::{Visit, blocking};
+pub(crate) use self::wire::unauthorized;
+use self::wire::{nothing, plain, read_json};
+use crate::answer::{Answer, Fault, blocking, json};
 use crate::app::App;
 use crate::body::{BodyReader, Pace};
+use crate::clock::now;
+use crate::context::Context;
 use crate::multipart::{self, Multipart};
-use crate::site::now;
+use crate::request::object_name;
 
 /// `GET /ping`
 pub(crate) async fn ping() -> Response {
@@ -44,26 +44,26 @@ pub(crate) async fn ping() -> Response {
 /// `GET /api/v1/info`
 pub(crate) async fn info(
     State(app): State<Arc<App>>,
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<Context>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Response> {
     let answer = async {
         nothing(&headers, body).await?;
-        let site = Arc::clone(visit.site()?);
-        let permit = app.answer_permit(&visit.client()).await?;
+        let served = Arc::clone(context.served()?);
+        let permit = app.answer_permit(&context.client_id()).await?;
         blocking(move || {
             let _permit = permit;
-            let mode = match site.repo.mode() {
+            let mode = match served.repo.mode() {
                 // As libostree has named it since.
                 mode if mode.is_archive() => "archive",
                 mode => mode.as_str(),
             };
-            let refs = site.repo.local_refs();
+            let refs = served.repo.local_refs();
             let refs = refs.map_err(|error| Fault::from(oxtree_transfer::Error::from(error)))?;
             let seen = refs
                 .into_iter()
-                .filter(|(name, _)| visit.visitor.concerns(name.as_str()));
+                .filter(|(name, _)| context.may_see_ref(name.as_str()));
             let revs: HashMap<String, String> = seen
                 .map(|(name, commit)| (name.to_string(), commit.to_string()))
                 .collect();
@@ -106,36 +106,39 @@ struct Wish {
 /// `POST /api/v1/queue`
 pub(crate) async fn queue(
     State(app): State<Arc<App>>,
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<Context>,
     Extension(lists): Extension<Arc<Lists>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Response> {
     let answer = async {
-        let client = visit.client();
+        let client = context.client_id();
         let (wish, held): (Wish, _) = read_json(&app, &client, &headers, body).await?;
         let updates = wish.refs.iter().map(|(name, pair)| update(name, pair));
         let updates: Vec<WireUpdate> = updates.collect::<Answer<_>>()?;
         let names = wish.objects.unwrap_or_default();
         let objects: Vec<ObjectId> = names.into_iter().map(|Name(object)| object).collect();
-        let site = Arc::clone(visit.site()?);
+        let served = Arc::clone(context.served()?);
         blocking(move || {
             let _held = held;
-            let destination = site.destination(&visit.visitor, visit.from)?;
+            let destination = context.destination()?;
             let intent = Intent {
-                owner: visit.visitor.name.clone(),
-                owner_id: visit.visitor.id.clone(),
+                owner: context.client.name.clone(),
+                owner_id: context.client.id.clone(),
                 updates,
                 dry_run: false,
             };
             let id = app.random_id()?;
-            match site.pushes.open(id.clone(), &destination, intent, now())? {
+            match served
+                .pushes
+                .open(id.clone(), &destination, intent, now())?
+            {
                 Opened::Refused(outcome) => Err(refused(&outcome.refs)),
                 Opened::Open(_) => {
-                    let noted = lists.note(&site, client, id.clone(), objects);
+                    let noted = lists.note(&served, client, id.clone(), objects);
                     if noted.is_err() {
                         // Without its list the push is of no use.
-                        site.pushes.abort(&id)?;
+                        served.pushes.abort(&id)?;
                     }
                     noted?;
                     Ok(json(StatusCode::OK, &serde_json::json!({"id": id})))
@@ -186,13 +189,13 @@ fn parse(name: &str) -> Answer<ObjectId> {
                 format!("{name} is no object of an archive, which is all that is taken here");
             Err(Fault::bad_request(text))
         }
-        false => parse_name(name),
+        false => object_name(name),
     }
 }
 
 /// A push that has not ended: whatever came of it, the original forgets it then.
-fn entry(visit: &Visit, id: &str) -> Answer<Arc<Push>> {
-    let push = find(visit, id)?;
+fn entry(context: &Context, id: &str) -> Answer<Arc<Push>> {
+    let push = context.push(id)?;
     match push.state() {
         PushState::Ended => Err(Fault::not_found("queue entry not found")),
         _ => Ok(push),
@@ -202,23 +205,22 @@ fn entry(visit: &Visit, id: &str) -> Answer<Arc<Push>> {
 /// `GET /api/v1/queue/{id}`
 pub(crate) async fn missing(
     State(app): State<Arc<App>>,
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<Context>,
     Extension(lists): Extension<Arc<Lists>>,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Response> {
     let answer = async {
-        let push = entry(&visit, &id)?;
+        let push = entry(&context, &id)?;
         nothing(&headers, body).await?;
         let objects = lists
             .get(&id)
             .ok_or_else(|| Fault::not_found("queue entry not found"))?;
-        let site = Arc::clone(visit.site()?);
-        let permit = app.answer_permit(&visit.client()).await?;
+        let permit = app.answer_permit(&context.client_id()).await?;
         blocking(move || {
             let _permit = permit;
-            let destination = site.destination(&visit.visitor, visit.from)?;
+            let destination = context.destination()?;
             let missing = push.missing(&destination, &objects)?;
             let missing = objects.iter().zip(missing).filter(|(_, missing)| *missing);
             let missing: Vec<String> = missing.map(|(object, _)| object.archive_name()).collect();
@@ -234,15 +236,15 @@ pub(crate) async fn missing(
 
 /// `DELETE /api/v1/queue/{id}`
 pub(crate) async fn delete(
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<Context>,
     Extension(lists): Extension<Arc<Lists>>,
     Path(id): Path<String>,
 ) -> Result<Response, Response> {
     let answer = async {
-        entry(&visit, &id)?;
+        entry(&context, &id)?;
         lists.forget(&id);
-        let site = Arc::clone(visit.site()?);
-        blocking(move || Ok(site.pushes.abort(&id)?)).await?;
+        let served = Arc::clone(context.served()?);
+        blocking(move || Ok(served.pushes.abort(&id)?)).await?;
         Ok(StatusCode::OK.into_response())
     };
     answer.await.map_err(plain)
@@ -251,14 +253,14 @@ pub(crate) async fn delete(
 /// `PUT /api/v1/queue/{id}`
 pub(crate) async fn upload(
     State(app): State<Arc<App>>,
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<Context>,
     Extension(lists): Extension<Arc<Lists>>,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Response> {
     let answer = async {
-        let push = entry(&visit, &id)?;
+        let push = entry(&context, &id)?;
         let kind = headers
             .get(CONTENT_TYPE)
             .and_then(|kind| kind.to_str().ok());
@@ -266,13 +268,12 @@ pub(crate) async fn upload(
             let text = "request Content-Type isn't multipart/form-data";
             Fault::bad_request(text)
         })?;
-        let site = Arc::clone(visit.site()?);
-        let permit = app.stream_permit(&visit.client()).await?;
+        let permit = app.stream_permit(&context.client_id()).await?;
         blocking(move || {
-            let destination = site.destination(&visit.visitor, visit.from)?;
+            let destination = context.destination()?;
             let body = BodyReader::new(body, Pace::of(destination.limits()?));
             let parts = &mut Multipart::new(body, &boundary);
-            Upload::new(&push, &destination, &app.memory, visit.client())?.take(parts)?;
+            Upload::new(&push, &destination, &app.memory, context.client_id())?.take(parts)?;
             drop(permit);
             push.touch(now());
             let outcome = push.finish(&destination, &mut |_| {})?;

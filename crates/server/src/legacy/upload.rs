@@ -16,10 +16,10 @@ use oxtree_transfer::receive::push::Push;
 use oxtree_transfer::semaphore::ClientSemaphore;
 
 use super::parse;
-use crate::api::fault::{Answer, Fault};
+use crate::answer::{Answer, Fault};
 use crate::body::fill;
-use crate::crowd::ClientId;
-use crate::memory::Memory;
+use crate::limits::ClientId;
+use crate::limits::MemoryBudget;
 use crate::multipart::Multipart;
 
 /// Objects up to this size are put together.
@@ -36,7 +36,7 @@ pub(super) struct Upload<'a> {
     push: &'a Push,
     destination: &'a LocalReceiver,
     limits: Limits,
-    memory: &'a Memory,
+    memory: &'a MemoryBudget,
     client: ClientId,
     /// Small objects, as a stream of frames.
     batch: Vec<u8>,
@@ -48,7 +48,7 @@ impl<'a> Upload<'a> {
     pub(super) fn new(
         push: &'a Push,
         destination: &'a LocalReceiver,
-        memory: &'a Memory,
+        memory: &'a MemoryBudget,
         client: ClientId,
     ) -> Answer<Self> {
         Ok(Self {

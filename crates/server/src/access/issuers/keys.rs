@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::KeySource;
-use crate::client::Client;
+use crate::http_client::HttpClient;
 
 /// The largest set that is read, in bytes.
 const MAX_SET: usize = 1 << 20;
@@ -285,7 +285,7 @@ fn modified(path: &Path) -> Option<SystemTime> {
 }
 
 async fn fetch(url: &str) -> Result<Vec<u8>, String> {
-    let client = Client::new(TIMEOUT)?;
+    let client = HttpClient::new(TIMEOUT)?;
     let mut response = client.send(client.get(url)).await?;
     let mut bytes = Vec::new();
     while let Some(piece) = response.chunk().await.map_err(|error| error.to_string())? {

@@ -17,7 +17,7 @@ use serde_json::Value;
 use self::jwt::{Claims, Unverified};
 use self::keys::{KeySet, Times};
 use super::tokens::Sizes;
-use super::{Permission, Visitor};
+use super::{Client, Permission};
 
 /// Somebody whose tokens count.
 #[derive(Clone, Debug)]
@@ -118,7 +118,7 @@ impl Issuers {
     }
 
     /// Who shows this token, or why it does not count; [`None`] if it is none of this kind.
-    pub(crate) async fn visitor(&self, token: &str, now: u64) -> Option<Result<Visitor, String>> {
+    pub(crate) async fn client(&self, token: &str, now: u64) -> Option<Result<Client, String>> {
         if self.0.is_empty() {
             return None;
         }
@@ -126,7 +126,7 @@ impl Issuers {
         Some(self.judge(&unverified, now).await)
     }
 
-    async fn judge(&self, token: &Unverified<'_>, now: u64) -> Result<Visitor, String> {
+    async fn judge(&self, token: &Unverified<'_>, now: u64) -> Result<Client, String> {
         let issuer = self
             .0
             .iter()
@@ -141,7 +141,7 @@ impl Issuers {
             .into_iter()
             .find(|rule| rule.fits(&token.claims))
             .ok_or_else(|| format!("no rule fits {who} of {}", issuer.config.issuer))?;
-        Ok(Visitor {
+        Ok(Client {
             // No other issuer and no token can be called so.
             name: Some(format!("{}#{who}", issuer.config.issuer)),
             id: None,

@@ -126,9 +126,9 @@ impl Key {
 }
 
 async fn counts(issuers: &Issuers, key: &Key) -> bool {
-    match issuers.visitor(&key.token(), 1000).await.unwrap() {
-        Ok(visitor) => {
-            assert_eq!(visitor.name.as_deref(), Some("https://ci#job#7"));
+    match issuers.client(&key.token(), 1000).await.unwrap() {
+        Ok(client) => {
+            assert_eq!(client.name.as_deref(), Some("https://ci#job#7"));
             true
         }
         Err(_) => false,
@@ -207,7 +207,7 @@ fn a_server_that_hangs_keeps_nobody_waiting_whose_key_is_known() {
         server.is(Mood::SaysNothing);
         nap(1100).await;
         let (waits, token) = (Arc::clone(&issuers), other.token());
-        let waiting = tokio::spawn(async move { waits.visitor(&token, 1000).await });
+        let waiting = tokio::spawn(async move { waits.client(&token, 1000).await });
         while server.asked() < 2 {
             nap(10).await;
         }

@@ -19,12 +19,12 @@ pub(super) const PREFIX: &str = "announced-";
 
 /// A push that is about to be published.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Announced {
+pub(super) struct PendingPush {
     pub(super) user: Option<String>,
     pub(super) refs: Vec<RefOutcome>,
 }
 
-impl Announced {
+impl PendingPush {
     /// The names of its refs.
     pub(super) fn names(&self) -> impl Iterator<Item = String> + '_ {
         self.refs.iter().map(|change| change.name.to_string())
@@ -50,13 +50,13 @@ impl Announced {
 }
 
 /// Writes down what one request is about to publish, and what has come of it.
-pub(crate) struct Herald {
+pub(crate) struct Outbox {
     jobs: Arc<Jobs>,
     user: Option<String>,
-    open: Mutex<Option<(String, Announced)>>,
+    open: Mutex<Option<(String, PendingPush)>>,
 }
 
-impl Herald {
+impl Outbox {
     pub(crate) fn new(jobs: Arc<Jobs>, user: Option<String>) -> Self {
         let open = Mutex::new(None);
         Self { jobs, user, open }
@@ -70,7 +70,7 @@ impl Herald {
                 Status::Created | Status::Updated | Status::Deleted
             )
         };
-        let announced = Announced {
+        let announced = PendingPush {
             user: self.user.clone(),
             refs: refs.iter().filter(is_change).cloned().collect(),
         };
@@ -90,7 +90,7 @@ impl Herald {
         Some(self.jobs.published(&name, &announced))
     }
 
-    fn take(&self) -> Option<(String, Announced)> {
+    fn take(&self) -> Option<(String, PendingPush)> {
         self.open
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -98,7 +98,7 @@ impl Herald {
     }
 }
 
-impl Drop for Herald {
+impl Drop for Outbox {
     /// Nothing was said of it any more: a ref has moved, say, or the disk is full.
     fn drop(&mut self) {
         if let Some((name, announced)) = self.take() {

@@ -12,12 +12,11 @@ use oxtree_format::FileId;
 use oxtree_repo::public::Lasts;
 use oxtree_transfer::store::archived::Archived;
 
-use crate::api::blocking;
-use crate::api::fault::{Answer, Fault};
+use super::stored::{cache_control, is_known, set};
+use crate::answer::{Answer, Fault, blocking};
 use crate::app::App;
-use crate::file::{cache_control, is_known, set};
-use crate::send_budget::Share;
-use crate::site::Site;
+use crate::limits::send_budget::Share;
+use crate::served::Served;
 
 /// A client that takes no piece for so long is not waited for: it keeps others from their turn.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,13 +41,13 @@ fn response(body: Body, lasts: Lasts, private: bool) -> Response {
 /// A file, packed. There are no parts of it to be had, as its size is not known before.
 pub(crate) async fn answer(
     app: &App,
-    site: &Site,
+    served: &Served,
     file: FileId,
     (method, headers, share): (&Method, &HeaderMap, &Share),
     private: bool,
 ) -> Answer<Response> {
     let permit = app.packing_permit(share.client()).await?;
-    let repo = std::sync::Arc::clone(&site.repo);
+    let repo = std::sync::Arc::clone(&served.repo);
     let opened = blocking(move || match Archived::open(&repo, file) {
         Err(oxtree_transfer::Error::Repo(error)) if error.is_missing_object() => {
             Err(Fault::not_found("there is no such file"))

@@ -3,7 +3,7 @@
 //!
 //! An HTTP/2 stream has a window of its own, so a stream can stand still while its connection is busy with others.
 //! [`Outgoing`] wraps the body of an answer. Each of its pieces notes when bytes of it leave for the client, and
-//! when it is gone. [`crate::streams`] looks at these notes.
+//! when it is gone. [`super::executor`] looks at these notes.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -51,9 +51,9 @@ impl Delivery {
     }
 
     /// Whether bytes wait for the client, which has taken none for this long.
-    pub(crate) fn stands_still(&self, now: Instant, patience: Duration) -> bool {
+    pub(crate) fn stands_still(&self, now: Instant, timeout: Duration) -> bool {
         let moved = self.began + Duration::from_millis(self.moved.load(Ordering::Relaxed));
-        self.is_waiting() && now.saturating_duration_since(moved) >= patience
+        self.is_waiting() && now.saturating_duration_since(moved) >= timeout
     }
 
     /// Ends the answer: its task is woken, and told so by [`Delivery::poll_ended`].
@@ -156,25 +156,25 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(100);
+    const TIMEOUT: Duration = Duration::from_secs(100);
 
     #[tokio::test]
     async fn an_answer_stands_still_while_its_bytes_wait() {
         let delivery = Delivery::new();
-        let stands_still = |after| delivery.stands_still(delivery.began + after, PATIENCE);
+        let stands_still = |after| delivery.stands_still(delivery.began + after, TIMEOUT);
         let mut body = Outgoing::new(Body::from("bytes"), Some(Arc::clone(&delivery)));
         // Nothing was made yet: the client waits for the server.
-        assert!(!stands_still(2 * PATIENCE));
+        assert!(!stands_still(2 * TIMEOUT));
         let frame = body.frame().await.unwrap().unwrap();
         let mut piece = frame.into_data().unwrap();
-        assert!(!stands_still(PATIENCE / 2));
-        assert!(stands_still(2 * PATIENCE));
+        assert!(!stands_still(TIMEOUT / 2));
+        assert!(stands_still(2 * TIMEOUT));
         delivery.moved.store(0, Ordering::Relaxed);
-        assert!(stands_still(PATIENCE));
+        assert!(stands_still(TIMEOUT));
         tokio::time::sleep(Duration::from_millis(2)).await;
         piece.advance(1);
-        assert!(!stands_still(PATIENCE));
+        assert!(!stands_still(TIMEOUT));
         drop(piece);
-        assert!(!stands_still(2 * PATIENCE));
+        assert!(!stands_still(2 * TIMEOUT));
     }
 }

@@ -12,19 +12,19 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// A connection that ends when the other side has taken nothing for too long. As long as it takes what is written,
 /// that costs nothing.
 #[derive(Debug)]
-pub(crate) struct Taken<S> {
+pub(crate) struct WriteTimeout<S> {
     stream: S,
-    patience: Duration,
+    timeout: Duration,
     /// Since when nothing was taken.
     stuck: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Taken<S> {
-    pub(crate) fn new(stream: S, patience: Duration) -> Self {
+impl<S> WriteTimeout<S> {
+    pub(crate) fn new(stream: S, timeout: Duration) -> Self {
         Self {
             stream,
-            patience,
+            timeout,
             stuck: None,
             timer: None,
         }
@@ -47,7 +47,7 @@ impl<S> Taken<S> {
     /// The timer stays what it is while things go on: it rings once in vain, and is set anew then.
     fn wait<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         let since = *self.stuck.get_or_insert_with(Instant::now);
-        let end = since + self.patience;
+        let end = since + self.timeout;
         let new = || Box::pin(sleep_until(end));
         let timer = self.timer.get_or_insert_with(new);
         while timer.as_mut().poll(context).is_ready() {
@@ -61,7 +61,7 @@ impl<S> Taken<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Taken<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -71,7 +71,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Taken<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Taken<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -120,7 +120,7 @@ mod tests {
     #[tokio::test]
     async fn who_takes_something_now_and_then_is_borne() {
         let (ours, mut theirs) = tokio::io::duplex(100);
-        let mut ours = Taken::new(ours, 10 * TICK);
+        let mut ours = WriteTimeout::new(ours, 10 * TICK);
         let reads = async {
             for _ in 0..10 {
                 sleep(4 * TICK).await;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The certificate: read from files, and read again when these have changed.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
@@ -14,18 +14,8 @@ use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
-use crate::{Error, Result};
-
-/// Where the certificate and its key are, in PEM.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The certificate, and those between it and a root that clients know.
-    pub certificates: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
-    /// The certificates of those who sign certificates of clients; without one, nobody comes in.
-    pub client_ca: Option<PathBuf>,
-}
+use crate::config::TlsFiles;
+use crate::error::{Error, Result};
 
 /// The certificate that is shown now.
 #[derive(Debug)]

@@ -9,12 +9,12 @@ use reqwest::{RequestBuilder, Response, Url};
 
 /// A client that trusts the system's certificates, uses the proxies of the environment, and goes where it was
 /// sent only.
-pub(crate) struct Client {
+pub(crate) struct HttpClient {
     client: reqwest::Client,
     rules: Rules,
 }
 
-impl Client {
+impl HttpClient {
     pub(crate) fn new(timeout: Duration) -> Result<Self, String> {
         // An error says that there is one already.
         let _ = rustls::crypto::ring::default_provider().install_default();

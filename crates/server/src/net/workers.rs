@@ -18,42 +18,42 @@ const BLOCKING: usize = 512;
 
 /// One for each processor. They end when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Crew(Vec<Hand>);
+pub(crate) struct WorkerPool(Vec<Worker>);
 
 #[derive(Debug)]
-struct Hand {
+struct Worker {
     runtime: Handle,
     connections: Arc<AtomicUsize>,
     _ends: oneshot::Sender<()>,
 }
 
-impl Crew {
+impl WorkerPool {
     /// Starts them.
     pub(crate) fn start() -> io::Result<Self> {
         let count = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let hands = (0..count).map(|_| Hand::start(BLOCKING.div_ceil(count).max(64)));
-        hands.collect::<io::Result<_>>().map(Self)
+        let workers = (0..count).map(|_| Worker::start(BLOCKING.div_ceil(count).max(64)));
+        workers.collect::<io::Result<_>>().map(Self)
     }
 
     /// Has the one with the fewest connections see to one more.
-    pub(crate) fn see_to<F>(
+    pub(crate) fn spawn<F>(
         &self,
         stream: TcpStream,
-        talk: impl FnOnce(TcpStream) -> F + Send + 'static,
+        serve: impl FnOnce(TcpStream) -> F + Send + 'static,
     ) -> io::Result<()>
     where
         F: Future<Output = ()> + Send,
     {
-        let load = |hand: &&Hand| hand.connections.load(Ordering::Relaxed);
-        let hand = self.0.iter().min_by_key(load);
-        let hand = hand.ok_or_else(|| io::Error::other("no threads"))?;
+        let load = |worker: &&Worker| worker.connections.load(Ordering::Relaxed);
+        let worker = self.0.iter().min_by_key(load);
+        let worker = worker.ok_or_else(|| io::Error::other("no threads"))?;
         // What the kernel says of it is to be heard in the other thread.
         let stream = stream.into_std()?;
-        let place = Place::taken(&hand.connections);
-        hand.runtime.spawn(async move {
+        let place = Place::taken(&worker.connections);
+        worker.runtime.spawn(async move {
             let _place = place;
             match TcpStream::from_std(stream) {
-                Ok(stream) => talk(stream).await,
+                Ok(stream) => serve(stream).await,
                 Err(error) => tracing::warn!("taking a connection: {error}"),
             }
         });
@@ -61,7 +61,7 @@ impl Crew {
     }
 }
 
-impl Hand {
+impl Worker {
     fn start(blocking: usize) -> io::Result<Self> {
         let mut builder = Builder::new_current_thread();
         builder.enable_all().max_blocking_threads(blocking);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is answered when something goes wrong: a status, and words.
+//! Answers in JSON, and the answer to each error: a status and a text.
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
-use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use oxtree_transfer::chain;
 use serde::Serialize;
 
@@ -116,4 +116,24 @@ pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response {
     let kind = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
+}
+
+/// The answer to a method that a path does not have. `allowed`: those that it has.
+pub(crate) fn no_method(allowed: &str) -> Response {
+    let text = format!("there is no such method here, but {allowed}");
+    let mut response = Fault::new(StatusCode::METHOD_NOT_ALLOWED, text).into_response();
+    if let Ok(allowed) = HeaderValue::from_str(allowed) {
+        response.headers_mut().insert(ALLOW, allowed);
+    }
+    response
+}
+
+/// Runs work that may block in a thread of its own.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Answer<T> + Send + 'static,
+) -> Answer<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(_) => Err(Fault::internal("a thread of the server has crashed")),
+    }
 }

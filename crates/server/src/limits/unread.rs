@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Answers that their client has not read yet: what they hold is counted in the [`SendBudget`].
 //!
-//! [`SendBudget`]: crate::send_budget::SendBudget
+//! [`SendBudget`]: crate::limits::send_budget::SendBudget
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,8 +12,8 @@ use bytes::{Buf, Bytes};
 use hyper::StatusCode;
 use hyper::body::{Body as _, Frame, SizeHint};
 
-use crate::api::fault::Fault;
-use crate::send_budget::{Asking, Permit, SMALL, Share};
+use crate::answer::Fault;
+use crate::limits::send_budget::{Asking, Permit, SMALL, Share};
 
 /// Bounds what an answer holds that a client does not take. An answer that reads a file asks for each
 /// piece itself, and says so by [`Counted`].
@@ -143,8 +143,8 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
-    use crate::crowd::ClientId;
-    use crate::send_budget::SendBudget;
+    use crate::limits::ClientId;
+    use crate::limits::send_budget::SendBudget;
 
     fn share(budget: &Arc<SendBudget>, address: &str) -> Share {
         Share::new(

@@ -14,21 +14,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
+use super::connection::{Connection, Timeouts};
+use super::connection_limit::ConnectionLimit;
+use super::tls::Certificate;
+use super::workers::WorkerPool;
 use crate::access::Permission;
-use crate::app::{App, Doors};
-use crate::crew::Crew;
-use crate::crowd::Crowd;
-use crate::jobs::Jobs;
-use crate::proxies::Client;
-use crate::talk::{Patience, Talk};
-use crate::tls::Certificate;
-use crate::{Address, Config, Error, Result};
+use crate::app::App;
+use crate::config::{Address, Config};
+use crate::error::{Error, Result};
+use crate::proxies::Peer;
+use crate::routes::Service;
 
 /// How long requests may go on after the server was told to end.
-const FAREWELL: Duration = Duration::from_secs(30);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often is looked for pushes that have expired, refs that others have changed, and certificates that have.
-const ROUND: Duration = Duration::from_secs(10);
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Serves until the process is told to end (SIGTERM, SIGINT). `ready` is told where.
 pub fn run(config: Config, ready: impl FnOnce(&[Address])) -> Result<()> {
@@ -46,7 +47,7 @@ fn system(action: &'static str) -> impl Fn(io::Error) -> Error {
 }
 
 /// A socket, and whether one talks TLS there.
-struct Door {
+struct Socket {
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
 }
@@ -54,8 +55,8 @@ struct Door {
 async fn serve(mut config: Config, ready: impl FnOnce(&[Address])) -> Result<()> {
     raise_file_limit();
     let certificate = config.tls.take().map(Certificate::load).transpose()?;
-    let doors = open(&config, certificate.as_ref()).await?;
-    let addresses: Vec<Address> = addresses(&doors)?;
+    let sockets = open(&config, certificate.as_ref()).await?;
+    let addresses: Vec<Address> = addresses(&sockets)?;
     if let Some(open) = addresses
         .iter()
         .find(|one| !one.tls && !one.address.ip().is_loopback() && !config.insecure)
@@ -66,39 +67,38 @@ async fn serve(mut config: Config, ready: impl FnOnce(&[Address])) -> Result<()>
     if let Some(one) = reachable.filter(|_| config.anonymous.can(Permission::Promote)) {
         return Err(Error::OpenToAll(one.address));
     }
-    let room = Arc::new(Semaphore::new(config.max_connections));
+    let free = Arc::new(Semaphore::new(config.max_connections));
     let delay = config.shutdown_delay;
-    let crowd = Crowd::new(config.max_connections_per_client);
-    let bounds = Patience {
+    let per_client = ConnectionLimit::new(config.max_connections_per_client);
+    let bounds = Timeouts {
         silence: config.header_timeout,
         sending: config.send_timeout,
     };
     let app = Arc::new(App::new(config)?);
-    let service = Arc::new(Doors::new(&app));
+    let service = Arc::new(Service::new(&app));
     let on = |kind| signal(kind).map_err(system("waiting for signals"));
     let mut term = on(SignalKind::terminate())?;
     let mut interrupt = on(SignalKind::interrupt())?;
     let mut hangup = on(SignalKind::hangup())?;
-    for site in &app.sites {
-        tokio::spawn(Jobs::work(Arc::clone(site)));
-        tokio::spawn(Jobs::call(Arc::clone(site)));
+    for served in &app.repositories {
+        served.start_jobs();
     }
     ready(&addresses);
     tell_system(NotifyState::Ready);
-    let crew = Crew::start().map_err(system("starting threads"))?;
-    let farewell = watch::Sender::new(());
-    let mut round = tokio::time::interval(ROUND);
+    let workers = WorkerPool::start().map_err(system("starting threads"))?;
+    let shutdown = watch::Sender::new(());
+    let mut maintenance = tokio::time::interval(MAINTENANCE_INTERVAL);
     let mut end = None;
     loop {
         tokio::select! {
-            taken = take(&doors, &room) => match taken {
-                Ok((stream, from, door, permit)) => {
+            accepted = accept(&sockets, &free) => match accepted {
+                Ok((stream, from, socket, permit)) => {
                     let address = from.ip().to_canonical();
                     // A proxy of ours has many clients.
                     let may_be_many = address.is_loopback() || app.trusts(address);
-                    let one = match may_be_many {
+                    let counted = match may_be_many {
                         true => None,
-                        false => match crowd.enter(address) {
+                        false => match per_client.enter(address) {
                             Some(one) => Some(one),
                             None => {
                                 tracing::debug!("{address} has too many connections");
@@ -106,22 +106,22 @@ async fn serve(mut config: Config, ready: impl FnOnce(&[Address])) -> Result<()>
                             }
                         },
                     };
-                    let tls = door.tls.clone();
-                    let client = Client { address, tls: tls.is_some() };
-                    let talk = Talk::new(&service, &app, client, bounds, (permit, one));
-                    if let Err(error) = talk.begin(stream, tls, &crew, farewell.subscribe()) {
+                    let tls = socket.tls.clone();
+                    let client = Peer { address, tls: tls.is_some() };
+                    let connection = Connection::new(&service, &app, client, bounds, (permit, counted));
+                    if let Err(error) = connection.begin(stream, tls, &workers, shutdown.subscribe()) {
                         tracing::warn!("taking a connection: {error}");
                     }
                 }
                 Err(error) => {
-                    // Out of file descriptors, say: those that end make room.
+                    // Out of file descriptors, say: closed connections free some.
                     tracing::warn!("taking a connection: {error}");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             },
-            _ = round.tick() => {
+            _ = maintenance.tick() => {
                 let app = Arc::clone(&app);
-                tokio::task::spawn_blocking(move || app.see_to());
+                tokio::task::spawn_blocking(move || app.run_maintenance());
                 if let Some(certificate) = &certificate {
                     certificate.reload(false);
                 }
@@ -132,7 +132,7 @@ async fn serve(mut config: Config, ready: impl FnOnce(&[Address])) -> Result<()>
                     certificate.reload(true);
                 }
             }
-            _ = told_to_end(&mut term, &mut interrupt) => {
+            _ = asked_to_stop(&mut term, &mut interrupt) => {
                 tell_system(NotifyState::Stopping);
                 // Whoever is in a hurry says it twice.
                 if delay.is_zero() || app.is_ending() {
@@ -145,9 +145,9 @@ async fn serve(mut config: Config, ready: impl FnOnce(&[Address])) -> Result<()>
         }
     }
     app.end();
-    drop(doors);
-    farewell.send_replace(());
-    if tokio::time::timeout(FAREWELL, farewell.closed())
+    drop(sockets);
+    shutdown.send_replace(());
+    if tokio::time::timeout(SHUTDOWN_TIMEOUT, shutdown.closed())
         .await
         .is_err()
     {
@@ -156,7 +156,7 @@ async fn serve(mut config: Config, ready: impl FnOnce(&[Address])) -> Result<()>
     Ok(())
 }
 
-async fn told_to_end(term: &mut Signal, interrupt: &mut Signal) -> Option<()> {
+async fn asked_to_stop(term: &mut Signal, interrupt: &mut Signal) -> Option<()> {
     tokio::select! {
         told = term.recv() => told,
         told = interrupt.recv() => told,
@@ -192,9 +192,9 @@ fn tell_system(state: NotifyState<'_>) {
 }
 
 /// The sockets: those that systemd has opened for us, or else those that the configuration names.
-async fn open(config: &Config, certificate: Option<&Arc<Certificate>>) -> Result<Vec<Door>> {
+async fn open(config: &Config, certificate: Option<&Arc<Certificate>>) -> Result<Vec<Socket>> {
     let acceptor = certificate.map(Certificate::acceptor).transpose()?;
-    let mut doors = Vec::new();
+    let mut sockets = Vec::new();
     // `FileDescriptorName=` of the units of systemd.
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut names = names.split(':');
@@ -212,10 +212,10 @@ async fn open(config: &Config, certificate: Option<&Arc<Certificate>>) -> Result
             (_, acceptor) => acceptor.clone(),
         };
         let listener = TcpListener::from_std(listener).map_err(&of_systemd)?;
-        doors.push(Door { listener, tls });
+        sockets.push(Socket { listener, tls });
     }
-    if !doors.is_empty() {
-        return Ok(doors);
+    if !sockets.is_empty() {
+        return Ok(sockets);
     }
     for Address { address, tls } in config.listen.iter().copied() {
         let listener = TcpListener::bind(address).await;
@@ -225,34 +225,34 @@ async fn open(config: &Config, certificate: Option<&Arc<Certificate>>) -> Result
             (true, Some(acceptor)) => Some(acceptor.clone()),
             (true, None) => return Err(Error::NoCertificate(address)),
         };
-        doors.push(Door { listener, tls });
+        sockets.push(Socket { listener, tls });
     }
-    Ok(doors)
+    Ok(sockets)
 }
 
-fn addresses(doors: &[Door]) -> Result<Vec<Address>> {
-    let addresses = doors.iter().map(|door| {
-        let address = door.listener.local_addr().map_err(system("listening"))?;
-        let tls = door.tls.is_some();
+fn addresses(sockets: &[Socket]) -> Result<Vec<Address>> {
+    let addresses = sockets.iter().map(|socket| {
+        let address = socket.listener.local_addr().map_err(system("listening"))?;
+        let tls = socket.tls.is_some();
         Ok(Address { address, tls })
     });
     addresses.collect()
 }
 
-type Taken<'d> = (TcpStream, SocketAddr, &'d Door, OwnedSemaphorePermit);
+type Accepted<'d> = (TcpStream, SocketAddr, &'d Socket, OwnedSemaphorePermit);
 
-/// The next connection, once there is room for one more.
-async fn take<'d>(doors: &'d [Door], room: &Arc<Semaphore>) -> io::Result<Taken<'d>> {
-    let permit = Arc::clone(room).acquire_owned().await;
+/// The next connection, once fewer connections than allowed are open.
+async fn accept<'d>(sockets: &'d [Socket], free: &Arc<Semaphore>) -> io::Result<Accepted<'d>> {
+    let permit = Arc::clone(free).acquire_owned().await;
     let permit = permit.map_err(io::Error::other)?;
-    let (stream, from, door) = std::future::poll_fn(|context| {
-        for door in doors {
-            if let Poll::Ready(accepted) = door.listener.poll_accept(context) {
-                return Poll::Ready(accepted.map(|(stream, from)| (stream, from, door)));
+    let (stream, from, socket) = std::future::poll_fn(|context| {
+        for socket in sockets {
+            if let Poll::Ready(accepted) = socket.listener.poll_accept(context) {
+                return Poll::Ready(accepted.map(|(stream, from)| (stream, from, socket)));
             }
         }
         Poll::Pending
     })
     .await?;
-    Ok((stream, from, door, permit))
+    Ok((stream, from, socket, permit))
 }

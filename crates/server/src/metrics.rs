@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What those can see who watch the server: an access log, and numbers.
+//! Metrics for Prometheus, and the access log.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -15,9 +15,9 @@ use hyper::body::{Frame, SizeHint};
 use hyper::{Method, Response, StatusCode, Version};
 use serde::Serialize;
 
+use crate::clock::now;
 use crate::log::Log;
-use crate::proxies::Client;
-use crate::site::now;
+use crate::proxies::Peer;
 
 /// What kind of request something was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,17 +46,6 @@ impl Class {
         (Self::Finish, "finish"),
         (Self::Server, "server"),
     ];
-
-    /// Of a path of the API, below a repository.
-    pub(crate) fn of_api(path: &str, method: &Method) -> Self {
-        match path.strip_prefix("/api/v1/pushes/") {
-            Some(rest) if rest.ends_with("/finish") => Self::Finish,
-            Some(rest) if rest.contains("/objects") => Self::Objects,
-            // It brings all objects, and publishes.
-            None if *method == Method::PUT => Self::Objects,
-            _ => Self::Api,
-        }
-    }
 }
 
 /// Up to where the requests of a histogram are counted, in milliseconds, and as Prometheus has it.
@@ -206,7 +195,7 @@ impl Counters {
 /// A request, for the log. What came after a question mark is left out: it may be a secret.
 #[derive(Debug)]
 pub(crate) struct Seen {
-    pub(crate) client: Client,
+    pub(crate) client: Peer,
     pub(crate) method: Method,
     pub(crate) path: String,
     pub(crate) version: Version,

@@ -13,7 +13,7 @@ use oxtree_transfer::protocol::message::{RefOutcome, Status, WireCommit, WireRef
 use oxtree_transfer::receive::policy::is_generated;
 
 use super::Jobs;
-use super::announced::Announced;
+use super::outbox::PendingPush;
 
 type Refs = BTreeMap<RefName, CommitId>;
 
@@ -22,7 +22,7 @@ type Own = (RefName, Option<CommitId>);
 
 /// What was seen last.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct KnownRefs {
     stamp: Option<RefsStamp>,
     /// [`None`] until it is known.
     refs: Option<Refs>,
@@ -34,15 +34,15 @@ pub(super) struct Seen {
     derived: Option<RefsStamp>,
 }
 
-impl Seen {
+impl KnownRefs {
     /// An own push is about to set its refs.
-    pub(super) fn announced(&mut self, name: &str, push: &Announced) {
+    pub(super) fn announced(&mut self, name: &str, push: &PendingPush) {
         let refs = push.refs.iter().map(|change| change.name.0.clone());
         self.open.insert(name.to_owned(), refs.collect());
     }
 
     /// It has done it, or never will.
-    pub(super) fn settled(&mut self, name: &str, push: &Announced, published: bool) {
+    pub(super) fn settled(&mut self, name: &str, push: &PendingPush, published: bool) {
         self.open.remove(name);
         if published {
             let set = |change: &RefOutcome| {
@@ -165,7 +165,7 @@ impl Jobs {
         );
         // Who has pushed by another door may have made the summary, too.
         let derive = !is_derived && !self.repo.is_summary_after(&stamp)?;
-        let push = Announced {
+        let push = PendingPush {
             user: None,
             refs: changes,
         };
@@ -174,14 +174,14 @@ impl Jobs {
         if derive {
             self.derive(&mut queue, &push);
             if let Some(job) = &mut queue.derive {
-                job.for_others = true;
+                job.for_external_changes = true;
             }
         }
         Ok(())
     }
 
     /// What is computed from the refs of others is up to date.
-    pub(super) fn derived_for_others(&self) {
+    pub(super) fn derived_for_external_changes(&self) {
         let stamp = self.repo.refs_stamp().ok();
         self.seen().derived = stamp;
     }
@@ -202,9 +202,9 @@ mod tests {
         format!("{number:064x}").parse().unwrap()
     }
 
-    fn push(name: &str, old: Option<u8>, new: u8) -> Announced {
+    fn push(name: &str, old: Option<u8>, new: u8) -> PendingPush {
         let commit = |number| WireCommit(id(number));
-        Announced {
+        PendingPush {
             user: None,
             refs: vec![RefOutcome {
                 name: WireRef(name.parse().unwrap()),
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn only_what_others_have_changed_is_told_and_once() {
-        let mut seen = Seen::default();
+        let mut seen = KnownRefs::default();
         let names = |(changes, all): (Vec<RefOutcome>, bool)| {
             let names = changes.iter().map(|c| format!("{} {:?}", c.name, c.status));
             (names.collect::<Vec<_>>().join(", "), all)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One connection: its settings, and its timeouts.
+//! CountedConnection connection: its settings, and its timeouts.
 //!
 //! HTTP/2 frames are written one by one. Gathering the frames of one turn in a buffer was tried
 //! and reverted: `ostree pull` (libcurl 7.88) then stalled now and then until the next ping, for
@@ -24,15 +24,16 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use crate::app::{App, Doors};
-use crate::crew::Crew;
-use crate::crowd::One;
-use crate::delivery::Outgoing;
-use crate::preface;
-use crate::proxies::Client;
-use crate::stall::Taken;
-use crate::streams::Beside;
-use crate::watch::add;
+use super::connection_limit::CountedConnection;
+use super::delivery::Outgoing;
+use super::executor::Executor;
+use super::preface;
+use super::workers::WorkerPool;
+use super::write_timeout::WriteTimeout;
+use crate::app::App;
+use crate::metrics::add;
+use crate::proxies::Peer;
+use crate::routes::Service;
 
 /// Bytes of a request's head.
 const MAX_HEAD: usize = 64 << 10;
@@ -48,7 +49,7 @@ const MAX_STREAMS: u32 = 256;
 
 /// How long clients are waited for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
+pub(crate) struct Timeouts {
     /// Until they say what they want.
     pub(crate) silence: Duration,
     /// Until they take something of what is sent to them.
@@ -63,31 +64,31 @@ enum Stream<P, T> {
 }
 
 /// A connection.
-pub(crate) struct Talk {
-    service: Arc<Doors>,
+pub(crate) struct Connection {
+    service: Arc<Service>,
     app: Arc<App>,
     /// Who talks.
-    client: Client,
-    patience: Patience,
+    client: Peer,
+    timeouts: Timeouts,
     _place: Place,
 }
 
 /// A connection's place among all, and among its client's.
-type Place = (OwnedSemaphorePermit, Option<One>);
+type Place = (OwnedSemaphorePermit, Option<CountedConnection>);
 
-impl Drop for Talk {
+impl Drop for Connection {
     fn drop(&mut self) {
         let open = &self.app.counters.connections;
         open.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
     }
 }
 
-impl Talk {
+impl Connection {
     pub(crate) fn new(
-        service: &Arc<Doors>,
+        service: &Arc<Service>,
         app: &Arc<App>,
-        client: Client,
-        patience: Patience,
+        client: Peer,
+        timeouts: Timeouts,
         place: Place,
     ) -> Self {
         add(&app.counters.connections, 1);
@@ -95,33 +96,33 @@ impl Talk {
             service: Arc::clone(service),
             app: Arc::clone(app),
             client,
-            patience,
+            timeouts,
             _place: place,
         }
     }
 
-    /// Lets the crew see to it, until it ends, or `farewell` has a word.
+    /// Lets the workers see to it, until it ends, or `shutdown` has a word.
     pub(crate) fn begin(
         self,
         stream: TcpStream,
         tls: Option<TlsAcceptor>,
-        crew: &Crew,
-        farewell: watch::Receiver<()>,
+        workers: &WorkerPool,
+        shutdown: watch::Receiver<()>,
     ) -> io::Result<()> {
         // Answers are small, and the next request waits for them.
         let _ = stream.set_nodelay(true);
-        crew.see_to(stream, |stream| self.agree(stream, tls, farewell))
+        workers.spawn(stream, |stream| self.detect_protocol(stream, tls, shutdown))
     }
 
     /// Finds out how one talks, and does it.
-    async fn agree(
+    async fn detect_protocol(
         self,
         stream: TcpStream,
         tls: Option<TlsAcceptor>,
-        farewell: watch::Receiver<()>,
+        shutdown: watch::Receiver<()>,
     ) {
-        let Patience { silence, sending } = self.patience;
-        let stream = Taken::new(stream, sending);
+        let Timeouts { silence, sending } = self.timeouts;
+        let stream = WriteTimeout::new(stream, sending);
         let agreed = async {
             Ok::<_, io::Error>(match tls {
                 None => Stream::Plain(timeout(silence, preface::read(stream)).await??),
@@ -129,26 +130,26 @@ impl Talk {
             })
         };
         match agreed.await {
-            Ok(Stream::Plain((http2, stream))) => self.go_on(stream, http2, farewell).await,
+            Ok(Stream::Plain((http2, stream))) => self.serve(stream, http2, shutdown).await,
             Ok(Stream::Tls(stream)) => {
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                self.go_on(stream, http2, farewell).await;
+                self.serve(stream, http2, shutdown).await;
             }
             Err(error) => tracing::debug!("{}: {error}", self.client.address),
         }
     }
 
-    async fn go_on(
+    async fn serve(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
         http2: bool,
-        mut farewell: watch::Receiver<()>,
+        mut shutdown: watch::Receiver<()>,
     ) {
         let client = self.client;
-        let Patience { silence, sending } = self.patience;
-        let beside = Beside::new(sending);
+        let Timeouts { silence, sending } = self.timeouts;
+        let executor = Executor::new(sending);
         let service = Arc::clone(&self.service);
-        let answers = beside.clone();
+        let answers = executor.clone();
         // Bytes of answers that this connection holds.
         let held = Arc::<AtomicUsize>::default();
         let answer = service_fn(move |request: Request<Incoming>| {
@@ -160,22 +161,22 @@ impl Talk {
                 Ok::<_, Infallible>(response.map(|body| Outgoing::new(body, delivery)))
             }
         });
-        let builder = self.builder(beside.clone(), http2);
+        let builder = self.builder(executor.clone(), http2);
         let connection = builder.serve_connection(TokioIo::new(stream), answer);
-        let ends = beside.clone();
+        let ends = executor.clone();
         let goes_on = async {
             let mut connection = pin!(connection);
             let has_to_end = async {
                 match http2 {
                     // HTTP/1 is waited for by hyper.
                     false => std::future::pending().await,
-                    true => ends.has_to_end(silence).await,
+                    true => ends.must_close(silence).await,
                 }
             };
             let is_late = tokio::select! {
                 biased;
                 ended = connection.as_mut() => return ended,
-                _ = farewell.changed() => false,
+                _ = shutdown.changed() => false,
                 () = has_to_end => true,
             };
             connection.as_mut().graceful_shutdown();
@@ -188,13 +189,13 @@ impl Talk {
                 }
             }
         };
-        if let Err(error) = beside.go_on(goes_on).await {
+        if let Err(error) = executor.drive(goes_on).await {
             tracing::debug!("{}: {error}", client.address);
         }
     }
 
-    fn builder(&self, beside: Beside, http2: bool) -> Builder<Beside> {
-        let builder = Builder::new(beside);
+    fn builder(&self, executor: Executor, http2: bool) -> Builder<Executor> {
+        let builder = Builder::new(executor);
         let mut builder = match http2 {
             true => builder.http2_only(),
             false => builder.http1_only(),
@@ -202,7 +203,7 @@ impl Talk {
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(self.patience.silence)
+            .header_read_timeout(self.timeouts.silence)
             .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_HEAD);
         builder

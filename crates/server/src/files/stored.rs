@@ -21,8 +21,8 @@ use oxtree_transfer::http::date;
 use rustix::io::ReadWriteFlags;
 use tokio::task::JoinHandle;
 
-use crate::send_budget::{Asking, Permit, Share};
-use crate::unread::Counted;
+use crate::limits::send_budget::{Asking, Permit, Share};
+use crate::limits::unread::Counted;
 
 /// Bytes that are read at a time, where the client does not hold much already.
 const PIECE: usize = 128 << 10;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The document `openapi.json` says what there is, and nothing else.
+//! The OpenAPI document matches the list of routes.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -11,12 +11,11 @@ use oxtree_transfer::receive::LocalReceiver;
 use serde_json::Value;
 
 use super::*;
-use crate::app::Doors;
-use crate::proxies::Client;
-use crate::{Config, SiteConfig};
+use crate::proxies::Peer;
+use crate::{Config, ServedConfig};
 
 /// This machine.
-const HERE: Client = Client {
+const HERE: Peer = Peer {
     address: IpAddr::V4(Ipv4Addr::LOCALHOST),
     tls: false,
 };
@@ -98,7 +97,7 @@ async fn each_route_in_the_document_answers() {
             listen: Vec::new(),
             tls: None,
             insecure: false,
-            sites: vec![SiteConfig {
+            repositories: vec![ServedConfig {
                 name: "os/stable".to_owned(),
                 path,
                 open: Box::new(move |_| Ok(LocalReceiver::new(Repo::open(&open)?))),
@@ -106,7 +105,7 @@ async fn each_route_in_the_document_answers() {
                 retention: None,
             }],
             agent: "test".to_owned(),
-            anonymous: Visitor::anonymous(Permission::ALL),
+            anonymous: Client::anonymous(Permission::ALL),
             tokens: Some(dir.path().join("tokens.json")),
             issuers: Vec::new(),
             trusted_proxies: Vec::new(),
@@ -121,7 +120,7 @@ async fn each_route_in_the_document_answers() {
         })
         .unwrap(),
     );
-    let doors = Doors::new(&app);
+    let service = Service::new(&app);
     let document = document();
     for (method, path) in described() {
         let tags = &document["paths"][&path][&method]["tags"][0];
@@ -136,7 +135,7 @@ async fn each_route_in_the_document_answers() {
             .header("content-length", "0")
             .body(Body::empty())
             .unwrap();
-        let response = doors.answer(request, HERE, &Arc::default()).await;
+        let response = service.answer(request, HERE, &Arc::default()).await;
         let status = response.status().as_u16();
         let body = axum::body::to_bytes(response.into_body(), 1 << 20)
             .await
@@ -152,7 +151,7 @@ async fn each_route_in_the_document_answers() {
             .uri(format!("{below}{path}"))
             .body(Body::empty())
             .unwrap();
-        let response = doors.answer(request, HERE, &Arc::default()).await;
+        let response = service.answer(request, HERE, &Arc::default()).await;
         assert_eq!(response.status().as_u16(), 405, "{path}");
         let allowed = response.headers()["allow"].to_str().unwrap();
         let is_allowed = allowed.split(", ").any(|one| one == method.to_uppercase());

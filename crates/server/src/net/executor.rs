@@ -4,10 +4,10 @@
 //! In tasks of their own they would run in other threads, and each small answer would wake the thread that
 //! has the connection. None of them blocks its thread, so none waits for another.
 //!
-//! This is also where a stream ends whose client stops reading it. Every eighth of the send timeout [`Beside::go_on`]
+//! This is also where a stream ends whose client stops reading it. Every eighth of the send timeout [`Executor::drive`]
 //! looks at all answers that have bytes waiting. One that stands still for the whole timeout is dropped: the
 //! client gets a reset of that stream, and its memory is free. An answer that was handed to the connection as a whole cannot
-//! be taken back; if such a one stands still, the connection ends ([`Beside::has_to_end`]).
+//! be taken back; if such a one stands still, the connection ends ([`Executor::must_close`]).
 
 use std::mem::take;
 use std::pin::{Pin, pin};
@@ -16,11 +16,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, Stream};
-use hyper::rt::Executor;
+use hyper::rt;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use crate::delivery::Delivery;
+use super::delivery::Delivery;
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -29,7 +29,7 @@ const LEAST: Duration = Duration::from_millis(5);
 
 /// Where a connection puts what is to go on beside it.
 #[derive(Clone)]
-pub(crate) struct Beside(Arc<Shared>);
+pub(crate) struct Executor(Arc<Shared>);
 
 struct Shared {
     send_timeout: Duration,
@@ -66,7 +66,7 @@ impl Future for Answer {
     }
 }
 
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Beside {
+impl<F: Future<Output = ()> + Send + 'static> rt::Executor<F> for Executor {
     fn execute(&self, task: F) {
         let mut state = self.state();
         let delivery = state.expected.take();
@@ -75,7 +75,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Beside {
     }
 }
 
-impl Beside {
+impl Executor {
     pub(crate) fn new(send_timeout: Duration) -> Self {
         Self(Arc::new(Shared {
             send_timeout,
@@ -100,7 +100,7 @@ impl Beside {
     }
 
     /// Waits until nothing was asked for this long, or an answer stands still that cannot be taken back.
-    pub(crate) async fn has_to_end(&self, idle: Duration) {
+    pub(crate) async fn must_close(&self, idle: Duration) {
         let falls_silent = async {
             loop {
                 let since = self.state().idle_since.unwrap_or_else(Instant::now);
@@ -117,7 +117,7 @@ impl Beside {
     }
 
     /// Drives a connection and all that it has put here, until the connection has ended.
-    pub(crate) async fn go_on<T>(self, connection: impl Future<Output = T>) -> T {
+    pub(crate) async fn drive<T>(self, connection: impl Future<Output = T>) -> T {
         let mut connection = pin!(connection);
         let mut answers = Answers::new(self.0.send_timeout);
         std::future::poll_fn(move |context| {

@@ -8,12 +8,12 @@ use hyper::{HeaderMap, StatusCode};
 use oxtree_repo::memory::Buffer;
 use serde::de::DeserializeOwned;
 
-use crate::api::fault::{Answer, Fault};
-use crate::api::{JSON_TIMES, has_type, read_bytes};
+use crate::answer::{Answer, Fault};
 use crate::app::App;
 use crate::body::at_most;
-use crate::crowd::ClientId;
-use crate::memory::Permit;
+use crate::limits::ClientId;
+use crate::limits::Permit;
+use crate::request::{JSON_TIMES, has_type, read_bytes};
 
 /// The largest list, in bytes.
 const MAX_JSON: usize = 10 << 20;

@@ -26,7 +26,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
-use crate::crowd::ClientId;
+use crate::limits::ClientId;
 
 /// Bytes for all clients together.
 const TOTAL: usize = 256 << 20;

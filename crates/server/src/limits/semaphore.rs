@@ -16,11 +16,11 @@ use std::time::Duration;
 use hyper::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::api::fault::{Answer, Fault};
-use crate::crowd::ClientId;
+use crate::answer::{Answer, Fault};
+use crate::limits::ClientId;
 
 /// How long a request waits.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Requests with a body that wait at once: some of it is here already, in HTTP/2 up to a megabyte.
 const WAITING: usize = 200;
@@ -30,14 +30,14 @@ const OWN_WAITING: usize = 100;
 
 /// A bounded number of something, of which each client may have a smaller number.
 #[derive(Debug)]
-pub(crate) struct Turns {
+pub(crate) struct RequestSemaphore {
     free: Arc<Semaphore>,
     waiting: Semaphore,
     /// Of each client: how many it may have, and how many of its requests may wait.
     own: usize,
     own_waiting: usize,
     clients: Arc<Clients>,
-    patience: Duration,
+    timeout: Duration,
 }
 
 /// The clients that have or want something.
@@ -85,7 +85,7 @@ pub(crate) struct Permit {
     _entry: Entry,
 }
 
-impl Turns {
+impl RequestSemaphore {
     /// For requests without a body: the limits of all together, and per client.
     pub(crate) fn new(count: usize, own: usize) -> Self {
         Self {
@@ -94,7 +94,7 @@ impl Turns {
             own,
             own_waiting: Semaphore::MAX_PERMITS,
             clients: Arc::default(),
-            patience: PATIENCE,
+            timeout: TIMEOUT,
         }
     }
 
@@ -149,7 +149,7 @@ impl Turns {
             self.waiting.try_acquire().map_err(|_| busy())?,
         );
         let free = Arc::clone(&self.free);
-        let acquired = tokio::time::timeout(self.patience, async {
+        let acquired = tokio::time::timeout(self.timeout, async {
             let own = own.acquire_many_owned(count).await?;
             Ok((own, free.acquire_many_owned(count).await?))
         });
@@ -175,30 +175,30 @@ const SMALL_BODY: usize = 64 << 10;
 /// The memory for bodies. A request that gets some has all that it needs, so no request that has some waits for
 /// more of it.
 #[derive(Debug)]
-pub(crate) struct Memory {
+pub(crate) struct MemoryBudget {
     /// In KiB, both.
-    large: Turns,
-    small: Turns,
+    large: RequestSemaphore,
+    small: RequestSemaphore,
 }
 
-impl Memory {
+impl MemoryBudget {
     pub(crate) fn new() -> Self {
         Self {
-            large: Turns::for_bodies(LARGE >> 10, OWN_LARGE >> 10),
-            small: Turns::for_bodies(SMALL >> 10, OWN_SMALL >> 10),
+            large: RequestSemaphore::for_bodies(LARGE >> 10, OWN_LARGE >> 10),
+            small: RequestSemaphore::for_bodies(SMALL >> 10, OWN_SMALL >> 10),
         }
     }
 
     /// Waits until there is memory for a body of up to `len` bytes and what it becomes, together `times` as much.
     pub(crate) async fn hold(&self, client: &ClientId, len: usize, times: usize) -> Answer<Permit> {
-        let (turns, most) = match len <= SMALL_BODY {
+        let (semaphore, most) = match len <= SMALL_BODY {
             true => (&self.small, OWN_SMALL),
             false => (&self.large, OWN_LARGE),
         };
         let bytes = len.saturating_mul(times).clamp(1, most);
         let count = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX);
         let reason = "too many large requests are on their way; try again later";
-        turns.wait(client, count, reason).await
+        semaphore.wait(client, count, reason).await
     }
 
     /// The same for a thread that may block.
@@ -222,16 +222,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_finds_no_memory_is_told_so_in_time() {
-        let mut memory = Memory::new();
+        let mut memory = MemoryBudget::new();
         let ours = client("ours");
-        memory.large.patience = Duration::from_millis(50);
+        memory.large.timeout = Duration::from_millis(50);
         let all = memory.hold(&ours, usize::MAX, 6).await.unwrap();
         // The small ones have their own.
         drop(memory.hold(&ours, SMALL_BODY, 6).await.unwrap());
         let fault = memory.hold(&ours, 16 << 20, 6).await.unwrap_err();
         assert_eq!(fault.status, StatusCode::SERVICE_UNAVAILABLE);
         assert!(fault.retry_after.is_some());
-        memory.large.patience = PATIENCE;
+        memory.large.timeout = TIMEOUT;
         let later = async {
             tokio::task::yield_now().await;
             drop(all);
@@ -242,7 +242,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_leaves_enough_for_another() {
-        let memory = Memory::new();
+        let memory = MemoryBudget::new();
         let (first, second) = (client("first"), client("second"));
         for len in [usize::MAX, SMALL_BODY] {
             let mut held = Vec::new();
@@ -254,7 +254,7 @@ mod tests {
                 }
             }
             // However many more of the first one's wait meanwhile.
-            let waits = tokio::time::timeout(PATIENCE, memory.hold(&first, len, 6));
+            let waits = tokio::time::timeout(TIMEOUT, memory.hold(&first, len, 6));
             let all = async { memory.hold(&second, len, 6).await.unwrap() };
             tokio::select! {
                 biased;
@@ -269,16 +269,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_would_wait_behind_too_many_need_not() {
-        let turns = Turns::for_bodies(2, 1);
+        let semaphore = RequestSemaphore::for_bodies(2, 1);
         let (first, second) = (client("first"), client("second"));
-        let _taken = turns.wait(&first, 1, "").await.unwrap();
-        let (_entry, _, waiting) = turns.enter(&first);
+        let _taken = semaphore.wait(&first, 1, "").await.unwrap();
+        let (_entry, _, waiting) = semaphore.enter(&first);
         let own = u32::try_from(OWN_WAITING).unwrap();
         let others = u32::try_from(WAITING - OWN_WAITING).unwrap();
         let _waiting = waiting.try_acquire_many(own).unwrap();
-        assert!(turns.wait(&first, 1, "").await.is_err());
-        let _taken = turns.wait(&second, 1, "").await.unwrap();
-        let _others = turns.waiting.try_acquire_many(own + others).unwrap();
-        assert!(turns.wait(&second, 1, "").await.is_err());
+        assert!(semaphore.wait(&first, 1, "").await.is_err());
+        let _taken = semaphore.wait(&second, 1, "").await.unwrap();
+        let _others = semaphore.waiting.try_acquire_many(own + others).unwrap();
+        assert!(semaphore.wait(&second, 1, "").await.is_err());
     }
 }
