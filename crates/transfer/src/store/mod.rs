@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Stores of commits. A push writes to a [`Destination`] through a [`Quarantine`]. A local
-//! repository is one; other kinds of store can be added behind the same traits, and must pass the
-//! same tests (`tests/conformance.rs`). Stores know nothing of the policy for pushes, which
+//! Stores of commits. A push writes to a [`Destination`] through a [`Quarantine`], a server reads
+//! what is [`Published`]. A local repository is both; other kinds of store can be added behind the
+//! same traits, and must pass the same tests (`tests/conformance/`). Stores know nothing of the policy for pushes, which
 //! [`receive`](crate::receive) applies.
 
 pub mod archived;
 pub mod local;
 mod memory;
+pub mod published;
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
@@ -18,6 +19,7 @@ use oxtree_repo::sign::Signer;
 use oxtree_repo::{LostSignatures, RefUpdate, Repo};
 
 pub(crate) use self::memory::MAX_WAIT;
+pub use self::published::Published;
 use crate::Result;
 use crate::protocol::message::{Limits, UnfinishedPush};
 use crate::protocol::stream::Record;

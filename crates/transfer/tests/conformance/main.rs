@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What every destination must do, whatever it is made of; run for a local repository in each mode.
+//! What every store must do, whatever it is made of: to take pushes, and to be served. Runs for a local
+//! repository in each mode, and for a small store in memory.
+
+mod memory;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -10,7 +13,10 @@ use oxtree_repo::{Expected, Mode, RefUpdate, Repo, traverse};
 use oxtree_testkit::{Tool, temp_dir, trees};
 use oxtree_transfer::protocol::stream::{Form, Record};
 use oxtree_transfer::store::local::LocalDestination;
-use oxtree_transfer::store::{Destination, Quarantine, Quota};
+use oxtree_transfer::store::published::SeenRefs;
+use oxtree_transfer::store::{Destination, Published, Quarantine, Quota};
+
+use self::memory::Memory;
 
 /// More than any object here has.
 const MAX: u64 = 1 << 30;
@@ -264,15 +270,94 @@ fn discards_and_finds_holes(destination: &dyn Destination, sample: &Sample, form
     quarantine.discard().expect("discarded");
 }
 
-/// Runs everything; `make` gives an empty destination each time.
-fn conforms<D: Destination>(sample: &Sample, mut make: impl FnMut() -> D) {
-    let destination = make();
+/// What is published can be fetched, and nothing else; changes of refs are noticed once.
+fn hands_out(destination: &dyn Destination, published: &dyn Published, sample: &Sample) {
+    let name: RefName = "os/main".parse().expect("a ref's name");
+    let path = |id: &ObjectId| format!("objects/{}", id.loose_path(true));
+    let get = |path: &str| {
+        let found = published.open(path).expect("an answer")?;
+        let bytes = found.content.read().expect("read a public file");
+        assert_eq!(bytes.len() as u64, found.size, "{path}");
+        Some(bytes)
+    };
+    let mut seen = SeenRefs::default();
+    let mut changed = || published.changed_since(&mut seen).expect("an answer");
+    assert!(changed().is_empty());
+
+    let quarantine = open(destination);
+    put_all(&*quarantine, sample, Form::Filez);
+    for object in &sample.objects {
+        assert_eq!(get(&path(object)), None, "{object} is not public");
+    }
+    let commits = HashSet::from([sample.commit]);
+    let update = to(&name, None, sample.commit);
+    quarantine
+        .publish(&update, &commits, &HashSet::new())
+        .expect("published");
+
+    assert_eq!(published.mode(), destination.mode());
+    let refs = published.refs().expect("refs");
+    assert_eq!(refs.refs, destination.refs().expect("refs"));
+    assert!(refs.damaged.is_empty());
+    assert_eq!(changed(), [name.clone()]);
+    assert!(changed().is_empty());
+    for (record, bytes) in sample.in_form(Form::Filez) {
+        let found = get(&path(&record.object));
+        if record.form == Form::Metadata {
+            assert_eq!(found.as_ref(), Some(bytes), "{}", record.object);
+            let loaded = published.load(&record.object).expect("it is there");
+            assert_eq!(&loaded, bytes);
+        } else {
+            assert_eq!(found.is_some(), published.mode() == "archive-z2");
+        }
+    }
+    let commit = format!("{}\n", sample.commit);
+    assert_eq!(get("refs/heads/os/main"), Some(commit.into_bytes()));
+    assert!(get("config").is_some());
+    for none in [
+        "",
+        "/",
+        "tmp",
+        "refs/heads/x",
+        "objects/../config",
+        "state/x",
+        "nothing",
+    ] {
+        assert_eq!(get(none), None, "{none}");
+    }
+    let update = RefUpdate {
+        refspec: name.clone().into(),
+        expected: Expected::Exactly(Some(sample.commit)),
+        new: None,
+    };
+    let none = HashSet::new();
+    let gone = open(destination).publish(&[update], &none, &none);
+    gone.expect("deleted");
+    assert_eq!(changed(), [name]);
+    assert_eq!(get("refs/heads/os/main"), None);
+}
+
+/// Runs everything; `make` gives an empty store each time, as a destination and to read from.
+fn conforms<D: Destination, P: Published>(sample: &Sample, mut make: impl FnMut() -> (D, P)) {
+    let (destination, published) = make();
     assert_eq!(destination.rules().expect("rules"), Default::default());
     refuses_what_is_wrong(&destination, sample);
+    assert!(published.refs().expect("refs").refs.is_empty());
     for form in [Form::Filez, Form::Plain] {
-        keeps_out_of_sight(&make(), sample, form);
-        discards_and_finds_holes(&make(), sample, form);
+        keeps_out_of_sight(&make().0, sample, form);
+        discards_and_finds_holes(&make().0, sample, form);
     }
+    let (destination, published) = make();
+    hands_out(&destination, &published, sample);
+}
+
+#[test]
+fn a_store_in_memory() {
+    let dir = temp_dir();
+    conforms(&Sample::new(dir.path()), || {
+        let store = Memory::default();
+        (store.clone(), store)
+    });
 }
 
 #[test]
@@ -289,7 +374,9 @@ fn a_local_repository_in_each_mode() {
         conforms(&sample, || {
             let path = dir.path().join(format!("{mode}-{}", made.len()));
             made.push(path.clone());
-            LocalDestination::new(Repo::create(&path, mode, None).expect("make a repository"))
+            let repo = Repo::create(&path, mode, None).expect("make a repository");
+            let published = Repo::open(&path).expect("open it again");
+            (LocalDestination::new(repo), published)
         });
         for path in made {
             Tool::ostree().repo(path).fsck();
