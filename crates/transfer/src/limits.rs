@@ -16,9 +16,9 @@ use oxtree_format::keyfile::KeyFile;
 use oxtree_format::{FileId, FilezHeader, ObjectId};
 use oxtree_repo::Transaction;
 
+use crate::error::{Error, Result};
 use crate::protocol::frame::MAX_FRAME;
 use crate::protocol::message::Limits;
-use crate::{Error, Result};
 
 /// The group of the config.
 pub const GROUP: &str = "receive";

@@ -6,8 +6,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::error::{Error, Result};
 use crate::http::proxy::is_this_machine;
-use crate::{Error, Result};
 
 /// A parsed destination.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use super::proxy::{Proxies, ProxySetting, Rules};
 use super::tls::distrusted;
 use super::trust;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// How to use the network.
 #[derive(Clone, Debug)]

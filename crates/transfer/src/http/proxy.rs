@@ -23,7 +23,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use reqwest::{ClientBuilder, StatusCode, Url};
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// What a proxy's address may begin with.
 const SCHEMES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"];

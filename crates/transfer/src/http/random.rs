@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::Read;
 
-use crate::Result;
+use crate::error::Result;
 
 /// A number that nobody can guess.
 pub(crate) fn random() -> Result<u64> {

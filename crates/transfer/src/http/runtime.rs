@@ -3,8 +3,7 @@
 
 use tokio::runtime::Runtime;
 
-use crate::Result;
-use crate::error::invalid;
+use crate::error::{Result, invalid};
 
 pub(crate) fn runtime() -> Result<Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();

@@ -13,7 +13,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::client::{TlsOptions, client_pem, not_ours, read, unusable};
-use crate::Result;
+use crate::error::Result;
 
 /// TLS in which the certificates of this file are believed, and no others.
 pub(super) fn only(ca: &Path, tls: &TlsOptions) -> Result<ClientConfig> {

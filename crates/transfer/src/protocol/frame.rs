@@ -3,7 +3,7 @@
 
 use std::io::{self, Read, Write};
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// The largest payload that is ever sent, and what a receiver announces unless it wants less.
 pub const MAX_FRAME: usize = 1 << 20;

@@ -15,7 +15,7 @@ use oxtree_format::gvariant::{Dict, Entry, OwnedVariant, Type, Variant, to_bytes
 use oxtree_format::refs::RefName;
 use oxtree_format::{Checksum, CommitId, ObjectId, ObjectKind};
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Bytes of a message's head.
 pub const HEAD_LEN: usize = 5;

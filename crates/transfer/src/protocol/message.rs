@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::ID_LEN;
 use super::frame::{Frame, FrameKind, MAX_FRAME};
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// What one side tells the other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

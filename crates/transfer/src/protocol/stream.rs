@@ -20,7 +20,7 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use super::ID_LEN;
 use super::frame::MAX_FRAME;
 use super::message::{parse_id, put_id};
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// In which form an object comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,8 +20,7 @@ use super::fetch::{Download, Fetcher, Mirrors};
 use super::objects::{Asker, PIECES, PieceReader, get_detached, send_pieces};
 use super::policy::PullPolicy;
 use super::wanted::Wanted;
-use crate::Result;
-use crate::error::invalid;
+use crate::error::{Error, Result, invalid};
 use crate::pull::estimate::{DeltaReport, Estimate, best, is_whole, none_found};
 
 /// The largest index that is fetched, in bytes.
@@ -297,6 +296,6 @@ impl Deltas<'_> {
     }
 }
 
-fn wrong(reason: impl std::fmt::Display) -> crate::Error {
+fn wrong(reason: impl std::fmt::Display) -> Error {
     invalid(format!("Parsing a static delta: {reason}"))
 }

@@ -6,8 +6,7 @@ use oxtree_format::{Commit, CommitId};
 use oxtree_repo::delta::has_part;
 use oxtree_repo::traverse::Objects;
 
-use crate::error::invalid;
-use crate::{Error, Result};
+use crate::error::{Error, Result, invalid};
 
 /// Whether static deltas are taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

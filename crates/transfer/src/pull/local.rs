@@ -13,7 +13,7 @@ use super::subpath::Part;
 use super::summary::of_repository;
 use super::wanted::Wanted;
 use super::{Job, PullReport, look_up};
-use crate::Result;
+use crate::error::Result;
 use crate::pull::estimate::DeltaUse;
 
 pub(super) fn pull(job: &Job<'_>, path: &Path) -> Result<PullReport> {

@@ -18,8 +18,7 @@ use super::fetch::Fetcher;
 use super::mirrors::{one, web};
 use super::summary;
 use super::xml::{Event, Reader};
-use crate::error::invalid;
-use crate::{Error, FetchFault, Result};
+use crate::error::{Error, FetchFault, Result, invalid};
 
 /// What a metalink says of the summary.
 #[derive(Debug, Default, PartialEq, Eq)]

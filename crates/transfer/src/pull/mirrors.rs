@@ -8,8 +8,7 @@ use reqwest::Url;
 use super::fetch::{Fetcher, Mirrors};
 use super::metalink;
 use super::remote::local_path;
-use crate::error::invalid;
-use crate::{Error, Result};
+use crate::error::{Error, Result, invalid};
 
 /// The largest list of mirrors, and the largest metalink, in bytes.
 const MAX_LIST: u64 = 1 << 20;

@@ -38,8 +38,7 @@ pub use self::remote::is_url;
 use self::request::RefRequest;
 pub use self::summary::Summary;
 use self::wanted::Namespace;
-use crate::Result;
-use crate::error::invalid;
+use crate::error::{Result, invalid};
 use crate::http::Network;
 use crate::pull::estimate::{DeltaUse, Estimate};
 

@@ -7,8 +7,7 @@ use oxtree_repo::sign::{Subject, Verifier};
 use oxtree_repo::{Repo, bindings};
 
 use super::wanted::Namespace;
-use crate::Result;
-use crate::error::invalid;
+use crate::error::{Result, invalid};
 
 /// The time that a commit may not be older than.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

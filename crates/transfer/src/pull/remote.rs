@@ -9,8 +9,7 @@ use reqwest::Url;
 
 use super::fetch::Fetcher;
 use super::mirrors::{self, Place};
-use crate::Result;
-use crate::error::invalid;
+use crate::error::{Error, Result, invalid};
 use crate::http::proxy::ProxySetting;
 use crate::http::{Cookies, Network, TlsOptions};
 
@@ -54,7 +53,7 @@ impl Remote {
         }
         let name: RemoteName = name.parse().map_err(oxtree_repo::Error::invalid)?;
         let text = |key: &str| repo.remote_setting(&name, key);
-        let set = |key: &str| Ok::<_, crate::Error>(text(key)?.filter(|text| !text.is_empty()));
+        let set = |key: &str| Ok::<_, Error>(text(key)?.filter(|text| !text.is_empty()));
         if let Some(backend) = set("custom-backend")? {
             return Err(invalid(format!(
                 "Cannot fetch via oxtree: remote '{name}' uses custom backend '{backend}'"

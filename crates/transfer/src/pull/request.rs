@@ -5,8 +5,7 @@ use oxtree_format::refs::RefName;
 use oxtree_format::{Checksum, CommitId};
 
 use super::wanted::Wanted;
-use crate::Result;
-use crate::error::invalid;
+use crate::error::{Result, invalid};
 
 /// What a user asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,8 +7,7 @@ use oxtree_repo::sign::{Subject, Verifier};
 use oxtree_repo::summary_cache::{Kept, Part, SummaryCache};
 
 use super::fetch::{Conditions, Download, Fetcher, Fresh, Mirrors};
-use crate::Result;
-use crate::error::invalid;
+use crate::error::{Result, invalid};
 use crate::http::date;
 
 /// The largest summary that is fetched, in bytes.

@@ -8,7 +8,7 @@ use oxtree_format::refs::{CollectionId, RefName, Refspec, RemoteName};
 use oxtree_repo::traverse::Objects as _;
 use oxtree_repo::{CommitState, RefUpdate, Repo, Transaction};
 
-use crate::Result;
+use crate::error::Result;
 
 /// A commit that is to be pulled, and the ref that it comes with.
 #[derive(Clone, Debug)]

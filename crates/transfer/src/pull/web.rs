@@ -17,10 +17,9 @@ use super::request::RefRequest;
 use super::subpath::Part;
 use super::wanted::{Wanted, publish};
 use super::{Job, PullOptions, PullReport, Summary, in_collection, look_up, summary};
-use crate::error::invalid;
+use crate::error::{Error, Result, invalid};
 use crate::http::runtime;
 use crate::pull::estimate::DeltaUse;
-use crate::{Error, Result};
 
 /// The largest `config` that is fetched, in bytes.
 const MAX_CONFIG: u64 = 1 << 20;

@@ -6,7 +6,7 @@ use oxtree_repo::object::check_storable;
 use oxtree_repo::{Mode, Repo};
 use rayon::prelude::*;
 
-use crate::Result;
+use crate::error::Result;
 use crate::limits::check;
 use crate::protocol::message::{Limits, Receiver};
 

@@ -13,8 +13,8 @@ mod with_zstd {
 
     use zstd::stream::raw::{CParameter, Encoder, InBuffer, Operation, OutBuffer};
 
+    use crate::error::{Error, Result};
     use crate::protocol::stream::ZSTD;
-    use crate::{Error, Result};
 
     /// The window, as a power of two. Twice as much packs a Debian upgrade no better, and both ends would hold
     /// it.
@@ -105,7 +105,7 @@ mod with_zstd {
 
 #[cfg(not(feature = "zstd"))]
 mod without {
-    use crate::{Error, Result};
+    use crate::error::{Error, Result};
 
     /// Packs nothing: the receiver is never told that it might.
     #[derive(Default)]

@@ -4,7 +4,7 @@
 use oxtree_format::{ObjectId, ObjectKind};
 
 use super::object::Source;
-use crate::Result;
+use crate::error::Result;
 
 /// Objects larger than this are jobs of their own.
 const SMALL: u64 = 256 << 10;

@@ -34,12 +34,11 @@ use self::reader::Reader;
 use self::send::{Packing, Shipment, Stream, piece_for};
 use self::session::{Event, Session};
 pub use self::status::status;
-use crate::error::chain;
+use crate::error::{Error, Result, chain};
 use crate::limits::check;
 use crate::protocol::frame::{self, FrameKind, MAX_FRAME};
 use crate::protocol::message::{Message, Outcome, Receiver, WireUpdate, bit, put_id};
 use crate::protocol::{COMPRESSION, DETACHED, ID_LEN, PUSHER_GREETING, VERSION};
-use crate::{Error, Result};
 
 /// Refs a message: well below a frame, with the longest names.
 const MAX_UPDATES: usize = 300;

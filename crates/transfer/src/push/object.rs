@@ -14,9 +14,9 @@ use oxtree_repo::{FileContent, FileObject, Repo};
 use super::batches::{Arrived, Batches};
 use super::jobs::Job;
 use super::similar::{self, Similar, Sketch};
+use crate::error::{Error, Result};
 use crate::protocol::patch::{MAX_CONTENT, Patch};
 use crate::protocol::stream::{Form, Record};
-use crate::{Error, Result};
 
 /// Smaller files are not worth a patch: its base's name alone is 32 bytes that do not pack.
 const MIN_PATCHED: u64 = 256;

@@ -11,8 +11,8 @@ use oxtree_repo::object::verify::check_checksum;
 use oxtree_repo::{CommitState, Repo, traverse};
 use rayon::prelude::*;
 
+use crate::error::{Error, Result};
 use crate::protocol::message::{RefOutcome, Status, WireCommit, WireItem, WireRef, WireUpdate};
-use crate::{Error, Result};
 
 /// How much of the history before a commit goes along.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -8,10 +8,10 @@ use std::sync::mpsc::{Receiver as Queue, RecvTimeoutError, SyncSender, sync_chan
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::error::{Error, Result};
 use crate::protocol::RECEIVER_GREETING;
 use crate::protocol::frame::{self, Frame, FrameKind};
 use crate::protocol::message::{Message, Progress};
-use crate::{Error, Result};
 
 /// Frames that wait until somebody has time for them.
 const FRAMES: usize = 16;

@@ -28,11 +28,11 @@ use super::compress::Compressor;
 use super::jobs::{Job, LARGE, jobs};
 use super::link::{Compression, Gauge, Link};
 use super::object::{MOST_ALONE, MOST_TOGETHER, Source};
+use crate::error::{Error, Result};
 use crate::protocol::frame::{self, FrameKind};
 use crate::protocol::message;
 use crate::protocol::stream::{MAX_PIECE, pack, stored_payload};
 use crate::semaphore::Semaphore;
-use crate::{Error, Result};
 
 /// Pieces of a job that wait for their turn.
 const PIECES: usize = 2;

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, HashSet};
 use oxtree_format::refs::RefName;
 use oxtree_format::{CommitId, DirId};
 
+use crate::error::{Error, Result};
 use crate::protocol::VERSION;
 use crate::protocol::frame::{Frame, FrameKind};
 use crate::protocol::message::{Message, Outcome, Progress, Receiver, RefOutcome, UnfinishedPush};
-use crate::{Error, Result};
 
 #[derive(Debug)]
 enum State {

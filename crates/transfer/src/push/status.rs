@@ -6,9 +6,9 @@ use std::io::{BufWriter, Read, Write};
 use super::reader::Reader;
 use super::session::{Event, Session};
 use super::{PushOptions, greet, say};
+use crate::error::{Error, Result};
 use crate::protocol::STATUS;
 use crate::protocol::message::{Message, UnfinishedPush};
-use crate::{Error, Result};
 
 /// Asks a receiver for the pushes that are running or were cut off.
 pub fn status(

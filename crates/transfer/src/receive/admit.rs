@@ -12,7 +12,7 @@ use super::Receiver;
 use super::detached::{self, Attachments};
 use super::judge::{Judge, Step, Word, parse, root, timestamp};
 use super::view::View;
-use crate::Result;
+use crate::error::Result;
 use crate::protocol::message::{RefOutcome, Status, WireUpdate};
 use crate::store::Quarantine;
 

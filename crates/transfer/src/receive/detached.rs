@@ -17,9 +17,9 @@ use super::hook::is_change;
 use super::judge::MAX_HISTORY;
 use super::policy::{Commits, Policy};
 use super::view::View;
+use crate::error::{Error, Result};
 use crate::protocol::message::{RefOutcome, Status, WireUpdate};
 use crate::store::Quarantine;
-use crate::{Error, Result};
 
 fn object(commit: CommitId) -> ObjectId {
     ObjectId::new(ObjectKind::CommitMeta, commit.0)

@@ -17,7 +17,7 @@ use super::policy::is_generated;
 use super::progress::NoticeObserver;
 use super::take_in::{is_of_no_use, settle};
 use super::{LocalReceiver, record};
-use crate::error::invalid;
+use crate::error::{Error, Result, invalid};
 use crate::http::{Cookies, Network, TlsOptions, runtime};
 use crate::protocol::message::{
     Limits, Outcome, RefOutcome, Status, WireCommit, WireRef, WireUpdate,
@@ -29,7 +29,6 @@ use crate::pull::subpath::Part;
 use crate::pull::wanted::{self, Wanted};
 use crate::store::local::LocalQuarantine;
 use crate::store::{Destination, Quarantine};
-use crate::{Error, Result};
 
 /// What is fetched, and how.
 #[derive(Clone, Debug)]

@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::process::{Command, ExitStatus, Stdio};
 
+use crate::error::{Error, Result};
 use crate::protocol::message::{RefOutcome, Status};
-use crate::{Error, Result};
 
 /// So much of what a hook says reaches the pusher.
 const MAX_OUTPUT: u64 = 64 << 10;

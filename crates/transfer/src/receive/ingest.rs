@@ -18,10 +18,10 @@ use std::thread::{Scope, ScopedJoinHandle};
 
 use oxtree_format::FileId;
 
+use crate::error::{Error, Result};
 use crate::limits::check;
 use crate::protocol::stream::{Event, Form, Record};
 use crate::store::Quarantine;
-use crate::{Error, Result};
 
 /// Objects up to this size wait in memory as a whole.
 const SMALL: u64 = 256 << 10;

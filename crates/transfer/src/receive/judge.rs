@@ -15,9 +15,9 @@ use super::bindings::Bindings;
 use super::hook::is_change;
 use super::policy::{Commits, Policy, Stale, is_generated};
 use super::view::View;
+use crate::error::{Error, Result};
 use crate::protocol::message::{RefOutcome, Status, WireUpdate};
 use crate::store::{Quarantine, Rules};
-use crate::{Error, Result};
 
 /// How far back an ancestor is looked for.
 pub(super) const MAX_HISTORY: usize = 100_000;

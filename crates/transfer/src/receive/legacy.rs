@@ -17,14 +17,13 @@ use super::policy::Policy;
 use super::progress::NoticeObserver;
 use super::take_in::settle;
 use super::{lost, record, seconds, timeouts};
-use crate::error::chain;
+use crate::error::{Error, Result, chain};
 use crate::limits::check;
 use crate::protocol::legacy::{Change, HEAD_LEN, Head, Reply, Request, refs_that_fit};
 use crate::protocol::message::{Limits, Outcome, Status, WireCommit, WireRef, WireUpdate};
 use crate::protocol::stream::{Event, Form, Record};
 use crate::store::Quarantine;
 use crate::timeouts::Timed;
-use crate::{Error, Result};
 
 /// Bytes of an object that are read at a time.
 const PIECE: usize = 256 << 10;

@@ -35,7 +35,7 @@ use self::progress::busy;
 pub use self::receiver::{LocalReceiver, Receiver};
 use self::session::{Event, Session};
 use self::take_in::take_in;
-use crate::error::chain;
+use crate::error::{Error, Result, chain};
 use crate::protocol::frame::{self, FrameKind, MAX_FRAME};
 use crate::protocol::message::{
     self, Limits, Message, Outcome, WireCommit, WireMeta, WireRef, WireTree, write_bitmap,
@@ -44,7 +44,6 @@ use crate::protocol::stream::Event as StreamEvent;
 use crate::protocol::{COMPRESSION, DETACHED, PUSHER_GREETING, RECEIVER_GREETING, STATUS, VERSION};
 use crate::store::{Destination, Quarantine};
 use crate::timeouts::{Timed, Timeouts};
-use crate::{Error, Result};
 
 /// Refs a message: well below a frame, with the longest names.
 const REFS_A_MESSAGE: usize = 400;

@@ -17,7 +17,7 @@ use oxtree_repo::sign::{Signer, Verifier};
 use super::audit::Audit;
 use super::hook::Hook;
 use super::view::View;
-use crate::Result;
+use crate::error::Result;
 use crate::limits::Caps;
 use crate::protocol::message::RefOutcome;
 use crate::store::Destination;

@@ -6,8 +6,8 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use super::send;
+use crate::error::{Error, Result};
 use crate::protocol::message::{Message, Progress};
-use crate::{Error, Result};
 
 /// Progress is told once in this time.
 const PROGRESS: Duration = Duration::from_millis(500);

@@ -11,9 +11,9 @@ use oxtree_repo::{Expected, RefUpdate};
 use super::admit::{Verdict, refuse_rest};
 use super::hook::is_change;
 use super::policy::{Commits, Policy};
+use crate::error::{Error, Result};
 use crate::protocol::message::Status;
 use crate::store::Quarantine;
-use crate::{Error, Result};
 
 /// Makes of what has come what the refs are set to: copies of the commits if the owner wants that,
 /// and signatures. Returns which commits become public.

@@ -7,10 +7,10 @@ use oxtree_format::refs::RefName;
 use oxtree_repo::Repo;
 
 use super::policy::{Changed, Derive, Derived, Policy};
+use crate::error::{Error, Result};
 use crate::protocol::message::Limits;
 use crate::store::local::LocalDestination;
 use crate::store::{Destination, Quarantine, Quota};
-use crate::{Error, Result};
 
 /// A receiver. One of a particular store can be used wherever a `&Receiver` is asked for.
 #[derive(Debug)]

@@ -6,12 +6,12 @@ use std::collections::HashSet;
 use oxtree_format::{CommitId, ObjectId, ObjectKind};
 use rayon::prelude::*;
 
+use crate::error::{Error, Result};
 use crate::limits::check;
 use crate::protocol::VERSION;
 use crate::protocol::frame::{Frame, FrameKind};
 use crate::protocol::message::{Limits, Message, WireUpdate, parse_ids};
 use crate::protocol::stream::{Decoder, Event as StreamEvent, Record, Unpacker};
-use crate::{Error, Result};
 
 /// Where the conversation is.
 #[derive(Debug)]

@@ -13,11 +13,11 @@ use super::policy::Outbox;
 use super::progress::{Meter, Observer, busy};
 use super::session::{Event, Session};
 use super::{admit, derive, lost, publish, send};
+use crate::error::{Error, Result};
 use crate::protocol::frame;
 use crate::protocol::message::{Limits, Message, Outcome, Status, WireUpdate};
 use crate::protocol::stream::Event as StreamEvent;
 use crate::store::Quarantine;
-use crate::{Error, Result};
 
 /// Takes in the objects that the pusher sends, and does what it wants.
 pub(super) fn take_in(

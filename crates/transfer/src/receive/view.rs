@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use oxtree_format::{Commit, CommitId, ObjectId, ObjectKind};
 
 use super::policy::{Commits, Policy};
-use crate::Result;
+use crate::error::Result;
 use crate::store::Quarantine;
 use crate::visibility::Visibility;
 

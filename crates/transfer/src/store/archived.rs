@@ -18,7 +18,7 @@ use hyper::body::{Body, Frame};
 use oxtree_format::{FileId, FilezHeader};
 use oxtree_repo::{FileObject, Repo};
 
-use crate::Result;
+use crate::error::Result;
 
 /// Who takes it may pack it anew: it need not be small.
 const LEVEL: Compression = Compression::fast();

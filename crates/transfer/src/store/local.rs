@@ -20,12 +20,12 @@ use rayon::prelude::*;
 
 use super::memory::hold;
 use super::{Attached, Destination, Quarantine, Quota, Rules};
+use crate::error::{Error, Result};
 use crate::limits::{self, Budget};
 use crate::protocol::message::{Limits, UnfinishedPush};
 use crate::protocol::patch::{self, Patched};
 use crate::protocol::stream::{Form, Record};
 use crate::semaphore::ClientPermit;
-use crate::{Error, Result};
 
 /// A repository on this machine.
 #[derive(Clone, Debug)]

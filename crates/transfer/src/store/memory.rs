@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
+use crate::error::{Error, Result};
 use crate::semaphore::{ClientPermit, ClientSemaphore};
-use crate::{Error, Result};
 
 /// In bytes, in all and of one client. A client leaves as much as the largest object needs.
 static MEMORY: ClientSemaphore = ClientSemaphore::new(96 << 20, 48 << 20);

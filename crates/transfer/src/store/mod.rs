@@ -20,7 +20,7 @@ use oxtree_repo::{LostSignatures, RefUpdate, Repo};
 
 pub(crate) use self::memory::MAX_WAIT;
 pub use self::published::Published;
-use crate::Result;
+use crate::error::Result;
 use crate::protocol::message::{Limits, UnfinishedPush};
 use crate::protocol::stream::Record;
 

@@ -14,7 +14,7 @@ use oxtree_repo::{DamagedRef, Repo};
 
 pub use oxtree_repo::public::Lasts;
 
-use crate::Result;
+use crate::error::Result;
 
 /// A store whose content can be fetched.
 pub trait Published: Send + Sync {

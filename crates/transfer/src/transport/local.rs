@@ -7,10 +7,10 @@ use std::path::Path;
 
 use oxtree_repo::Repo;
 
+use crate::error::{Error, Result};
 use crate::protocol::message::UnfinishedPush;
 use crate::push::{self, PushObserver, PushOptions, PushReport};
 use crate::receive::{self, LocalReceiver};
-use crate::{Error, Result};
 
 /// Pushes to a repository on this machine.
 pub fn push_local(

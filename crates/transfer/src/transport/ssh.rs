@@ -9,12 +9,12 @@ use oxtree_repo::Repo;
 
 use super::ssh_process::{Ssh, SshOptions};
 use super::tunnel;
+use crate::error::{Error, Result};
 use crate::protocol::message::UnfinishedPush;
 use crate::push::plan::wanted_refs;
 use crate::push::{self, PushObserver, PushOptions, PushReport};
 use crate::timeouts::{Timed, Timeouts};
 use crate::url::SshUrl;
-use crate::{Error, Result};
 
 /// What is run on the far side, in this order until one is there.
 pub const COMMANDS: [&str; 2] = ["oxtree receive", "ostree-receive"];

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::error::{Error, Result};
 use crate::url::SshUrl;
-use crate::{Error, Result};
 
 /// What ssh is told besides where to go.
 #[derive(Clone, Debug, Default)]

@@ -41,7 +41,7 @@ use oxtree_repo::refs::pattern::fits;
 
 pub use self::ends::tidy;
 pub use self::index::CommitIndex;
-use crate::Result;
+use crate::error::Result;
 
 /// What a client may know of.
 pub trait Visibility: Debug + Send + Sync {

@@ -13,8 +13,8 @@ use reqwest::{Response, StatusCode};
 use super::page::is_page;
 use super::redirect::sent_on;
 use super::{Fetcher, Mirrors, fault, refused};
+use crate::error::{Error, FetchFault, Result};
 use crate::http::describe;
-use crate::{Error, FetchFault, Result};
 
 /// The first wait before a request is made again; each further one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(100);

@@ -23,9 +23,9 @@ use reqwest::{StatusCode, Version};
 
 pub(crate) use self::download::{Chunk, Conditions, Download, Fresh};
 pub(crate) use self::page::is_page;
+use crate::error::{Error, FetchFault, Result};
 use crate::http::proxy::Rules;
 use crate::http::{Cookies, Network, TlsOptions, client};
-use crate::{Error, FetchFault, Result};
 
 /// How many requests are under way before it is known what the server can do.
 const AT_FIRST: usize = 16;

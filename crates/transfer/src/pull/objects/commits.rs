@@ -9,8 +9,7 @@ use super::held::Asker;
 use super::run::Run;
 use super::scan::{Scanned, TreeWant};
 use super::{CommitWant, path_of};
-use crate::Result;
-use crate::error::invalid;
+use crate::error::{Result, invalid};
 use crate::pull::fetch::Mirrors;
 use crate::pull::wanted::{Step, Wanted, is_complete, reaches};
 

@@ -7,7 +7,7 @@ use oxtree_format::{Checksum, ObjectId};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use super::path_of;
-use crate::Result;
+use crate::error::Result;
 use crate::pull::fetch::{Download, Fetcher, Mirrors, is_page};
 
 /// Larger metadata is fetched one at a time, in bytes.

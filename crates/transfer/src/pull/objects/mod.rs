@@ -39,8 +39,8 @@ use super::fetch::{Fetcher, Mirrors};
 use super::policy::PullPolicy;
 use super::subpath::Part;
 use super::wanted::{Step, Wanted};
+use crate::error::{Error, Result};
 use crate::limits::Budget;
-use crate::{Error, Result};
 
 /// What of each commit is fetched, and how it is looked at.
 #[derive(Clone, Debug)]

@@ -15,11 +15,11 @@ use super::held::{Asker, Held};
 use super::scan::{Scanned, TreeWant};
 use super::stream::{PIECES, PieceReader, Pieces, send_pieces};
 use super::{CommitWant, Source, path_of};
+use crate::error::{Error, Result};
 use crate::limits::Budget;
 use crate::pull::fetch::{Download, is_page};
 use crate::pull::policy::PullPolicy;
 use crate::pull::wanted::{Step, Wanted};
-use crate::{Error, Result};
 
 /// Files up to this size, in bytes, are held in memory until they are written.
 const SMALL: usize = 128 << 10;

@@ -5,8 +5,7 @@ use oxtree_format::{DirId, DirMetaId, DirTree, FileId};
 use oxtree_repo::traverse::{MAX_DEPTH, News};
 
 use super::Source;
-use crate::Result;
-use crate::error::invalid;
+use crate::error::{Result, invalid};
 use crate::pull::subpath::Part;
 
 /// A folder that is to be looked at.

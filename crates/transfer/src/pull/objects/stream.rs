@@ -5,8 +5,8 @@ use std::io::{self, Read};
 
 use tokio::sync::mpsc;
 
+use crate::error::{Error, Result};
 use crate::pull::fetch::{Chunk, Download};
-use crate::{Error, Result};
 
 /// Pieces of a large file that wait to be written.
 pub(in crate::pull) const PIECES: usize = 4;

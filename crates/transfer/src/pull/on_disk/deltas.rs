@@ -7,8 +7,7 @@ use oxtree_repo::sign::{Subject, Verifier};
 use oxtree_repo::traverse::Objects;
 use oxtree_repo::{Repo, Transaction};
 
-use crate::Result;
-use crate::error::invalid;
+use crate::error::{Result, invalid};
 use crate::pull::estimate::{DeltaReport, Estimate, best, is_whole, none_found};
 
 /// Stages what each commit that is not whole here gets by a delta, from a commit that is, or else from

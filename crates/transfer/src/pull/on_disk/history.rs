@@ -7,7 +7,7 @@ use oxtree_format::{Commit, CommitId};
 use oxtree_repo::Repo;
 
 use super::both::Both;
-use crate::Result;
+use crate::error::Result;
 use crate::pull::wanted::{Step, is_complete, reaches};
 
 /// The way back from commits to those before them.

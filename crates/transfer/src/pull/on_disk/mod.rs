@@ -25,12 +25,11 @@ use rayon::prelude::*;
 use self::both::Both;
 use self::history::History;
 use self::refs::{look_up, wanted};
-use crate::error::invalid;
+use crate::error::{Error, Result, invalid};
 use crate::pull::policy::PullPolicy;
 use crate::pull::subpath::Part;
 use crate::pull::summary::of_repository;
 use crate::pull::wanted::{Namespace, Step, Wanted, is_complete, publish};
-use crate::{Error, Result};
 
 /// What is taken from a repository of the user's own: nothing is read that only gets another name.
 const OWN: ImportOptions = ImportOptions {

@@ -4,7 +4,7 @@
 use oxtree_format::{CommitId, DirTree, ObjectId};
 use oxtree_repo::traverse::{self, Found, Objects, Walk};
 
-use crate::Result;
+use crate::error::Result;
 use crate::pull::subpath::Part;
 
 /// The objects of a part of a commit, with the folders on the way to it.

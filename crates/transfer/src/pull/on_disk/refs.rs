@@ -7,8 +7,7 @@ use oxtree_format::refs::{CollectionId, RefName};
 use oxtree_format::{Checksum, CommitId, Summary};
 use oxtree_repo::Repo;
 
-use crate::Result;
-use crate::error::invalid;
+use crate::error::{Result, invalid};
 use crate::pull::wanted::Wanted;
 
 /// The commits that some revs mean at the source; none for all its refs.

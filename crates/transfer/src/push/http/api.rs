@@ -12,12 +12,12 @@ use tokio::runtime::Runtime;
 use super::refusal::{http_response, is_outcome, reason, wish};
 use super::retry::{Failure, Patience};
 use super::{HttpOptions, Token};
+use crate::error::{Error, Result};
 use crate::http::client::{PROXY_NAME, build, other_scheme, rules};
 use crate::http::proxy::Rules;
 use crate::http::{Distrusted, TlsOptions, describe, distrusted};
 use crate::push::PushReport;
 use crate::url::HttpUrl;
-use crate::{Error, Result};
 
 /// The largest answer that says why something is refused, in bytes.
 const MAX_REFUSAL: u64 = 64 << 10;

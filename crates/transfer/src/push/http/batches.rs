@@ -22,13 +22,13 @@ use super::api::{Api, JSON};
 use super::body::{BodyWriter, Part, StreamedBody};
 use super::retry::Failure;
 use super::{PushOptions, not_understood};
+use crate::error::{Error, Result};
 use crate::protocol::frame::{self, FrameKind};
 use crate::protocol::message::Progress;
 use crate::push::batches::Arrived;
 use crate::push::link::{Gauge, Link};
 use crate::push::rate::Paced;
 use crate::push::send::Outlet;
-use crate::{Error, Result};
 
 /// The type of a body of objects.
 const OBJECTS: &str = "application/vnd.oxtree.objects";

@@ -34,6 +34,7 @@ use super::link::Link;
 use super::plan::{Plan, Remote, wanted_refs};
 use super::session::{Event, MAX_LIST, Session, bounded, check_version};
 use super::{PushObserver, PushOptions, PushReport, hold, missing, shipment};
+use crate::error::{Error, Result};
 use crate::http::{Network, TlsOptions, runtime};
 use crate::limits::check;
 use crate::protocol::frame::{Frame, FrameKind, MAX_FRAME};
@@ -44,7 +45,6 @@ use crate::protocol::message::{
 };
 use crate::protocol::{DETACHED, ID_LEN};
 use crate::url::HttpUrl;
-use crate::{Error, Result};
 
 /// The largest answer that lists refs, in bytes.
 const MAX_REFS: u64 = 64 << 20;

@@ -21,6 +21,7 @@ use super::api::{Api, Ask, JSON};
 use super::body::{BodyWriter, StreamedBody};
 use super::retry::Failure;
 use super::{HttpOptions, MAX_REFS, parse};
+use crate::error::{Error, Result};
 use crate::http::{random, runtime};
 use crate::protocol::message::{Outcome, RefOutcome, Status, WireUpdate};
 use crate::push::plan::{Plan, Remote, wanted_refs};
@@ -28,7 +29,6 @@ use crate::push::rate::Paced;
 use crate::push::{PushObserver, PushOptions, PushReport, hold};
 use crate::store::archived::Archived;
 use crate::url::HttpUrl;
-use crate::{Error, Result};
 
 /// The largest list that such a server takes, in bytes.
 const MAX_LIST: usize = 10 << 20;

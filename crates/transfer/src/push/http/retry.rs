@@ -4,7 +4,7 @@
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// The first wait before a request is made again; each further one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(200);

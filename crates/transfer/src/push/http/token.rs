@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// More is no token, in bytes.
 const MAX_LEN: usize = 16 << 10;

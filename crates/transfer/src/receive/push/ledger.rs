@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Bytes of all records in one repository. Their memory is about as much.
 const MOST: usize = 32 << 20;

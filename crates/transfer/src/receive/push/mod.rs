@@ -30,7 +30,7 @@ pub use self::one::Push;
 pub use self::record::Book;
 use self::record::Record;
 use super::{admit, record};
-use crate::Result;
+use crate::error::Result;
 use crate::protocol::http::{PushInfo, PushState};
 use crate::protocol::message::{Outcome, WireUpdate};
 use crate::receive::Receiver;

@@ -5,6 +5,7 @@ use std::io::Read;
 
 use oxtree_format::{ObjectId, ObjectKind};
 
+use crate::error::{Error, Result};
 use crate::protocol::frame::{self, Frame, FrameKind};
 use crate::protocol::message::{Limits, Progress};
 use crate::protocol::stream::{Decoder, Event, Unpacker, ZSTD};
@@ -13,7 +14,6 @@ use crate::receive::progress::Meter;
 use crate::semaphore::ClientSemaphore;
 use crate::store::MAX_WAIT;
 use crate::store::Quarantine;
-use crate::{Error, Result};
 
 /// Small objects that wait for a worker: there may be many streams.
 const QUEUE: usize = 8;

@@ -13,6 +13,7 @@ use super::ledger::Place;
 use super::objects::{self, Before, Bounds, Brought};
 use super::record::{Book, Record};
 use super::turn::Turn;
+use crate::error::{Error, Result};
 use crate::protocol::http::{PushInfo, PushState};
 use crate::protocol::message::{
     Limits, Message, Outcome, Progress, WireCommit, WireRef, WireUpdate,
@@ -25,7 +26,6 @@ use crate::receive::view::View;
 use crate::receive::{admit, detached, record};
 use crate::semaphore::ClientSemaphore;
 use crate::store::Quarantine;
-use crate::{Error, Result};
 
 /// Where the objects are.
 enum Stage {

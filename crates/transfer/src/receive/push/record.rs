@@ -7,8 +7,8 @@ use oxtree_format::{CommitId, ObjectId, ObjectKind};
 use oxtree_repo::Repo;
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
 use crate::protocol::message::{Outcome, WireCommit, WireRef, WireUpdate};
-use crate::{Error, Result};
 
 /// Where records are kept, by the pushes' ids.
 pub trait Book: Send + Sync {

@@ -17,10 +17,10 @@ use oxtree_format::refs::RefName;
 use oxtree_repo::Repo;
 
 use self::serve::Server;
+use crate::error::{Error, Result};
 use crate::http::random;
 use crate::transport::ssh_process::{SshOptions, explain_ssh, quote};
 use crate::url::SshUrl;
-use crate::{Error, Result};
 
 /// What is run on the far side, in this order until one is there.
 pub const COMMANDS: [&str; 2] = ["ostree-receive-1", "ostree-receive"];

@@ -20,9 +20,9 @@ use oxtree_repo::Repo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
+use crate::error::{Error, Result};
 use crate::http::{random, runtime};
 use crate::store::archived::{Archived, Packed};
-use crate::{Error, Result};
 
 /// The server; it ends when it is dropped.
 #[derive(Debug)]
