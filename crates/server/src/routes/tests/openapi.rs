@@ -2,26 +2,11 @@
 //! The OpenAPI document matches the list of routes.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
-
-use axum::body::Body;
-use hyper::Request;
-use oxtree_repo::{Mode, Repo};
-use oxtree_transfer::receive::LocalReceiver;
-use serde_json::Value;
 
 use super::*;
-use crate::proxies::Peer;
-use crate::{Config, ServedConfig};
-
-/// This machine.
-const HERE: Peer = Peer {
-    address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-    tls: false,
-};
 
 fn document() -> Value {
-    serde_json::from_str(include_str!("openapi.json")).unwrap()
+    serde_json::from_str(include_str!("../openapi.json")).unwrap()
 }
 
 fn described() -> BTreeSet<(String, String)> {
@@ -88,39 +73,7 @@ fn what_the_document_refers_to_is_in_it() {
 /// Each is answered by a handler of its own: not with 404 for the path, nor with 405 for the method.
 #[tokio::test]
 async fn each_route_in_the_document_answers() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("repo");
-    Repo::create(&path, Mode::Archive, None).unwrap();
-    let open = path.clone();
-    let app = Arc::new(
-        App::new(Config {
-            listen: Vec::new(),
-            tls: None,
-            insecure: false,
-            repositories: vec![ServedConfig {
-                name: "os/stable".to_owned(),
-                path,
-                open: Box::new(move |_| Ok(LocalReceiver::new(Repo::open(&open)?))),
-                webhooks: Vec::new(),
-                retention: None,
-            }],
-            agent: "test".to_owned(),
-            anonymous: Client::anonymous(Permission::ALL),
-            tokens: Some(dir.path().join("tokens.json")),
-            issuers: Vec::new(),
-            trusted_proxies: Vec::new(),
-            access_log: None,
-            audit_log: None,
-            shutdown_delay: std::time::Duration::ZERO,
-            push_lifetime: 60,
-            header_timeout: std::time::Duration::from_secs(1),
-            send_timeout: std::time::Duration::from_secs(1),
-            max_connections: 1,
-            max_connections_per_client: 1,
-        })
-        .unwrap(),
-    );
-    let service = Service::new(&app);
+    let server = Server::with_anonymous(Client::anonymous(Permission::ALL));
     let document = document();
     for (method, path) in described() {
         let tags = &document["paths"][&path][&method]["tags"][0];
@@ -129,35 +82,30 @@ async fn each_route_in_the_document_answers() {
             .replace("{id}", &"0".repeat(32))
             .replace("{object}", &format!("{}.commit", "0".repeat(64)))
             .replace("{name}", "x");
-        let request = Request::builder()
-            .method(method.to_uppercase().as_str())
-            .uri(format!("{below}{path}"))
-            .header("content-length", "0")
-            .body(Body::empty())
-            .unwrap();
-        let response = service.answer(request, HERE, &Arc::default()).await;
-        let status = response.status().as_u16();
-        let body = axum::body::to_bytes(response.into_body(), 1 << 20)
-            .await
-            .unwrap();
-        let body = String::from_utf8_lossy(&body);
+        let path = format!("{below}{path}");
+        let reply = server.ask(&method.to_uppercase(), &path, None).await;
+        let (status, text) = (reply.status, reply.text());
         assert!(
-            status < 500 && status != 405 && !body.contains("nothing of that name"),
-            "{method} {path}: {status} {body}"
+            status < 500 && status != 405 && !text.contains("nothing of that name"),
+            "{method} {path}: {status} {text}"
         );
         // And another method is not.
-        let request = Request::builder()
-            .method("PATCH")
-            .uri(format!("{below}{path}"))
-            .body(Body::empty())
-            .unwrap();
-        let response = service.answer(request, HERE, &Arc::default()).await;
-        assert_eq!(response.status().as_u16(), 405, "{path}");
-        let allowed = response.headers()["allow"].to_str().unwrap();
+        let reply = server.ask("PATCH", &path, None).await;
+        assert_eq!(reply.status, 405, "{path}");
+        let allowed = reply.headers["allow"].to_str().unwrap();
         let is_allowed = allowed.split(", ").any(|one| one == method.to_uppercase());
         assert!(is_allowed, "{method} {path}: {allowed}");
-        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await;
-        let body: Value = serde_json::from_slice(&body.unwrap()).unwrap();
-        assert!(body["error"].is_string(), "{path}");
+        assert!(reply.json()["error"].is_string(), "{path}");
+    }
+}
+
+#[test]
+fn the_document_that_is_served_has_a_summary_of_each_route() {
+    let served: Value = serde_json::from_str(openapi_document()).unwrap();
+    for (method, path) in described() {
+        assert!(
+            served["paths"][&path][&method]["summary"].is_string(),
+            "{method} {path}"
+        );
     }
 }
