@@ -26,9 +26,9 @@ impl Semaphore {
         }
     }
 
-    /// Waits until there is room for `bytes`, and takes it. What is larger than all the room waits
-    /// until nothing else is there.
-    pub fn take(&self, bytes: usize) {
+    /// Waits until `bytes` units are free, and takes them. More units than there are can be had when
+    /// none is in use.
+    pub fn acquire(&self, bytes: usize) {
         let full = |taken: &mut Option<usize>| self.is_full(*taken, bytes);
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.freed.wait_while(taken, full);
@@ -36,29 +36,11 @@ impl Semaphore {
         *taken = taken.map(|taken| taken + bytes);
     }
 
-    /// Takes room as [`Semaphore::take`], until the guard is dropped.
-    pub fn hold(&self, bytes: usize) -> Permit<'_> {
-        self.take(bytes);
-        Permit {
-            semaphore: self,
-            bytes,
-        }
-    }
-
-    /// The same, but waits no longer than `patience`; none if there was no room until then.
-    pub fn hold_within(&self, bytes: usize, patience: Duration) -> Option<Permit<'_>> {
-        let taken = self.take_within(bytes, patience);
-        taken.then(|| Permit {
-            semaphore: self,
-            bytes,
-        })
-    }
-
-    /// Takes room, if there is some within `patience`.
-    fn take_within(&self, bytes: usize, patience: Duration) -> bool {
+    /// The same, unless it takes longer than `timeout`.
+    fn acquire_within(&self, bytes: usize, timeout: Duration) -> bool {
         let full = |taken: &mut Option<usize>| self.is_full(*taken, bytes);
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.freed.wait_timeout_while(taken, patience, full);
+        let waited = self.freed.wait_timeout_while(taken, timeout, full);
         let (mut taken, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         if waited.timed_out() {
             return false;
@@ -71,31 +53,17 @@ impl Semaphore {
         taken.is_some_and(|taken| taken > 0 && taken + bytes > self.most)
     }
 
-    /// Gives it back.
-    pub fn give(&self, bytes: usize) {
+    /// Gives units back.
+    pub fn release(&self, bytes: usize) {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         *taken = taken.map(|taken| taken.saturating_sub(bytes));
         self.freed.notify_all();
     }
 
-    /// Nobody is to wait any more: nothing will be taken away.
+    /// Ends all waits, now and later: no units will be given back.
     pub fn close(&self) {
         *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.freed.notify_all();
-    }
-}
-
-/// Units in use, which are released when it is dropped.
-#[derive(Debug)]
-#[must_use]
-pub struct Permit<'r> {
-    semaphore: &'r Semaphore,
-    bytes: usize,
-}
-
-impl Drop for Permit<'_> {
-    fn drop(&mut self) {
-        self.semaphore.give(self.bytes);
     }
 }
 
@@ -104,7 +72,7 @@ impl Drop for Permit<'_> {
 pub struct ClientSemaphore {
     all: Semaphore,
     own: usize,
-    /// The clients that have or want room, and how many times they do.
+    /// The clients that have or want units, and how many times they do.
     clients: Mutex<BTreeMap<String, (Arc<Semaphore>, usize)>>,
 }
 
@@ -122,13 +90,13 @@ impl ClientSemaphore {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until there is room for `bytes` in the client's part and in all, but no longer than `patience`; none
-    /// if there was none until then.
-    pub fn hold_within(
+    /// Waits until `bytes` units are free, of the client's part and of all; [`None`] if they are not
+    /// within `timeout`.
+    pub fn acquire_within(
         &self,
         client: &str,
         bytes: usize,
-        patience: Duration,
+        timeout: Duration,
     ) -> Option<ClientPermit<'_>> {
         let began = Instant::now();
         let new = || (Arc::new(Semaphore::new(self.own)), 0);
@@ -144,10 +112,10 @@ impl ClientSemaphore {
             own,
             bytes: [0; 2],
         };
-        if share.own.take_within(bytes, patience) {
+        if share.own.acquire_within(bytes, timeout) {
             share.bytes[0] = bytes;
-            let left = patience.saturating_sub(began.elapsed());
-            if self.all.take_within(bytes, left) {
+            let left = timeout.saturating_sub(began.elapsed());
+            if self.all.acquire_within(bytes, left) {
                 share.bytes[1] = bytes;
                 return Some(share);
             }
@@ -170,8 +138,8 @@ pub struct ClientPermit<'s> {
 impl Drop for ClientPermit<'_> {
     fn drop(&mut self) {
         let [own, all] = self.bytes;
-        self.own.give(own);
-        self.shares.all.give(all);
+        self.own.release(own);
+        self.shares.all.release(all);
         let mut clients = self.shares.clients();
         if let Some((_, uses)) = clients.get_mut(&self.client) {
             *uses -= 1;
@@ -189,25 +157,25 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn who_finds_no_room_waits_until_there_is_some() {
+    fn acquiring_waits_until_units_are_free() {
         let semaphore = &Semaphore::new(10);
-        drop(semaphore.hold_within(11, Duration::ZERO).unwrap());
-        drop(semaphore.hold(1));
+        assert!(semaphore.acquire_within(11, Duration::ZERO));
+        semaphore.release(11);
         // Larger than everything, and yet alone.
-        semaphore.take(11);
+        semaphore.acquire(11);
         std::thread::scope(|scope| {
             let (done, waiting) = channel();
             scope.spawn(move || {
-                semaphore.take(5);
-                semaphore.take(5);
+                semaphore.acquire(5);
+                semaphore.acquire(5);
                 done.send(1).unwrap();
-                semaphore.take(1);
+                semaphore.acquire(1);
                 done.send(2).unwrap();
             });
             assert!(waiting.recv_timeout(Duration::from_millis(20)).is_err());
-            semaphore.give(11);
+            semaphore.release(11);
             assert_eq!(waiting.recv(), Ok(1));
-            assert!(semaphore.hold_within(1, Duration::from_millis(1)).is_none());
+            assert!(!semaphore.acquire_within(1, Duration::from_millis(1)));
             assert!(waiting.recv_timeout(Duration::from_millis(20)).is_err());
             semaphore.close();
             assert_eq!(waiting.recv(), Ok(2));
@@ -215,9 +183,9 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_holds_all_it_may_leaves_room_for_another() {
+    fn a_client_cannot_use_the_part_of_another() {
         let shares = &ClientSemaphore::new(10, 6);
-        let now = |client, bytes| shares.hold_within(client, bytes, Duration::ZERO);
+        let now = |client, bytes| shares.acquire_within(client, bytes, Duration::ZERO);
         let held = now("a", 6).unwrap();
         assert!(now("a", 1).is_none());
         let other = now("b", 4).unwrap();

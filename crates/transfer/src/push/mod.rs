@@ -190,7 +190,7 @@ fn shipment<'r>(
         objects,
         steps: &plan.steps,
         packing: options.packing,
-        squeezes: receiver.can(COMPRESSION),
+        compresses: receiver.can(COMPRESSION),
         limit_rate: options.rate,
         piece: piece_for(frame.min(MAX_FRAME)),
         batches: None,

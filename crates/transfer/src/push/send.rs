@@ -68,7 +68,7 @@ pub(super) struct Shipment<'r> {
     pub(super) steps: &'r [(CommitId, CommitId)],
     pub(super) packing: Packing,
     /// What the receiver knows: patches, and zstd.
-    pub(super) squeezes: bool,
+    pub(super) compresses: bool,
     pub(super) limit_rate: Option<u64>,
     /// How much of the stream goes into one payload.
     pub(super) piece: usize,
@@ -132,7 +132,7 @@ pub(super) trait Outlet {
     fn put(&mut self, payload: &[u8], as_stored: u64) -> Result<()>;
 
     /// The end of this batch: what follows has to stand for itself.
-    fn end_parcel(&mut self, batch: usize) -> Result<()>;
+    fn end_batch(&mut self, batch: usize) -> Result<()>;
 }
 
 /// A connection, to which all goes one after the other.
@@ -172,7 +172,7 @@ impl<W: Write> Outlet for Stream<'_, W> {
         Ok(())
     }
 
-    fn end_parcel(&mut self, _parcel: usize) -> Result<()> {
+    fn end_batch(&mut self, _batch: usize) -> Result<()> {
         Ok(())
     }
 }
@@ -181,7 +181,7 @@ impl Shipment<'_> {
     /// What is to be thought of the link before anything is sent.
     pub(super) fn link(&self) -> Link {
         let total = self.objects.iter().map(|(_, size)| size).sum();
-        let how = match self.squeezes {
+        let how = match self.compresses {
             true => self.packing.compression,
             // What is left is deflate, which is cheap enough anywhere.
             false => Compression::None,
@@ -218,7 +218,7 @@ impl Shipment<'_> {
             0 => std::thread::available_parallelism().map_or(2, NonZero::get),
             jobs => jobs,
         };
-        let room = &Semaphore::new(WAITING);
+        let budget = &Semaphore::new(WAITING);
         std::thread::scope(|scope| {
             let (line, jobs) = sync_channel(threads);
             for _ in 0..threads {
@@ -228,7 +228,7 @@ impl Shipment<'_> {
             drop(line);
             let (payloads, ready) = sync_channel(PAYLOADS);
             scope.spawn(move || {
-                if let Err(error) = squeeze(&jobs, batches, &payloads, room) {
+                if let Err(error) = compress(&jobs, batches, &payloads, budget) {
                     // Nobody listens: the writer has failed, and says why.
                     let _ = payloads.send(Err(error));
                 }
@@ -239,7 +239,7 @@ impl Shipment<'_> {
                 written = payload.and_then(|(payload, bytes)| {
                     let memory = payload.memory();
                     write(payload, outlet, &mut buffer)?;
-                    room.give(memory);
+                    budget.release(memory);
                     progress.advance(bytes);
                     Ok(())
                 });
@@ -247,7 +247,7 @@ impl Shipment<'_> {
                     break;
                 }
             }
-            room.close();
+            budget.close();
             link.stop_measuring();
             written
         })
@@ -266,7 +266,7 @@ fn write(payload: Payload, outlet: &mut impl Outlet, buffer: &mut Vec<u8>) -> Re
                 .map_err(|error| oxtree_repo::Error::corrupt(part.object, error))?;
             outlet.put(buffer, part.len as u64)
         }
-        Payload::End(batch) => outlet.end_parcel(batch),
+        Payload::End(batch) => outlet.end_batch(batch),
     }
 }
 
@@ -430,27 +430,27 @@ fn send_piece(pieces: &SyncSender<Counted<Piece>>, piece: Piece, bytes: u64) -> 
 }
 
 /// Makes payloads of the pieces of all jobs, in their order.
-fn squeeze(
+fn compress(
     jobs: &Receiver<Receiver<Counted<Piece>>>,
     batches: &Batches,
     payloads: &SyncSender<Counted<Payload>>,
-    room: &Semaphore,
+    budget: &Semaphore,
 ) -> Result<()> {
     let send = |payload: Payload, bytes| {
-        room.take(payload.memory());
+        budget.acquire(payload.memory());
         let gone = |_| Error::Connection(std::io::ErrorKind::BrokenPipe.into());
         payloads.send(Ok((payload, bytes))).map_err(gone)
     };
-    let mut squeezer = Compressor::default();
+    let mut compressor = Compressor::default();
     for (at, job) in jobs.iter().enumerate() {
         for piece in job {
             let (piece, bytes) = piece?;
             match piece {
                 Piece::Plain(piece, level) => {
-                    send(Payload::Ready(squeezer.pack(&piece, level)?), bytes)?;
+                    send(Payload::Ready(compressor.pack(&piece, level)?), bytes)?;
                 }
                 Piece::Payload(payload) => {
-                    if let Some(end) = squeezer.end()? {
+                    if let Some(end) = compressor.end()? {
                         send(Payload::Ready(end), 0)?;
                     }
                     send(payload, bytes)?;
@@ -458,7 +458,7 @@ fn squeeze(
             }
         }
         if let Some(batch) = batches.ended_by(at) {
-            if let Some(end) = squeezer.end()? {
+            if let Some(end) = compressor.end()? {
                 send(Payload::Ready(end), 0)?;
             }
             send(Payload::End(batch), 0)?;

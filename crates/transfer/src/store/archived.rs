@@ -86,15 +86,15 @@ impl Archived {
     }
 
     /// Has a thread of the runtime write it, as the body of an answer. The thread gives up on a client that takes no
-    /// piece for as long as `patience`, or takes it too slowly. `held` is dropped once the body is taken or the
+    /// piece for as long as `timeout`, or takes it too slowly. `held` is dropped once the body is taken or the
     /// thread has given up.
-    pub fn into_body(self, patience: Option<Duration>, held: impl Send + 'static) -> Packed {
+    pub fn into_body(self, timeout: Option<Duration>, held: impl Send + 'static) -> Packed {
         let queue = Arc::new(Queue::new(Box::new(held)));
         let body = Packed(Arc::clone(&queue));
         tokio::task::spawn_blocking(move || {
             let mut out = Pieces {
                 queue: &queue,
-                patience,
+                timeout,
                 waited: Duration::ZERO,
                 sent: 0,
                 piece: Vec::with_capacity(PIECE),
@@ -228,7 +228,7 @@ impl Drop for Packed {
 /// Puts together pieces, and waits until there is room for another.
 struct Pieces<'q> {
     queue: &'q Queue,
-    patience: Option<Duration>,
+    timeout: Option<Duration>,
     /// For the client, over all.
     waited: Duration,
     sent: u64,
@@ -252,11 +252,11 @@ impl Write for Pieces<'_> {
         let piece = replace(&mut self.piece, Vec::with_capacity(PIECE));
         self.sent += piece.len() as u64;
         let began = Instant::now();
-        let deadline = self.patience.map(|patience| began + patience);
+        let deadline = self.timeout.map(|timeout| began + timeout);
         self.queue.push(piece.into(), deadline)?;
         self.waited += began.elapsed();
         let is_slow = self.waited > WAITED && self.sent < self.waited.as_secs() * MIN_RATE;
-        match is_slow && self.patience.is_some() {
+        match is_slow && self.timeout.is_some() {
             true => Err(io::Error::new(
                 io::ErrorKind::TimedOut,
                 "the client reads too slowly",

@@ -28,7 +28,7 @@ pub(crate) fn hold(client: &str, base: u64, size: u64) -> Result<Option<ClientPe
         return Ok(None);
     }
     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-    let held = MEMORY.hold_within(client, bytes, MAX_WAIT);
+    let held = MEMORY.acquire_within(client, bytes, MAX_WAIT);
     let busy = || Error::Busy("too many large objects are on their way".to_owned());
     held.map(Some).ok_or_else(busy)
 }

@@ -168,7 +168,7 @@ impl Download {
                 response
             }
         };
-        let next = self.within_patience(response.chunk()).await?;
+        let next = self.within_timeout(response.chunk()).await?;
         let url = || self.url();
         let rules = &self.fetcher.0.rules;
         let chunk = next.map_err(|error| {
@@ -266,7 +266,7 @@ impl Download {
         if self.position > 0 {
             request = request.header(RANGE, format!("bytes={}-", self.position));
         }
-        let sent = self.within_patience(request.send()).await?;
+        let sent = self.within_timeout(request.send()).await?;
         let response = sent.map_err(|error| {
             let broken = error.is_connect() || error.is_timeout() || error.is_request();
             let kind = match broken {
@@ -344,12 +344,12 @@ impl Download {
     }
 
     /// Waits for something of this request, unless for some time too little comes in.
-    async fn within_patience<T>(&mut self, what: impl Future<Output = T>) -> Result<T> {
-        let patience = self.fetcher.0.patience;
-        let enough = self.fetcher.0.slow.saturating_mul(patience.as_secs());
+    async fn within_timeout<T>(&mut self, what: impl Future<Output = T>) -> Result<T> {
+        let timeout = self.fetcher.0.timeout;
+        let enough = self.fetcher.0.slow.saturating_mul(timeout.as_secs());
         let mut what = std::pin::pin!(what);
         loop {
-            let left = patience.saturating_sub(self.window.start.elapsed());
+            let left = timeout.saturating_sub(self.window.start.elapsed());
             if let Ok(done) = tokio::time::timeout(left, &mut what).await {
                 return Ok(done);
             }
@@ -357,7 +357,7 @@ impl Download {
                 let reason = format!(
                     "timed out: less than {} bytes a second for {} seconds{}",
                     self.fetcher.0.slow,
-                    patience.as_secs(),
+                    timeout.as_secs(),
                     self.fetcher.0.rules.through(&self.url())
                 );
                 self.fetcher.slow_down();

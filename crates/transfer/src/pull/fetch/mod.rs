@@ -84,7 +84,7 @@ struct Inner {
     /// Fewer bytes a second than this, all requests together...
     slow: u64,
     /// ...for so long are too few.
-    patience: Duration,
+    timeout: Duration,
     /// How many requests may be under way.
     parallel: AtomicUsize,
     /// That was said by the user.
@@ -109,7 +109,7 @@ impl Fetcher {
             cookies,
             retries: network.retries,
             slow: network.low_speed_bytes,
-            patience: network.low_speed_time.max(Duration::from_secs(1)),
+            timeout: network.low_speed_time.max(Duration::from_secs(1)),
             parallel: AtomicUsize::new(fixed.unwrap_or(AT_FIRST)),
             parallel_fixed: fixed.is_some(),
             received: AtomicU64::new(0),

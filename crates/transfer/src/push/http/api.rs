@@ -10,7 +10,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use tokio::runtime::Runtime;
 
 use super::refusal::{http_response, is_outcome, reason, wish};
-use super::retry::{Failure, Patience};
+use super::retry::{Failure, Retries};
 use super::{HttpOptions, Token};
 use crate::error::{Error, Result};
 use crate::http::client::{PROXY_NAME, build, other_scheme, rules};
@@ -138,8 +138,8 @@ impl Api {
         self.url.to_string()
     }
 
-    pub(super) fn patience(&self) -> Patience {
-        Patience::new(self.retries)
+    pub(super) fn retries(&self) -> Retries {
+        Retries::new(self.retries)
     }
 
     /// A request that is still without a body.
@@ -173,7 +173,7 @@ impl Api {
         ask: &Ask,
         limit: u64,
     ) -> Result<(StatusCode, Vec<u8>)> {
-        let mut patience = self.patience();
+        let mut retries = self.retries();
         loop {
             let tried = runtime.block_on(async {
                 let mut response = self.try_once(ask).await?;
@@ -182,7 +182,7 @@ impl Api {
             });
             match tried {
                 Ok(answer) => return Ok(answer),
-                Err(failure) => patience.wait(failure)?,
+                Err(failure) => retries.wait(failure)?,
             }
         }
     }

@@ -281,7 +281,7 @@ impl Outlet for Batches<'_> {
         }
     }
 
-    fn end_parcel(&mut self, _parcel: usize) -> Result<()> {
+    fn end_batch(&mut self, _batch: usize) -> Result<()> {
         let Some(open) = self.open.take() else {
             return Ok(());
         };

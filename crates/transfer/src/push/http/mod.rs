@@ -331,7 +331,7 @@ impl Push<'_> {
         receiver: &Receiver,
     ) -> Result<()> {
         let path = format!("api/v1/pushes/{id}/objects");
-        let mut patience = self.api.patience();
+        let mut retries = self.api.retries();
         let mut link: Option<Arc<Link>> = None;
         loop {
             let bytes = objects.iter().map(|(_, size)| size).sum();
@@ -356,9 +356,9 @@ impl Push<'_> {
                 Ok(()) => return Ok(()),
                 Err(failure) => {
                     if arrived > 0 {
-                        patience.calm();
+                        retries.reset();
                     }
-                    patience.wait(failure)?;
+                    retries.wait(failure)?;
                 }
             }
             if !self.is_open(id)? {
@@ -378,7 +378,7 @@ impl Push<'_> {
         let mut ask = Ask::post(format!("api/v1/pushes/{id}/finish"), JSON, Vec::new());
         ask.accept = LINES;
         ask.body = None;
-        let mut patience = self.api.patience();
+        let mut retries = self.api.retries();
         loop {
             let tried = self.runtime.block_on(async {
                 let response = self.api.try_once(&ask).await?;
@@ -386,7 +386,7 @@ impl Push<'_> {
             });
             match tried {
                 Ok(outcome) => return Ok(outcome),
-                Err(failure) => patience.wait(failure)?,
+                Err(failure) => retries.wait(failure)?,
             }
         }
     }

@@ -51,35 +51,35 @@ impl Failure {
     }
 }
 
-/// How often something is tried again.
+/// Counts how often something is tried again.
 #[derive(Debug)]
-pub(super) struct Patience {
-    retries: u32,
+pub(super) struct Retries {
+    most: u32,
     tries: u32,
     silences: u32,
 }
 
-impl Patience {
-    /// So often.
-    pub(super) fn new(retries: u32) -> Self {
+impl Retries {
+    /// At most so many.
+    pub(super) fn new(most: u32) -> Self {
         let (tries, silences) = (0, 0);
         Self {
-            retries,
+            most,
             tries,
             silences,
         }
     }
 
-    /// There was progress: begins anew.
-    pub(super) fn calm(&mut self) {
-        *self = Self::new(self.retries);
+    /// Counts again from the beginning, after some progress.
+    pub(super) fn reset(&mut self) {
+        *self = Self::new(self.most);
     }
 
     /// Waits before the next try, or gives up.
     pub(super) fn wait(&mut self, failure: Failure) -> Result<()> {
         self.silences += u32::from(matches!(failure, Failure::Silent(_)));
         let (error, wish) = match failure {
-            _ if self.tries >= self.retries => return Err(failure.error()),
+            _ if self.tries >= self.most => return Err(failure.error()),
             Failure::Passing(error, wish) => (error, wish),
             Failure::Silent(error) if self.silences <= SILENCES => (error, None),
             failure => return Err(failure.error()),

@@ -94,7 +94,7 @@ fn read(
         if frame.payload.first() == Some(&ZSTD) {
             // To unpack it needs more memory than all the rest.
             if window.is_none() {
-                let held = compressed.hold_within(client, 1, MAX_WAIT);
+                let held = compressed.acquire_within(client, 1, MAX_WAIT);
                 let busy = || Error::Busy("too many packed streams are on their way".to_owned());
                 window = Some(held.ok_or_else(busy)?);
             }
