@@ -5,7 +5,7 @@
 
 use std::io::{self, Read};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -200,30 +200,79 @@ pub(crate) fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize>
     Ok(len)
 }
 
-/// The body of an answer that a thread is still making. With an error it breaks off.
-#[derive(Debug)]
-pub(crate) struct Made(Receiver<io::Result<Bytes>>);
+/// The body of an answer, as a function that makes its next piece. Every body that the server makes
+/// or changes is one of these. `left`: the bytes that are left, if their number is known.
+pub(crate) struct Pieces<F> {
+    left: Option<u64>,
+    next: F,
+}
 
-impl Made {
-    pub(crate) fn new() -> (Sender<io::Result<Bytes>>, Self) {
-        let (to, from) = channel(PIECES);
-        (to, Self(from))
+/// The next piece of a body, once it is there; [`None`] at the end.
+pub(crate) type NextPiece<D = Bytes> = Poll<Option<Result<D, axum::Error>>>;
+
+impl<D: Buf, F: FnMut(&mut Context<'_>) -> NextPiece<D> + Unpin> Pieces<F> {
+    pub(crate) fn new(left: Option<u64>, next: F) -> Self {
+        Self { left, next }
     }
 }
 
-impl hyper::body::Body for Made {
-    type Data = Bytes;
-    type Error = io::Error;
+impl<D: Buf, F: FnMut(&mut Context<'_>) -> NextPiece<D> + Unpin> hyper::body::Body for Pieces<F> {
+    type Data = D;
+    type Error = axum::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let piece = self.0.poll_recv(context);
-        piece.map(|piece| piece.map(|piece| piece.map(Frame::data)))
+    ) -> Poll<Option<Result<Frame<D>, axum::Error>>> {
+        if self.is_end_stream() {
+            return Poll::Ready(None);
+        }
+        let piece = ready!((self.next)(context));
+        if let (Some(left), Some(Ok(piece))) = (&mut self.left, &piece) {
+            *left = left.saturating_sub(piece.remaining() as u64);
+        }
+        Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == Some(0)
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
+        self.left
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
     }
+}
+
+/// The next piece of a body. Trailers are left out.
+pub(crate) fn poll_piece(body: &mut Body, context: &mut Context<'_>) -> NextPiece {
+    loop {
+        match ready!(Pin::new(&mut *body).poll_frame(context)) {
+            None => return Poll::Ready(None),
+            Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+            Some(Ok(frame)) => {
+                if let Ok(piece) = frame.into_data() {
+                    return Poll::Ready(Some(Ok(piece)));
+                }
+            }
+        }
+    }
+}
+
+/// A body whose pieces pass through a function.
+pub(crate) fn map<D: Buf>(
+    mut body: Body,
+    mut each: impl FnMut(Bytes) -> D + Unpin,
+) -> impl hyper::body::Body<Data = D, Error = axum::Error> + Unpin {
+    let len = body.size_hint().exact();
+    Pieces::new(len, move |context: &mut Context<'_>| {
+        poll_piece(&mut body, context).map_ok(&mut each)
+    })
+}
+
+/// The body of an answer that a thread is still making. With an error it breaks off.
+pub(crate) fn channel_body() -> (Sender<io::Result<Bytes>>, Body) {
+    let (to, mut pieces) = channel(PIECES);
+    let next = move |context: &mut Context<'_>| pieces.poll_recv(context).map_err(axum::Error::new);
+    (to, Body::new(Pieces::new(None, next)))
 }

@@ -3,18 +3,16 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use bytes::Bytes;
-use hyper::body::{Frame, SizeHint};
 use hyper::{Method, Response, StatusCode, Version};
 use serde::Serialize;
 
+use crate::body::map;
 use crate::clock::now;
 use crate::log::Log;
 use crate::proxies::Peer;
@@ -216,9 +214,8 @@ struct Line<'a> {
     millis: u64,
 }
 
-/// A body that notes down what has become of it.
-struct Watched {
-    body: Body,
+/// What has become of a request. It is noted when its body is dropped.
+struct Record {
     seen: Seen,
     user: Option<String>,
     status: StatusCode,
@@ -228,7 +225,7 @@ struct Watched {
     log: Option<Arc<Log>>,
 }
 
-/// Lets an answer be noted down when it was sent, or was given up.
+/// Has an answer noted in the metrics and the access log when it was sent, or given up.
 pub(crate) fn watch(
     response: Response<Body>,
     seen: Seen,
@@ -240,49 +237,26 @@ pub(crate) fn watch(
     if let Some(counter) = counters.answers.get(usize::from(status.as_u16() / 100)) {
         add(counter, 1);
     }
-    let class = response.extensions().get().copied().unwrap_or_default();
-    let (counters, log) = (Arc::clone(counters), log.cloned());
-    response.map(|body| {
-        Body::new(Watched {
-            body,
-            seen,
-            user,
-            status,
-            class,
-            sent: 0,
-            counters,
-            log,
-        })
-    })
+    let mut record = Record {
+        seen,
+        user,
+        status,
+        class: response.extensions().get().copied().unwrap_or_default(),
+        sent: 0,
+        counters: Arc::clone(counters),
+        log: log.cloned(),
+    };
+    response.map(|body| Body::new(map(body, move |piece| record.count(piece))))
 }
 
-impl hyper::body::Body for Watched {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(context);
-        if let Poll::Ready(Some(Ok(frame))) = &frame
-            && let Some(piece) = frame.data_ref()
-        {
-            self.sent += piece.len() as u64;
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+impl Record {
+    fn count(&mut self, piece: Bytes) -> Bytes {
+        self.sent += piece.len() as u64;
+        piece
     }
 }
 
-impl Drop for Watched {
+impl Drop for Record {
     fn drop(&mut self) {
         add(&self.counters.sent, self.sent);
         let took = self.seen.began.elapsed();

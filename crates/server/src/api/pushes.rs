@@ -27,7 +27,7 @@ use tokio::runtime::Handle;
 use super::change::Wish;
 use crate::answer::{Answer, Fault, blocking, json};
 use crate::app::App;
-use crate::body::{BodyReader, Made, Pace, Patient, at_most};
+use crate::body::{BodyReader, Pace, Patient, at_most, channel_body};
 use crate::clock::now;
 use crate::context::Context;
 use crate::limits::ClientId;
@@ -330,7 +330,7 @@ const LISTENING: Duration = Duration::from_secs(5);
 fn finish_in_lines(
     finish: impl FnOnce(&mut dyn FnMut(&Message)) -> Answer<Outcome> + Send + 'static,
 ) -> Response {
-    let (to, made) = Made::new();
+    let (to, body) = channel_body();
     let runtime = Handle::current();
     tokio::task::spawn_blocking(move || {
         let line = |message: &Message| {
@@ -356,7 +356,7 @@ fn finish_in_lines(
         // No thread waits until the client has read the rest.
         runtime.spawn(async move { to.send(line(&last)).await });
     });
-    let mut response = Response::new(Body::new(made));
+    let mut response = Response::new(body);
     let kind = HeaderValue::from_static(LINES);
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response

@@ -10,7 +10,6 @@ use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
 use bytes::Bytes;
-use hyper::body::{Frame, SizeHint};
 use hyper::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName,
     HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE, VARY,
@@ -21,6 +20,7 @@ use oxtree_transfer::http::date;
 use rustix::io::ReadWriteFlags;
 use tokio::task::JoinHandle;
 
+use crate::body::{NextPiece, Pieces};
 use crate::limits::send_budget::{Asking, Permit, Share};
 use crate::limits::unread::Counted;
 
@@ -81,7 +81,9 @@ pub(crate) fn answer(
         &(end - start).to_string(),
     );
     if method != Method::HEAD {
-        *response.body_mut() = Body::new(Content::new(found.file, start, end, share));
+        let mut content = Content::new(found.file, start, end, share);
+        let next = move |context: &mut Context<'_>| content.poll_piece(context);
+        *response.body_mut() = Body::new(Pieces::new(Some(end - start), next));
         response.extensions_mut().insert(Counted);
     }
     response
@@ -236,35 +238,25 @@ impl Content {
         })
     }
 
-    fn give(&mut self, piece: io::Result<Bytes>) -> Option<io::Result<Frame<Bytes>>> {
-        Some(piece.and_then(|piece| {
-            if piece.is_empty() {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
+    fn give(&mut self, piece: io::Result<Bytes>) -> NextPiece {
+        let piece = match piece {
+            Ok(piece) if piece.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
+            piece => piece,
+        };
+        if let Ok(piece) = &piece {
             self.at += piece.len() as u64;
-            Ok(Frame::data(piece))
-        }))
-    }
-}
-
-impl hyper::body::Body for Content {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        if self.at == self.end {
-            return Poll::Ready(None);
         }
+        Poll::Ready(Some(piece.map_err(axum::Error::new)))
+    }
+
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> NextPiece {
         let mut reading = match self.reading.take() {
             Some(reading) => reading,
             None => {
                 let len = self.next_len();
                 let permit = ready!(self.asking.poll_piece(len, context));
                 match self.read_cached(permit.len()) {
-                    Some(piece) => return Poll::Ready(self.give(Ok(permit.keep(piece)))),
+                    Some(piece) => return self.give(Ok(permit.keep(piece))),
                     None => self.read_from_disk(permit),
                 }
             }
@@ -274,19 +266,8 @@ impl hyper::body::Body for Content {
                 self.reading = Some(reading);
                 Poll::Pending
             }
-            Poll::Ready(read) => {
-                let piece = read.map_err(io::Error::other).and_then(|read| read);
-                Poll::Ready(self.give(piece))
-            }
+            Poll::Ready(read) => self.give(read.map_err(io::Error::other).flatten()),
         }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.at == self.end
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.end - self.at)
     }
 }
 

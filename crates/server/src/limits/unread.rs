@@ -3,16 +3,16 @@
 //!
 //! [`SendBudget`]: crate::limits::send_budget::SendBudget
 
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::{Buf, Bytes};
 use hyper::StatusCode;
-use hyper::body::{Body as _, Frame, SizeHint};
+use hyper::body::Body as _;
 
 use crate::answer::Fault;
+use crate::body::{Pieces, map, poll_piece};
 use crate::limits::send_budget::{Asking, Permit, SMALL, Share};
 
 /// Bounds what an answer holds that a client does not take. An answer that reads a file asks for each
@@ -24,10 +24,10 @@ pub(crate) fn bound(response: Response, share: &Share) -> Response {
     match response.body().size_hint().exact() {
         Some(len) if len <= SMALL as u64 => response,
         Some(len) => match usize::try_from(len).ok().and_then(|len| share.whole(len)) {
-            Some(permit) => response.map(|body| Body::new(Whole::new(body, permit))),
+            Some(permit) => response.map(|body| whole(body, permit)),
             None => too_much(),
         },
-        None => response.map(|body| Body::new(InPieces::new(body, share.clone()))),
+        None => response.map(|body| in_pieces(body, share.clone())),
     }
 }
 
@@ -44,96 +44,37 @@ fn too_much() -> Response {
     fault.into_response()
 }
 
-/// An answer that is made as a whole.
-struct Whole {
-    body: Body,
-    permit: Option<Permit>,
-}
-
-impl Whole {
-    fn new(body: Body, permit: Permit) -> Self {
-        let permit = Some(permit);
-        Self { body, permit }
-    }
-}
-
-impl hyper::body::Body for Whole {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(context);
-        frame.map_ok(|frame| {
-            frame.map_data(|bytes| match self.permit.take() {
-                Some(permit) => permit.keep(bytes),
-                None => bytes,
-            })
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+/// An answer that is made as a whole. Its first piece keeps the permit.
+fn whole(body: Body, permit: Permit) -> Body {
+    let mut permit = Some(permit);
+    Body::new(map(body, move |bytes| match permit.take() {
+        Some(permit) => permit.keep(bytes),
+        None => bytes,
+    }))
 }
 
 /// An answer that another thread makes. Its pieces are handed on as far as there is memory for them.
-struct InPieces {
-    body: Body,
-    piece: Bytes,
-    asking: Asking,
-}
-
-impl InPieces {
-    fn new(body: Body, share: Share) -> Self {
-        Self {
-            body,
-            piece: Bytes::new(),
-            asking: Asking::new(share),
-        }
-    }
-}
-
-impl hyper::body::Body for InPieces {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let this = &mut *self;
-        while this.piece.is_empty() {
-            match Pin::new(&mut this.body).poll_frame(context) {
-                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(piece) => this.piece = piece,
-                    Err(other) => return Poll::Ready(Some(Ok(other))),
-                },
-                other => return other,
+fn in_pieces(mut body: Body, share: Share) -> Body {
+    let (mut piece, mut asking) = (Bytes::new(), Asking::new(share));
+    Body::new(Pieces::new(None, move |context: &mut Context<'_>| {
+        while piece.is_empty() {
+            match ready!(poll_piece(&mut body, context)) {
+                Some(Ok(next)) => piece = next,
+                other => return Poll::Ready(other),
             }
         }
-        let permit = ready!(this.asking.poll_piece(this.piece.len(), context));
-        let piece = match permit.len() == this.piece.len() {
-            true => permit.keep(std::mem::take(&mut this.piece)),
+        let permit = ready!(asking.poll_piece(piece.len(), context));
+        let next = match permit.len() == piece.len() {
+            true => permit.keep(std::mem::take(&mut piece)),
             // Copied: a part of the piece would hold all of it.
             false => {
-                let part = this.piece[..permit.len()].to_vec();
-                this.piece.advance(part.len());
+                let part = piece[..permit.len()].to_vec();
+                piece.advance(part.len());
                 permit.keep(part)
             }
         };
-        Poll::Ready(Some(Ok(Frame::data(piece))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.piece.is_empty() && self.body.is_end_stream()
-    }
+        Poll::Ready(Some(Ok(next)))
+    }))
 }
 
 #[cfg(test)]
@@ -158,7 +99,7 @@ mod tests {
     async fn what_is_sent_makes_room() {
         let budget = SendBudget::of(3 * SMALL);
         let share = share(&budget, "192.0.2.1");
-        let mut body = InPieces::new(Body::from(vec![7; 5 * SMALL]), share);
+        let mut body = in_pieces(Body::from(vec![7; 5 * SMALL]), share);
         let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
         assert_eq!(first.len(), SMALL);
         let next = body.frame();

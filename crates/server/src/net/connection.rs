@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::connection_limit::CountedConnection;
-use super::delivery::Outgoing;
+use super::delivery::outgoing;
 use super::executor::Executor;
 use super::preface;
 use super::workers::WorkerPool;
@@ -158,7 +158,7 @@ impl Connection {
             async move {
                 let request = request.map(Body::new);
                 let response = service.answer(request, client, &held).await;
-                Ok::<_, Infallible>(response.map(|body| Outgoing::new(body, delivery)))
+                Ok::<_, Infallible>(response.map(|body| outgoing(body, delivery)))
             }
         });
         let builder = self.builder(executor.clone(), http2);

@@ -2,10 +2,9 @@
 //! Whether a client takes an answer.
 //!
 //! An HTTP/2 stream has a window of its own, so a stream can stand still while its connection is busy with others.
-//! [`Outgoing`] wraps the body of an answer. Each of its pieces notes when bytes of it leave for the client, and
+//! [`outgoing`] wraps the body of an answer. Each of its pieces notes when bytes of it leave for the client, and
 //! when it is gone. [`super::executor`] looks at these notes.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -14,8 +13,9 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::{Buf, Bytes};
 use futures_util::task::AtomicWaker;
-use hyper::body::{Frame, SizeHint};
 use tokio::time::Instant;
+
+use crate::body::map;
 
 /// How far the client has taken one answer.
 #[derive(Debug)]
@@ -72,38 +72,13 @@ impl Delivery {
     }
 }
 
-/// The body of an answer. Without a delivery nobody looks after it: HTTP/1 has one answer at a time.
-#[derive(Debug)]
-pub(crate) struct Outgoing {
+/// The body of an answer whose pieces note their way to the client. HTTP/1 has one answer at a time, and
+/// needs no delivery.
+pub(crate) fn outgoing(
     body: Body,
     delivery: Option<Arc<Delivery>>,
-}
-
-impl Outgoing {
-    pub(crate) fn new(body: Body, delivery: Option<Arc<Delivery>>) -> Self {
-        Self { body, delivery }
-    }
-}
-
-impl hyper::body::Body for Outgoing {
-    type Data = Piece;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Piece>, axum::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(context);
-        frame.map_ok(|frame| frame.map_data(|bytes| Piece::new(bytes, self.delivery.clone())))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+) -> impl hyper::body::Body<Data = Piece, Error = axum::Error> + Unpin {
+    map(body, move |bytes| Piece::new(bytes, delivery.clone()))
 }
 
 /// Bytes on their way to the client.
@@ -162,7 +137,7 @@ mod tests {
     async fn an_answer_stands_still_while_its_bytes_wait() {
         let delivery = Delivery::new();
         let stands_still = |after| delivery.stands_still(delivery.began + after, TIMEOUT);
-        let mut body = Outgoing::new(Body::from("bytes"), Some(Arc::clone(&delivery)));
+        let mut body = outgoing(Body::from("bytes"), Some(Arc::clone(&delivery)));
         // Nothing was made yet: the client waits for the server.
         assert!(!stands_still(2 * TIMEOUT));
         let frame = body.frame().await.unwrap().unwrap();
