@@ -157,6 +157,18 @@ pub enum FetchFault {
     Other,
 }
 
+/// The other side of a connection was silent for longer than the caller lets it be.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct IdleTimeout(String);
+
+impl IdleTimeout {
+    /// As the error of a stream; `text` says what did not happen.
+    pub(crate) fn error(text: impl Into<String>) -> io::Error {
+        io::Error::new(io::ErrorKind::TimedOut, Self(text.into()))
+    }
+}
+
 /// What a connection's error means.
 fn broken(error: &io::Error) -> &'static str {
     match error.kind() {
@@ -169,6 +181,16 @@ impl Error {
     /// True if the far side was waited for in vain.
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::Connection(error) if error.kind() == io::ErrorKind::TimedOut)
+    }
+
+    /// True if the other side was silent for longer than the caller lets it be
+    /// ([`PushOptions::idle`](crate::PushOptions::idle)).
+    pub fn is_idle_timeout(&self) -> bool {
+        let Self::Connection(error) = self else {
+            return false;
+        };
+        let cause = error.get_ref();
+        cause.is_some_and(<dyn std::error::Error + Send + Sync>::is::<IdleTimeout>)
     }
 
     /// The status with which a server refused.

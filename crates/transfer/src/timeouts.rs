@@ -11,6 +11,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 
+use crate::error::IdleTimeout;
+
 /// So much can be written to a pipe that has any room at all without waiting.
 const PIPE_BUF: usize = 4096;
 
@@ -19,8 +21,7 @@ const PIPE_BUF: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct Timeouts {
     terms: Mutex<Terms>,
-    idle_name: &'static str,
-    time_name: &'static str,
+    settings: Option<[&'static str; 2]>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -31,8 +32,8 @@ struct Terms {
 }
 
 impl Timeouts {
-    /// Waits for ever. The names are those of the settings, for the errors.
-    pub(crate) fn new(idle_name: &'static str, time_name: &'static str) -> Self {
+    /// Waits forever. `settings`: the names of the two settings, for the errors.
+    pub(crate) fn new(settings: Option<[&'static str; 2]>) -> Self {
         let terms = Terms {
             started: Instant::now(),
             idle: None,
@@ -40,8 +41,7 @@ impl Timeouts {
         };
         Self {
             terms: Mutex::new(terms),
-            idle_name,
-            time_name,
+            settings,
         }
     }
 
@@ -56,28 +56,28 @@ impl Timeouts {
     /// has been too long. `what` happened not.
     pub(crate) fn left(&self, since: Instant, what: &str) -> io::Result<Option<Duration>> {
         let terms = *self.terms.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = |limit: Duration, since: Instant, text: &dyn Fn() -> String| {
+        let left = |limit: Duration, since: Instant, setting: usize, what: &str| {
             let left = limit.saturating_sub(since.elapsed());
             match left.is_zero() {
-                true => Err(io::Error::new(io::ErrorKind::TimedOut, text())),
+                true => {
+                    let text = format!("{what} {} s", limit.as_secs_f32());
+                    Err(match self.settings {
+                        Some(names) => {
+                            let text = format!("{text} ({})", names[setting]);
+                            io::Error::new(io::ErrorKind::TimedOut, text)
+                        }
+                        None => IdleTimeout::error(text),
+                    })
+                }
                 false => Ok(left),
             }
         };
-        let idle = terms.idle.map(|idle| {
-            left(idle, since, &|| {
-                let seconds = idle.as_secs_f32();
-                format!("{what} for {seconds} s ({})", self.idle_name)
-            })
-        });
-        let time = terms.time.map(|time| {
-            left(time, terms.started, &|| {
-                let seconds = time.as_secs_f32();
-                format!(
-                    "the push takes longer than {seconds} s ({})",
-                    self.time_name
-                )
-            })
-        });
+        let what = format!("{what} for");
+        let idle = terms.idle.map(|idle| left(idle, since, 0, &what));
+        let too_long = "the push takes longer than";
+        let time = terms
+            .time
+            .map(|time| left(time, terms.started, 1, too_long));
         let (idle, time) = (idle.transpose()?, time.transpose()?);
         Ok([idle, time].into_iter().flatten().min())
     }
@@ -183,7 +183,7 @@ mod tests {
     const SHORT: Option<Duration> = Some(Duration::from_millis(50));
 
     fn impatient(idle: Option<Duration>, time: Option<Duration>) -> Timeouts {
-        let timeouts = Timeouts::new("the idle key", "the time key");
+        let timeouts = Timeouts::new(Some(["the idle key", "the time key"]));
         timeouts.set(idle, time);
         timeouts
     }

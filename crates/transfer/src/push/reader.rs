@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver as Queue, RecvTimeoutError, SyncSender, sync_chan
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, IdleTimeout, Result};
 use crate::protocol::RECEIVER_GREETING;
 use crate::protocol::frame::{self, Frame, FrameKind};
 use crate::protocol::message::{Message, Progress};
@@ -83,10 +83,8 @@ impl Reader {
                 (heard, since) = (now, Instant::now());
             } else if since.elapsed() >= idle {
                 let seconds = idle.as_secs_f32();
-                let text =
-                    format!("nothing has come from the far side for {seconds} s (--timeout)");
-                let error = io::Error::new(io::ErrorKind::TimedOut, text);
-                return Err(Error::Connection(error));
+                let text = format!("nothing has come from the far side for {seconds} s");
+                return Err(Error::Connection(IdleTimeout::error(text)));
             }
         }
     }

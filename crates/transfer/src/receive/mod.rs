@@ -77,7 +77,7 @@ pub fn receive_in_time<S: Destination + 'static>(
 }
 
 fn timeouts() -> Timeouts {
-    Timeouts::new("receive.idle-timeout", "receive.timeout")
+    Timeouts::new(Some(["receive.idle-timeout", "receive.timeout"]))
 }
 
 fn converse<S: Destination + 'static>(

@@ -110,7 +110,7 @@ fn talk_to<T>(
     talk: &mut impl FnMut(ChildStdout, Timed<'_, ChildStdin>) -> Result<T>,
 ) -> Result<T> {
     let (child, from, to) = Ssh::start(url, command, ssh)?;
-    let timeouts = Timeouts::new("--timeout", "--timeout");
+    let timeouts = Timeouts::new(None);
     timeouts.set(options.idle, None);
     let talked = Timed::owned(to, &timeouts).map_err(Error::Connection);
     let (said, failed) = match talked.and_then(|to| talk(from, to)) {

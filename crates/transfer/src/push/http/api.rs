@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use super::refusal::{http_response, is_outcome, reason, wish};
 use super::retry::{Failure, Retries};
 use super::{HttpOptions, Token};
-use crate::error::{Error, Result};
+use crate::error::{Error, IdleTimeout, Result};
 use crate::http::client::{PROXY_NAME, build, other_scheme, rules};
 use crate::http::proxy::Rules;
 use crate::http::{Distrusted, TlsOptions, describe, distrusted};
@@ -306,9 +306,8 @@ impl Api {
         done.map_err(|_| {
             let seconds = idle.as_secs_f32();
             let way = self.rules.through(&self.url.at(""));
-            let text =
-                format!("nothing has come from the far side for {seconds} s (--timeout){way}");
-            let error = std::io::Error::new(std::io::ErrorKind::TimedOut, text);
+            let text = format!("nothing has come from the far side for {seconds} s{way}");
+            let error = IdleTimeout::error(text);
             Failure::Silent(Error::Connection(error))
         })
     }

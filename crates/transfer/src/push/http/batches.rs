@@ -22,7 +22,7 @@ use super::api::{Api, JSON};
 use super::body::{BodyWriter, Part, StreamedBody};
 use super::retry::Failure;
 use super::{PushOptions, not_understood};
-use crate::error::{Error, Result};
+use crate::error::{Error, IdleTimeout, Result};
 use crate::protocol::frame::{self, FrameKind};
 use crate::protocol::message::Progress;
 use crate::push::batches::Arrived;
@@ -196,8 +196,7 @@ impl<'a> Batches<'a> {
             match answer {
                 Some(answer) => self.note(answer),
                 None => {
-                    let reason = "the server does not answer (--timeout)";
-                    let error = io::Error::new(io::ErrorKind::TimedOut, reason);
+                    let error = IdleTimeout::error("the server does not answer");
                     self.failure = Some(Failure::Silent(Error::Connection(error)));
                 }
             }

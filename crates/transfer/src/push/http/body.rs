@@ -11,6 +11,8 @@ use hyper::body::{Body, Frame};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
+use crate::error::IdleTimeout;
+
 /// A part of a body; none is its end.
 pub(super) type Part = Option<Bytes>;
 
@@ -90,10 +92,7 @@ impl<'a> BodyWriter<'a> {
         });
         match sent {
             Ok(sent) => sent.map_err(|_| io::ErrorKind::BrokenPipe.into()),
-            Err(_) => {
-                let reason = "the server takes nothing any more (--timeout)";
-                Err(io::Error::new(io::ErrorKind::TimedOut, reason))
-            }
+            Err(_) => Err(IdleTimeout::error("the server takes nothing any more")),
         }
     }
 }
