@@ -97,6 +97,9 @@ fn hint(error: &anyhow::Error) -> Option<String> {
         Some(oxtree_transfer::Error::NoCommand { refused: false, .. }) => {
             Some("use --command if it has another name or path".to_owned())
         }
+        Some(oxtree_transfer::Error::NoToken { .. }) => {
+            Some("set OXTREE_TOKEN, or use --token-file or --token-command".to_owned())
+        }
         Some(error) if error.is_idle_timeout() => Some("--timeout".to_owned()),
         _ => cause.downcast_ref::<oxtree_repo::Error>()?.hint(),
     })

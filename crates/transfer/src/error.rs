@@ -117,6 +117,14 @@ pub enum Error {
         /// What it says, or what came between.
         reason: String,
     },
+    /// A server asks for a token, and the caller has none.
+    #[error("{url}: {reason}: there is no token")]
+    NoToken {
+        /// What it was asked.
+        url: String,
+        /// What it says.
+        reason: String,
+    },
     /// There is a web server at a URL, but no repository that can be pushed to as ours.
     #[error(
         "{url}: there is no repository of `oxtree serve` here (by the name `ostree-upload` this \
@@ -197,6 +205,7 @@ impl Error {
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Server { status, .. } => *status,
+            Self::NoToken { .. } => Some(401),
             _ => None,
         }
     }

@@ -250,17 +250,13 @@ impl Api {
             reason = format!("{reason}: {PROXY_NAME}");
         }
         reason += &self.rules.through_to(response.url(), status);
-        if status == StatusCode::UNAUTHORIZED && self.token.is_none() {
-            reason = format!(
-                "{reason}: there is no token: set OXTREE_TOKEN, or use --token-file or \
-                 --token-command"
-            );
-        }
-        let status_code = Some(status.as_u16());
-        let error = Error::Server {
-            url,
-            status: status_code,
-            reason,
+        let error = match status == StatusCode::UNAUTHORIZED && self.token.is_none() {
+            true => Error::NoToken { url, reason },
+            false => Error::Server {
+                url,
+                status: Some(status.as_u16()),
+                reason,
+            },
         };
         Err(match status.as_u16() {
             408 | 429 | 500 | 502 | 503 | 504 => Failure::Passing(error, wish),
