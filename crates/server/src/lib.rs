@@ -30,7 +30,7 @@ mod routes;
 mod served;
 
 pub use access::issuers::{IssuerConfig, KeySource, Rule};
-pub use access::tokens::{Sizes, Token, TokenError, TokenFile, random};
+pub use access::tokens::{Token, TokenError, TokenFile, random};
 pub use access::{Client, Permission};
 pub use config::{Address, Config, TlsFiles};
 pub use error::{Error, Result};
@@ -38,5 +38,6 @@ pub use ipnet::IpNet;
 pub use jobs::retention::{Retention, RetentionRule};
 pub use jobs::webhooks::Webhook;
 pub use net::run;
+pub use oxtree_transfer::limits::Caps;
 pub use routes::openapi_document;
 pub use served::{OpenDestination, ServedConfig};

@@ -16,6 +16,8 @@ use oxtree_format::keyfile::KeyFile;
 use oxtree_format::{FileId, FilezHeader, ObjectId};
 use oxtree_repo::Transaction;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 use crate::protocol::frame::MAX_FRAME;
 use crate::protocol::message::Limits;
@@ -167,22 +169,47 @@ impl Limits {
     }
 }
 
-/// Bounds for somebody in particular, where they are lower than those for all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Limits of the pushes of one client, where they are lower than those for all. In JSON, a limit that
+/// is not set is left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Caps {
     /// [`Limits::object`].
+    #[serde(rename = "max_object_size", skip_serializing_if = "Option::is_none")]
     pub object: Option<u64>,
     /// [`Limits::bytes`].
+    #[serde(rename = "max_bytes", skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
     /// [`Limits::unpacked`].
+    #[serde(rename = "max_unpacked_size", skip_serializing_if = "Option::is_none")]
     pub unpacked: Option<u64>,
     /// [`Limits::objects`].
+    #[serde(rename = "max_objects", skip_serializing_if = "Option::is_none")]
     pub objects: Option<u64>,
     /// [`Limits::refs`].
+    #[serde(rename = "max_refs", skip_serializing_if = "Option::is_none")]
     pub refs: Option<u64>,
 }
 
 impl Caps {
+    /// The limits that `get` has for their keys in JSON.
+    pub fn from_keys<E>(
+        mut get: impl FnMut(&str) -> std::result::Result<Option<u64>, E>,
+    ) -> std::result::Result<Self, E> {
+        Ok(Self {
+            object: get("max_object_size")?,
+            bytes: get("max_bytes")?,
+            unpacked: get("max_unpacked_size")?,
+            objects: get("max_objects")?,
+            refs: get("max_refs")?,
+        })
+    }
+
+    /// Whether there is no limit.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// The lower of each two.
     pub fn and(&self, other: &Self) -> Self {
         let lower = |a: Option<u64>, b: Option<u64>| match (a, b) {

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use jiff::Timestamp;
-use oxtree_server::{Permission, Sizes, Token, TokenFile};
+use oxtree_server::{Caps, Permission, Token, TokenFile};
 use oxtree_transfer::limits::parse_size;
 
 use crate::args;
@@ -179,12 +179,12 @@ fn create(args: &Create, context: &Context<'_>) -> Result<()> {
         repos: some(&args.repos),
         refs: some(&args.refs),
         permissions: args.allow.clone(),
-        limits: Sizes {
-            max_object_size: args.max_object_size,
-            max_bytes: args.max_bytes,
-            max_unpacked_size: args.max_unpacked_size,
-            max_objects: args.max_objects,
-            max_refs: args.max_refs,
+        limits: Caps {
+            object: args.max_object_size,
+            bytes: args.max_bytes,
+            unpacked: args.max_unpacked_size,
+            objects: args.max_objects,
+            refs: args.max_refs,
         },
     };
     let secret = args.place.file()?.create(token.clone())?;
@@ -230,11 +230,11 @@ fn line(token: &Token) -> String {
         }
     }
     for (what, limit) in [
-        ("object size", token.limits.max_object_size),
-        ("bytes", token.limits.max_bytes),
-        ("unpacked size", token.limits.max_unpacked_size),
-        ("objects", token.limits.max_objects),
-        ("refs", token.limits.max_refs),
+        ("object size", token.limits.object),
+        ("bytes", token.limits.bytes),
+        ("unpacked size", token.limits.unpacked),
+        ("objects", token.limits.objects),
+        ("refs", token.limits.refs),
     ] {
         if let Some(limit) = limit {
             line = format!("{line}; max {what} {limit}");

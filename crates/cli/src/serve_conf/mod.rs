@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use oxtree_server::{
-    Address, IpNet, IssuerConfig, KeySource, Permission, Retention, RetentionRule, Rule, Sizes,
+    Address, Caps, IpNet, IssuerConfig, KeySource, Permission, Retention, RetentionRule, Rule,
     TlsFiles, Webhook,
 };
 
@@ -217,16 +217,6 @@ pub(crate) fn permission(word: &str) -> Result<Permission> {
     })
 }
 
-fn sizes(map: &mut Map) -> Result<Sizes> {
-    Ok(Sizes {
-        max_object_size: map.size("max_object_size")?,
-        max_bytes: map.size("max_bytes")?,
-        max_unpacked_size: map.size("max_unpacked_size")?,
-        max_objects: map.size("max_objects")?,
-        max_refs: map.size("max_refs")?,
-    })
-}
-
 fn issuers(map: &mut Map) -> Result<Vec<IssuerConfig>> {
     let mut issuers = Vec::new();
     for mut one in map.list_of_maps("issuers")? {
@@ -255,7 +245,7 @@ fn issuers(map: &mut Map) -> Result<Vec<IssuerConfig>> {
                 permissions: permissions(&mut rule)?,
                 repos: rule.list("repos")?,
                 refs: rule.list("refs")?,
-                limits: sizes(&mut rule)?,
+                limits: Caps::from_keys(|key| rule.size(key))?,
             });
             rule.end()?;
         }

@@ -79,46 +79,8 @@ pub struct Token {
     /// What it allows.
     pub permissions: Vec<Permission>,
     /// What a push may bring at the most.
-    #[serde(default, skip_serializing_if = "Sizes::is_none")]
-    pub limits: Sizes,
-}
-
-/// Bounds of a push.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Sizes {
-    /// Bytes of one file's content.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_object_size: Option<u64>,
-    /// Bytes over the wire.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_bytes: Option<u64>,
-    /// Bytes that it unpacks to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_unpacked_size: Option<u64>,
-    /// Objects.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_objects: Option<u64>,
-    /// Refs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_refs: Option<u64>,
-}
-
-impl Sizes {
-    fn is_none(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// As pushes are bounded.
-    pub fn caps(&self) -> Caps {
-        Caps {
-            object: self.max_object_size,
-            bytes: self.max_bytes,
-            unpacked: self.max_unpacked_size,
-            objects: self.max_objects,
-            refs: self.max_refs,
-        }
-    }
+    #[serde(default, skip_serializing_if = "Caps::is_none")]
+    pub limits: Caps,
 }
 
 impl Token {
@@ -137,7 +99,7 @@ impl Token {
             permissions,
             repos: self.repos.clone(),
             refs: self.refs.clone(),
-            caps: self.limits.caps(),
+            caps: self.limits,
         }
     }
 
@@ -415,7 +377,7 @@ mod tests {
             repos: None,
             refs: Some(vec!["os/*".to_owned()]),
             permissions: vec![Permission::Push],
-            limits: Sizes::default(),
+            limits: Caps::default(),
         }
     }
 

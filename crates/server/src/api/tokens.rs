@@ -9,10 +9,11 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
+use oxtree_transfer::limits::Caps;
 use serde::{Deserialize, Serialize};
 
 use crate::access::Permission;
-use crate::access::tokens::{Sizes, Token, TokenError, TokenFile};
+use crate::access::tokens::{Token, TokenError, TokenFile};
 use crate::answer::{Answer, Fault, blocking, json};
 use crate::app::App;
 use crate::clock::now;
@@ -33,7 +34,7 @@ struct Wish {
     #[serde(default)]
     refs: Option<Vec<String>>,
     #[serde(default)]
-    limits: Sizes,
+    limits: Caps,
 }
 
 #[derive(Serialize)]

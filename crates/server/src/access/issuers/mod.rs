@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oxtree_repo::refs::pattern::fits;
+use oxtree_transfer::limits::Caps;
 use serde_json::Value;
 
 use self::jwt::{Claims, Unverified};
 use self::keys::{KeySet, Times};
-use super::tokens::Sizes;
 use super::{Client, Permission};
 
 /// Somebody whose tokens count.
@@ -53,7 +53,7 @@ pub struct Rule {
     /// With which refs.
     pub refs: Option<Vec<String>>,
     /// How much.
-    pub limits: Sizes,
+    pub limits: Caps,
 }
 
 impl Rule {
@@ -148,7 +148,7 @@ impl Issuers {
             permissions: rule.permissions.iter().copied().collect(),
             repos: rule.repos.clone(),
             refs: rule.refs.clone(),
-            caps: rule.limits.caps(),
+            caps: rule.limits,
         })
     }
 }

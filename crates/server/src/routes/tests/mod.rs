@@ -17,11 +17,12 @@ use oxtree_format::{
     CommitId, DirId, DirMeta, DirMetaId, DirTreeId, FileHeader, ObjectKind, Xattrs, dirtree,
 };
 use oxtree_repo::{Mode, RefUpdate, Repo, Transaction};
+use oxtree_transfer::limits::Caps;
 use oxtree_transfer::receive::LocalReceiver;
 use serde_json::Value;
 
 use super::*;
-use crate::access::tokens::{Sizes, Token, TokenFile};
+use crate::access::tokens::{Token, TokenFile};
 use crate::config::Config;
 use crate::served::ServedConfig;
 
@@ -102,7 +103,7 @@ impl Server {
             repos: patterns(limits.repos),
             refs: patterns(limits.refs),
             permissions: permissions.to_vec(),
-            limits: Sizes::default(),
+            limits: Caps::default(),
         };
         let tokens = TokenFile::new(self.dir.path().join("tokens.json"));
         tokens.create(token).unwrap()
