@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Pushes to a repository on another machine through `ssh`. If the receiver there turns out to be
-//! ostree-push's, the push goes through a [`tunnel`](super::tunnel) instead.
+//! ostree-push's, the push goes through a [`tunnel`] instead.
 
 use std::path::Path;
 use std::process::{ChildStdin, ChildStdout};

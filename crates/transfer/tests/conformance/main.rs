@@ -299,7 +299,7 @@ fn hands_out(destination: &dyn Destination, published: &dyn Published, sample: &
     let refs = published.refs().expect("refs");
     assert_eq!(refs.refs, destination.refs().expect("refs"));
     assert!(refs.damaged.is_empty());
-    assert_eq!(changed(), [name.clone()]);
+    assert_eq!(changed(), std::slice::from_ref(&name));
     assert!(changed().is_empty());
     for (record, bytes) in sample.in_form(Form::Filez) {
         let found = get(&path(&record.object));
