@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Requests of our own: for keys, and to those who want to be told.
+//! The server's own HTTP requests: for the keys of token issuers, and for webhooks.
 
 use std::time::Duration;
 

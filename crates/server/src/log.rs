@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Files to which lines of JSON are added: one for each request, one for each token that is made or revoked.
+//! Log files of JSON lines: the access log, and the audit log of tokens.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};

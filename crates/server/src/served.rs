@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One repository that is served.
+//! A served repository: its store, its open pushes and its background jobs.
 
 use std::fmt;
 use std::path::PathBuf;

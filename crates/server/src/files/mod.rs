@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What clients fetch by its path: a repository as any web server has it, as far as they may see it.
+//! Files of a repository by path, as any web server serves them, but only those that the client may
+//! see.
 
 mod packed;
 pub(crate) mod stored;

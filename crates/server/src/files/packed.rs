@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A repository of another mode, as the archive that clients know: its files are packed as they are asked for. All
-//! else in it is what it would be in an archive.
+//! A repository in a mode other than `archive`, served as an archive: file objects are compressed for
+//! each request. Everything else is as in an archive.
 
 use std::time::Duration;
 

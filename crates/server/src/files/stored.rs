@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A repository's files, as a web server hands them out.
+//! A stored file as an answer: ranges, conditional requests, caching, and its content in pieces.
 
 use std::fs::File;
 use std::io;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The lists of objects that clients have.
+//! The lists of objects that clients of ostree-upload have sent, by push.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

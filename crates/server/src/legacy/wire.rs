@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Requests and answers as the original has them.
+//! Requests and answers in the form of ostree-upload.
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Answers that their client has not read yet: what they hold is counted in the [`SendBudget`].
+//! Answers that their client has not read yet. Their memory is counted in the [`SendBudget`].
 //!
 //! [`SendBudget`]: crate::limits::send_budget::SendBudget
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The server: taking connections, and letting them end.
+//! The loop that accepts connections, and the shutdown.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whether a client begins with the preface of HTTP/2, without having asked by TLS.
+//! Whether a client without TLS speaks HTTP/2: it then sends the preface first.
 
 use std::io::{self, Cursor};
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Connections whose client stops reading.
+//! The write timeout: a connection ends if its client stops reading.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -118,7 +118,7 @@ mod tests {
     const TICK: Duration = Duration::from_millis(20);
 
     #[tokio::test]
-    async fn who_takes_something_now_and_then_is_borne() {
+    async fn a_slow_client_is_waited_for() {
         let (ours, mut theirs) = tokio::io::duplex(100);
         let mut ours = WriteTimeout::new(ours, 10 * TICK);
         let reads = async {
