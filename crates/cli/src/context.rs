@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use oxtree_repo::{Environment, Progress, Repo};
 
-use crate::args::Global;
 use crate::error::Usage;
 use crate::names::Face;
+use crate::options::Global;
 use crate::output::Output;
 
 /// What every command is given.

@@ -2,9 +2,9 @@
 //! The `oxtree` command, which also answers to `ostree`, to the names of ostree-push's programs and to
 //! `ostree-upload`.
 
-mod args;
-mod audit;
+mod command_line;
 mod commands;
+mod compat;
 mod context;
 mod dates;
 mod error;
@@ -12,17 +12,16 @@ mod escape;
 mod locale;
 mod names;
 mod network;
-mod original;
+mod options;
 mod output;
 mod progress;
-mod receive_conf;
-mod receive_policy;
+mod receiving;
 mod secrets;
-mod serve_conf;
+mod serving;
 mod shell_words;
 mod signing;
 mod text;
-mod upload;
+mod yaml;
 
 use std::process::ExitCode;
 
@@ -32,8 +31,10 @@ fn main() -> ExitCode {
     let output = output::Output::default();
     let (face, words) = match names::from_argv(std::env::args_os()) {
         Called::Command(face, words) => (face, words),
-        Called::Original(program, words) => return original::run(program, words, &output),
-        Called::Upload(words) => return upload::run(words, &output),
+        Called::Original(program, words) => {
+            return compat::ostree_push::run(program, words, &output);
+        }
+        Called::Upload(words) => return compat::ostree_upload::run(words, &output),
     };
     let outcome = run(face, words, &output).and_then(|()| output.flush());
     match outcome {
@@ -47,7 +48,7 @@ fn run(
     words: Vec<std::ffi::OsString>,
     output: &output::Output,
 ) -> anyhow::Result<()> {
-    let Some(args) = args::parse(face, words, output)? else {
+    let Some(args) = command_line::parse(face, words, output)? else {
         return Ok(());
     };
     let context = context::Context::new(face, args.global, output);
@@ -56,7 +57,7 @@ fn run(
         Some(command) => command.run(&context),
         None => {
             let message = "No command specified";
-            Err(args::no_command(face, message, output))
+            Err(command_line::no_command(face, message, output))
         }
     }
 }

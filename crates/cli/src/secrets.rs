@@ -4,8 +4,8 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::compat::ostree_push::shell::write_syslog;
 use crate::context::Context;
-use crate::original::shell::write_syslog;
 
 /// The permission bits that let every account read or write.
 const OTHERS: u32 = 0o006;

@@ -15,9 +15,9 @@ use oxtree_repo::selinux::SePolicy;
 use oxtree_repo::{Error, Repo, composefs};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use crate::args::boolean;
 use crate::context::Context;
 use crate::error::Usage;
+use crate::options::boolean;
 
 /// Options of `checkout`.
 #[derive(Debug, clap::Args)]

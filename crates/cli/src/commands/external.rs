@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::args;
+use crate::command_line;
 use crate::context::Context;
 
 /// Becomes the program `ostree-NAME` (`oxtree-NAME` first, where that is our name).
@@ -16,7 +16,7 @@ pub(crate) fn run(words: &[OsString], context: &Context<'_>) -> Result<()> {
     let shown = name.to_string_lossy();
     let unknown = || {
         let message = format!("Unknown command '{shown}'");
-        args::no_command(context.face, &message, context.out)
+        command_line::no_command(context.face, &message, context.out)
     };
     if shown.contains('/') {
         return Err(unknown());

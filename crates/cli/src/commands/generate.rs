@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-use crate::args;
+use crate::command_line;
 use crate::context::Context;
 
 /// Options of `man`.
@@ -27,7 +27,7 @@ pub(crate) struct Completions {
 /// Writes the manual pages.
 pub(crate) fn man(args: &Man, context: &Context<'_>) -> Result<()> {
     std::fs::create_dir_all(&args.dir)
-        .and_then(|()| clap_mangen::generate_to(args::command(context.face), &args.dir))
+        .and_then(|()| clap_mangen::generate_to(command_line::command(context.face), &args.dir))
         .with_context(|| format!("writing manual pages to {}", args.dir.display()))
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn completions(args: &Completions, context: &Context<'_>) -> Result<(
     let name = context.face.name();
     clap_complete::generate(
         args.shell,
-        &mut args::command(context.face),
+        &mut command_line::command(context.face),
         name,
         &mut script,
     );

@@ -11,9 +11,9 @@ use oxtree_repo::object::import::{ImportOptions, Verify};
 use oxtree_sign::{Wanted, commit_verifier, summary_verifier};
 use oxtree_transfer::pull::on_disk::{LocalPullOptions, LocalPullReport, pull_local};
 
-use crate::args::boolean;
 use crate::context::Context;
 use crate::error::Usage;
+use crate::options::boolean;
 use crate::signing::trust;
 use crate::text;
 

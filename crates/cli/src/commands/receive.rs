@@ -18,16 +18,16 @@ use oxtree_transfer::receive::LocalReceiver;
 use oxtree_transfer::store::local::unfinished;
 use oxtree_transfer::visibility::{RefVisibility, Visibility};
 
-use crate::audit;
 use crate::commands::push::{agent, size, unfinished_line};
+use crate::compat::ostree_push;
+use crate::compat::ostree_push::shell::{self, Allowed};
 use crate::context::Context;
 use crate::error::{Usage, one_line};
-use crate::original;
-use crate::original::shell::{self, Allowed};
-use crate::receive_conf::{
+use crate::receiving::conf::{
     CommandLine, Conf, ConfError, LogLevel, Places, ReceiveConfig, is_still_at,
 };
-use crate::receive_policy::{Manners, policy};
+use crate::receiving::policy::{Manners, policy};
+use crate::receiving::refusals;
 
 /// Options of `receive`.
 #[derive(Debug, clap::Args)]
@@ -154,7 +154,7 @@ fn run_original_command(identity: Option<&str>, context: &Context<'_>) -> Result
     let allowed = shell::allowed(command, false).map_err(|reason| {
         let conf = Conf::load(places(context));
         if let Some(log) = conf.as_ref().ok().and_then(Conf::audit_log) {
-            audit::refused(log, command, &reason, context.out);
+            refusals::refused(log, command, &reason, context.out);
         }
         Error::msg(reason)
     });
@@ -166,7 +166,7 @@ fn run_original_command(identity: Option<&str>, context: &Context<'_>) -> Result
             receive_into(Path::new(path), identity, context)
         }
         Allowed::Original(program, words) => {
-            original::receive::run(program, &words, identity, context.out)
+            ostree_push::receive::run(program, &words, identity, context.out)
         }
     }
 }
@@ -197,7 +197,7 @@ pub(crate) fn configure(
     }
     if let (Err(error), Some(path)) = (&config, conf.audit_log()) {
         let asked = repo.display().to_string();
-        audit::refused(path, &asked, &error.to_string(), context.out);
+        refusals::refused(path, &asked, &error.to_string(), context.out);
     }
     config
 }

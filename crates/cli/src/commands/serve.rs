@@ -16,11 +16,11 @@ use crate::commands::push::agent;
 use crate::commands::receive::{destination_in, places};
 use crate::context::Context;
 use crate::error::{Usage, one_line};
-use crate::receive_conf::yaml::Value;
-use crate::receive_conf::{Conf, ConfError, LogLevel};
-use crate::receive_policy::Manners;
+use crate::receiving::conf::{Conf, ConfError, LogLevel};
+use crate::receiving::policy::Manners;
 use crate::secrets::warn_if_open;
-use crate::serve_conf::{self, Anonymous, RepoConf, ServeConf};
+use crate::serving::conf::{self, Anonymous, RepoConf, ServeConf};
+use crate::yaml::Value;
 
 /// Options of `serve`.
 #[derive(Debug, clap::Args)]
@@ -58,10 +58,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", conflicts_with = "path")]
     config: Option<PathBuf>,
     /// Where to listen: an address and a port (can be repeated) [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDRESS", value_parser = serve_conf::address)]
+    #[arg(long, value_name = "ADDRESS", value_parser = conf::address)]
     listen: Vec<SocketAddr>,
     /// Where to listen for TLS (can be repeated)
-    #[arg(long, value_name = "ADDRESS", value_parser = serve_conf::address, requires = "tls_cert")]
+    #[arg(long, value_name = "ADDRESS", value_parser = conf::address, requires = "tls_cert")]
     listen_tls: Vec<SocketAddr>,
     /// The certificate, and those between it and a root, in PEM
     #[arg(long, value_name = "FILE", requires = "tls_key")]
@@ -157,12 +157,9 @@ fn conf(args: &Args) -> Result<ServeConf> {
             ..ServeConf::default()
         },
         (None, Some(path)) => load(path)?,
-        (None, None) if Path::new(serve_conf::PATH).exists() => load(Path::new(serve_conf::PATH))?,
+        (None, None) if Path::new(conf::PATH).exists() => load(Path::new(conf::PATH))?,
         (None, None) => {
-            let reason = format!(
-                "REPO must be specified, as there is no {}",
-                serve_conf::PATH
-            );
+            let reason = format!("REPO must be specified, as there is no {}", conf::PATH);
             return Err(Usage(reason).into());
         }
     };

@@ -10,10 +10,10 @@ use jiff::Timestamp;
 use oxtree_server::{Caps, Permission, Token, TokenFile};
 use oxtree_transfer::limits::parse_size;
 
-use crate::args;
+use crate::command_line;
 use crate::context::Context;
 use crate::error::Usage;
-use crate::serve_conf::{self, ServeConf, permission, time};
+use crate::serving::conf::{self, ServeConf, permission, time};
 
 /// Options of `token`.
 #[derive(Debug, clap::Args)]
@@ -56,7 +56,7 @@ struct Place {
     #[arg(long, value_name = "FILE")]
     tokens: Option<PathBuf>,
     /// The server's configuration
-    #[arg(long, value_name = "FILE", default_value = serve_conf::PATH)]
+    #[arg(long, value_name = "FILE", default_value = conf::PATH)]
     config: PathBuf,
 }
 
@@ -160,7 +160,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
 
 fn unknown(name: Option<&OsString>, context: &Context<'_>) -> Result<()> {
     let (face, out) = (context.face, context.out);
-    Err(args::no_subcommand(face, "token", name, out))
+    Err(command_line::no_subcommand(face, "token", name, out))
 }
 
 fn now() -> u64 {

@@ -16,10 +16,10 @@ use oxtree_repo::commit::{CommitBuilder, sizes_of};
 use oxtree_repo::sign::Signer;
 use oxtree_repo::{Error, RefUpdate, Repo, Stats, Transaction};
 
-use crate::args::boolean;
 use crate::context::Context;
 use crate::dates;
 use crate::error::Usage;
+use crate::options::boolean;
 use crate::{signing, text};
 
 /// Options of `commit`.

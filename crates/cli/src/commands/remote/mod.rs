@@ -15,7 +15,7 @@ use std::ffi::OsString;
 
 use anyhow::Result;
 
-use crate::args;
+use crate::command_line;
 use crate::context::Context;
 
 /// The commands of `remote`.
@@ -81,7 +81,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
 }
 
 fn unknown(name: Option<&OsString>, context: &Context<'_>) -> Result<()> {
-    Err(args::no_subcommand(
+    Err(command_line::no_subcommand(
         context.face,
         "remote",
         name,

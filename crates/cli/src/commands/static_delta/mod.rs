@@ -16,7 +16,7 @@ use std::ffi::OsString;
 use anyhow::{Result, anyhow};
 use oxtree_format::DeltaName;
 
-use crate::args;
+use crate::command_line;
 use crate::context::Context;
 use crate::error::Usage;
 
@@ -77,7 +77,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<()> {
 
 fn unknown(name: Option<&OsString>, context: &Context<'_>) -> Result<()> {
     let (face, out) = (context.face, context.out);
-    Err(args::no_subcommand(face, "static-delta", name, out))
+    Err(command_line::no_subcommand(face, "static-delta", name, out))
 }
 
 /// The delta that a command is about.

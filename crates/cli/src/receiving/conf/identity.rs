@@ -7,7 +7,7 @@ use oxtree_repo::refs::pattern::fits;
 use oxtree_transfer::limits::parse_size;
 
 use super::keys::{texts, words};
-use super::yaml::Value;
+use crate::yaml::Value;
 
 /// Something that a pusher may do. These are the names that tokens of `oxtree serve` have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -202,8 +202,8 @@ impl RefPattern {
 
 #[cfg(test)]
 mod tests {
-    use super::super::yaml;
     use super::*;
+    use crate::yaml;
 
     /// Each is what a token of the same permissions may do.
     #[test]

@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
-use crate::receive_conf::yaml::{self, Value};
+use crate::yaml::{self, Value};
 
 /// Where the file is if nobody says so.
 pub(super) const DEFAULT: &str = "ostree-upload.yaml";

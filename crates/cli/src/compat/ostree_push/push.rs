@@ -16,7 +16,7 @@ use super::log::Log;
 use super::{Call, context, dest};
 use crate::commands::push::{Job, agent, default_idle_time, refusals, ssh_program};
 use crate::error::AlreadyReported;
-use crate::receive_conf::LogLevel;
+use crate::receiving::conf::LogLevel;
 use crate::shell_words;
 
 /// What is run on the far side unless told otherwise.

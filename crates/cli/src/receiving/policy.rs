@@ -23,7 +23,7 @@ use oxtree_transfer::receive::policy::{
 };
 
 use crate::context::Context;
-use crate::receive_conf::{self, ReceiveConfig};
+use crate::receiving::conf::{self, ReceiveConfig};
 use crate::secrets::log_if_open;
 use crate::signing::{dummy, trust};
 
@@ -47,8 +47,8 @@ pub(crate) fn policy(
 ) -> Result<Policy> {
     let original = manners == Manners::Original;
     let commits = match (config.commits, original) {
-        (Some(receive_conf::Commits::Keep), _) | (None, false) => Commits::Keep,
-        (Some(receive_conf::Commits::Copy), _) | (None, true) => Commits::Copy,
+        (Some(conf::Commits::Keep), _) | (None, false) => Commits::Keep,
+        (Some(conf::Commits::Copy), _) | (None, true) => Commits::Copy,
     };
     if !context.is_request {
         for path in &config.sign_keyfiles {
@@ -115,7 +115,7 @@ fn identity(config: &ReceiveConfig) -> Option<policy::Identity> {
     }
 }
 
-fn caps(identity: &receive_conf::Identity) -> Caps {
+fn caps(identity: &conf::Identity) -> Caps {
     let limits = identity.limits;
     Caps {
         object: limits.max_object_size,

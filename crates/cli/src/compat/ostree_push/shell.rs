@@ -15,11 +15,11 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::Call;
-use crate::audit;
 use crate::error::AlreadyReported;
 use crate::escape::harmless;
 use crate::names::Program;
-use crate::receive_conf::{Conf, Places};
+use crate::receiving::conf::{Conf, Places};
+use crate::receiving::refusals;
 use crate::shell_words;
 
 /// Variables that the receiver keeps, besides `LC_*`. All of them are set by sshd itself or
@@ -176,7 +176,7 @@ fn refuse(call: &Call<'_>, command: &str, text: &str) -> Result<()> {
     // Whoever has no readable configuration has no audit log.
     let conf = Conf::load(Places::new(None, None, std::env::home_dir()));
     if let Some(log) = conf.as_ref().ok().and_then(Conf::audit_log) {
-        audit::refused(log, command, text, call.out);
+        refusals::refused(log, command, text, call.out);
     }
     Err(AlreadyReported { code: 1 }.into())
 }

@@ -2,7 +2,7 @@
 //! Lines on standard error as Python's `logging` writes them: `LEVEL:logger:message`.
 
 use crate::output::Output;
-use crate::receive_conf::LogLevel;
+use crate::receiving::conf::LogLevel;
 
 /// Writes what is important enough.
 #[derive(Clone, Copy, Debug)]

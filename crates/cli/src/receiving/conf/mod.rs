@@ -10,15 +10,14 @@ pub(crate) mod keys;
 mod place;
 #[cfg(test)]
 mod tests;
-pub(crate) mod yaml;
 
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::yaml::{self, Value};
 use config::{Settings, apply_permissions, find_identity};
 use keys::{KEYS, Setting};
-use yaml::Value;
 
 pub(crate) use config::{CommandLine, Commits, LogLevel, ReceiveConfig, Urls};
 pub(crate) use identity::Identity;

@@ -16,10 +16,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::args::Global;
 use crate::context::Context;
 use crate::error::{AlreadyReported, one_line};
 use crate::names::{Face, Program};
+use crate::options::Global;
 use crate::output::{self, Output};
 use argparse::{Grammar, Parsed, Stop};
 

@@ -15,7 +15,6 @@ use rustix::fs::{FileType, fstat};
 use super::argparse::{Grammar, Opt, Parsed, required};
 use super::log::Log;
 use super::{Call, context};
-use crate::audit;
 use crate::commands::receive::{
     Ending, configure, converse, destination, places, unbuffered_stdio,
 };
@@ -23,8 +22,9 @@ use crate::context::Context;
 use crate::error::AlreadyReported;
 use crate::names::Program;
 use crate::output::Output;
-use crate::receive_conf::{CommandLine, Conf, ConfError, LogLevel, ReceiveConfig, Urls};
-use crate::receive_policy::Manners;
+use crate::receiving::conf::{CommandLine, Conf, ConfError, LogLevel, ReceiveConfig, Urls};
+use crate::receiving::policy::Manners;
+use crate::receiving::refusals;
 
 pub(super) const GRAMMAR: Grammar = Grammar {
     options: &[
@@ -131,7 +131,7 @@ fn current(call: &Call<'_>, identity: Option<&str>) -> Result<()> {
 /// Notes in the audit log that the pusher may not have what it asks for.
 fn note_refusal(config: &ReceiveConfig, call: &Call<'_>, reason: &str) {
     if let Some(log) = &config.audit_log {
-        audit::refused(log, &call.words.join(" "), reason, call.out);
+        refusals::refused(log, &call.words.join(" "), reason, call.out);
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use oxtree_transfer::limits::{parse_seconds, parse_size};
 
-use crate::receive_conf::keys::{texts, words};
-use crate::receive_conf::yaml::Value;
+use crate::receiving::conf::keys::{texts, words};
+use crate::yaml::Value;
 
 /// What is wrong, beginning with the key.
 pub(super) type Result<T> = std::result::Result<T, String>;

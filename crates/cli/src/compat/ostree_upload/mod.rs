@@ -14,11 +14,11 @@ use anyhow::Result;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
-use crate::args::Global;
 use crate::context::Context;
 use crate::error;
 use crate::error::Usage;
 use crate::names::Face;
+use crate::options::Global;
 use crate::output::{self, Output};
 
 /// The name, for messages.
@@ -61,7 +61,7 @@ fn run_command(words: Vec<OsString>, out: &Output) -> Result<()> {
                 ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
                     out.help(&error.render())
                 }
-                _ => Err(Usage(crate::args::describe(&error)).into()),
+                _ => Err(Usage(crate::command_line::describe(&error)).into()),
             };
         }
     };

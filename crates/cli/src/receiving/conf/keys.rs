@@ -4,8 +4,8 @@
 use oxtree_transfer::limits::parse_seconds;
 
 use super::identity;
-use super::yaml::Value;
 use crate::shell_words;
+use crate::yaml::Value;
 
 /// What a value has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

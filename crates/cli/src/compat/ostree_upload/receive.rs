@@ -15,7 +15,7 @@ use tempfile::NamedTempFile;
 use super::tokens;
 use crate::commands::serve::serve;
 use crate::context::Context;
-use crate::serve_conf::{Anonymous, RepoConf, ServeConf};
+use crate::serving::conf::{Anonymous, RepoConf, ServeConf};
 
 /// Options of `receive`.
 #[derive(Debug, clap::Args)]

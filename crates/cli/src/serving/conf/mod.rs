@@ -19,7 +19,7 @@ use oxtree_server::{
 
 pub(crate) use self::reader::time;
 use self::reader::{Map, Result};
-use crate::receive_conf::yaml::{self, Value};
+use crate::yaml::{self, Value};
 
 /// Where it is, unless another file is named.
 pub(crate) const PATH: &str = "/etc/oxtree/serve.yaml";

@@ -69,7 +69,7 @@ fn every_key_is_read() {
     let [rule] = &issuer.rules[..] else { panic!() };
     assert_eq!(rule.when.len(), 2);
     assert_eq!(rule.permissions, [Permission::Push, Permission::Force]);
-    assert_eq!(rule.limits.max_bytes, Some(1 << 30));
+    assert_eq!(rule.limits.bytes, Some(1 << 30));
     let [root, stable] = &conf.repos[..] else {
         panic!()
     };
