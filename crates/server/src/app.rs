@@ -18,7 +18,7 @@ use crate::clock::now;
 use crate::config::Config;
 use crate::error::Result;
 use crate::limits::send_budget::SendBudget;
-use crate::limits::{ClientId, MemoryBudget, Permit, RequestSemaphore};
+use crate::limits::{ClientId, MemoryBudget, Permit, RequestSemaphore, file_limit};
 use crate::log::Log;
 use crate::metrics::Counters;
 use crate::proxies::Proxies;
@@ -49,6 +49,8 @@ pub(crate) struct App {
     packing: RequestSemaphore,
     /// Lists of refs or objects that are made at once.
     answers: RequestSemaphore,
+    /// Files that answers keep open at once.
+    open_files: RequestSemaphore,
     /// For bodies that are held as a whole.
     pub(crate) memory: MemoryBudget,
     /// For answers until clients take them.
@@ -75,6 +77,11 @@ const OWN_ANSWERS: usize = 6;
 const PACKING: usize = 64;
 const OWN_PACKING: usize = 16;
 
+/// An answer keeps its file open until the client has read it. One client may keep one in this many of
+/// them open, but at least so many.
+const OPEN_FILES_SHARE: usize = 8;
+const OWN_OPEN_FILES: usize = 64;
+
 impl App {
     pub(crate) fn new(config: Config) -> Result<Self> {
         let lifetime = config.push_lifetime;
@@ -93,6 +100,8 @@ impl App {
         if let Some(tokens) = &tokens {
             tokens.all()?;
         }
+        // Connections may have two thirds.
+        let open_files = file_limit() / 4;
         Ok(Self {
             repositories,
             agent: config.agent,
@@ -109,6 +118,10 @@ impl App {
             lists: RequestSemaphore::for_bodies(LISTS, OWN_LISTS),
             packing: RequestSemaphore::new(PACKING, OWN_PACKING),
             answers: RequestSemaphore::new(ANSWERS, OWN_ANSWERS),
+            open_files: RequestSemaphore::new(
+                open_files,
+                (open_files / OPEN_FILES_SHARE).max(OWN_OPEN_FILES),
+            ),
             memory: MemoryBudget::new(),
             sending: SendBudget::new(),
         })
@@ -131,6 +144,12 @@ impl App {
     pub(crate) async fn answer_permit(&self, client: &ClientId) -> Answer<Permit> {
         let reason = "too many lists are being made; try again later";
         self.answers.wait(client, 1, reason).await
+    }
+
+    /// Waits until one more file can be open for a client.
+    pub(crate) async fn open_file_permit(&self, client: &ClientId) -> Answer<Permit> {
+        let reason = "too many files that were asked for are not read; try again later";
+        self.open_files.wait(client, 1, reason).await
     }
 
     /// Waits until one more file can be packed for a client.

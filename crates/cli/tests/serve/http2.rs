@@ -7,10 +7,11 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use oxtree_testkit::Repo;
+use oxtree_testkit::{Repo, Tool};
 
 use crate::fixture::{
-    Fixture, Served, curl, large_file, loose, objects, oxtree, path, raise_file_limit, until_within,
+    Fixture, OXTREE, Served, curl, large_file, loose, objects, oxtree, path, raise_file_limit,
+    until_within,
 };
 use crate::h2::{H2, get};
 
@@ -158,6 +159,25 @@ fn connections_by_tls_that_take_nothing_hold_little_memory() {
             window,
         );
     }
+}
+
+/// A stream that stands still keeps its file open. Those of one client leave files for others, and connections.
+#[test]
+fn connections_that_take_nothing_leave_open_files() {
+    let fixture = Fixture::new();
+    let (archive, file) = large(&fixture, "archive", "archive", 0);
+    let words = ["--nofile=400:400", OXTREE, "serve"];
+    let mut command = Tool::new("prlimit").command(words);
+    command.args(["--listen=127.0.0.1:0".as_ref(), archive.path()]);
+    let server = Served::run(&mut command, 1);
+    let mut all: Vec<H2> = (0..4).map(|_| H2::plain(server.port(), 1)).collect();
+    for one in &mut all {
+        one.get_often(&file, STREAMS);
+    }
+    all.iter_mut().for_each(H2::is_read);
+    let url = format!("{}{}", server.url(), file.trim_start_matches('/'));
+    let other = ["--interface", "127.0.0.5", "-m", "20", "-o", "/dev/null"];
+    assert_eq!(curl(&[&other[..], &[&url]].concat()).status, 200);
 }
 
 /// The time of the processor that the server has used.

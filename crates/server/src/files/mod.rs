@@ -45,6 +45,7 @@ pub(crate) async fn fetch(
             return packed::answer(app, served, file, (method, headers, share), private).await;
         }
     }
+    let open = app.open_file_permit(share.client()).await?;
     let found = served.repo.open_public(&path);
     let found = found.map_err(|error| Fault::from(oxtree_transfer::Error::from(error)))?;
     Ok(stored::answer(
@@ -53,7 +54,7 @@ pub(crate) async fn fetch(
         &path,
         found.ok_or_else(none)?,
         private,
-        share,
+        (share, open),
     ))
 }
 

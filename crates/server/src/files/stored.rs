@@ -21,6 +21,7 @@ use rustix::io::ReadWriteFlags;
 use tokio::task::JoinHandle;
 
 use crate::body::{NextPiece, Pieces};
+use crate::limits;
 use crate::limits::send_budget::{Asking, Permit, Share};
 use crate::limits::unread::Counted;
 
@@ -28,14 +29,14 @@ use crate::limits::unread::Counted;
 const PIECE: usize = 128 << 10;
 
 /// Answers a request for a file. `private`: not everybody may have it, so caches in between must not
-/// keep it.
+/// keep it. The permit is for the file, which stays open until the answer is read.
 pub(crate) fn answer(
     method: &Method,
     headers: &HeaderMap,
     path: &str,
     found: PublicFile,
     private: bool,
-    share: &Share,
+    (share, open): (&Share, limits::Permit),
 ) -> Response<Body> {
     let etag = etag(path, &found);
     let modified = match found.lasts {
@@ -81,7 +82,7 @@ pub(crate) fn answer(
         &(end - start).to_string(),
     );
     if method != Method::HEAD {
-        let mut content = Content::new(found.file, start, end, share);
+        let mut content = Content::new(found.file, (start, end), share, open);
         let next = move |context: &mut Context<'_>| content.poll_piece(context);
         *response.body_mut() = Body::new(Pieces::new(Some(end - start), next));
         response.extensions_mut().insert(Counted);
@@ -201,16 +202,18 @@ struct Content {
     end: u64,
     asking: Asking,
     reading: Option<JoinHandle<io::Result<Bytes>>>,
+    _open: limits::Permit,
 }
 
 impl Content {
-    fn new(file: File, at: u64, end: u64, share: &Share) -> Self {
+    fn new(file: File, (at, end): (u64, u64), share: &Share, open: limits::Permit) -> Self {
         Self {
             file: Arc::new(file),
             at,
             end,
             asking: Asking::new(share.clone()),
             reading: None,
+            _open: open,
         }
     }
 

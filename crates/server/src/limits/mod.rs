@@ -43,3 +43,11 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     }
 }
+
+/// How many files, connections included, this process may have open.
+pub(crate) fn file_limit() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    // Without a limit, a number that no server reaches.
+    let limit = limit.unwrap_or(u64::MAX).min(1 << 20);
+    usize::try_from(limit).unwrap_or(1 << 20)
+}

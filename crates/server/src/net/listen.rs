@@ -22,6 +22,7 @@ use crate::access::Permission;
 use crate::app::App;
 use crate::config::{Address, Config};
 use crate::error::{Error, Result};
+use crate::limits::file_limit;
 use crate::proxies::Peer;
 use crate::routes::Service;
 
@@ -67,7 +68,9 @@ async fn serve(mut config: Config, ready: impl FnOnce(&[Address])) -> Result<()>
     if let Some(one) = reachable.filter(|_| config.anonymous.can(Permission::Promote)) {
         return Err(Error::OpenToAll(one.address));
     }
-    let free = Arc::new(Semaphore::new(config.max_connections));
+    // The rest is for the files of answers, and all else.
+    let connections = config.max_connections.min(file_limit() / 3 * 2);
+    let free = Arc::new(Semaphore::new(connections));
     let delay = config.shutdown_delay;
     let per_client = ConnectionLimit::new(config.max_connections_per_client);
     let bounds = Timeouts {
