@@ -20,7 +20,7 @@ fn is_key(text: &str) -> bool {
 
 /// The keys that the parser of `serve.yaml` asks a map for.
 fn keys_of_serve() -> BTreeSet<String> {
-    let text = read("crates/cli/src/serve_conf/mod.rs");
+    let text = read("crates/cli/src/serving/conf/mod.rs");
     let mut keys: BTreeSet<String> = BTreeSet::new();
     let calls = [
         ".text(",
