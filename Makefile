@@ -14,6 +14,7 @@ test: setup ## every check: format, lints, licences, docs, all tests, the static
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	scripts/check-deps
+	scripts/check-words docs README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md benches packaging
 	benches/bench --list >/dev/null
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
 	cargo test --locked --workspace
