@@ -14,7 +14,8 @@ test: setup ## every check: format, lints, licences, docs, all tests, the static
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	scripts/check-deps
-	scripts/check-words docs README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md benches packaging
+	scripts/check-words docs README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md benches packaging \
+	  crates/gvariant/src crates/rofiles/src crates/repo/examples
 	benches/bench --list >/dev/null
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
 	cargo test --locked --workspace

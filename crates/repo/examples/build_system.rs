@@ -3,7 +3,7 @@
 //!
 //! Each package is a branch. An image is put together from packages: they are checked out over
 //! each other, as hard links, so that nothing is copied; then a trigger runs, as `ldconfig` would;
-//! and what came out is committed, of which only the files that the trigger made are read. A second
+//! and the result is committed, reading only the files that the trigger made. A second
 //! build after a change of one package costs about as much as that package.
 //!
 //! ```text
@@ -79,7 +79,7 @@ impl BuildSystem {
         }
         self.trigger()?;
         let modifier = CommitModifier {
-            // What is a link to an object is that object, and need not be read.
+            // A link to an object is that object, and need not be read.
             devino: Some(DevInoCache::scan(&self.repo)?),
             devino_canonical: true,
             ..self.root_owned()
@@ -102,7 +102,7 @@ impl BuildSystem {
         Ok(())
     }
 
-    /// Commits what is in the work directory to a branch, on top of what is there.
+    /// Commits what is in the work directory to a branch, on top of its current commit.
     fn commit(&self, branch: &str, subject: &str, modifier: &CommitModifier) -> Result<CommitId> {
         let transaction = Transaction::begin(&self.repo)?;
         let tree = tree_from_dir(&self.work, modifier, &transaction)?;

@@ -18,8 +18,8 @@ pub(crate) fn is_shared(stat: &Stat) -> bool {
     matches!(kind, FileType::RegularFile | FileType::Symlink) && stat.st_nlink > 1
 }
 
-/// Puts a copy with the same content and metadata in the place of a link. Who looks sees one or the
-/// other.
+/// Replaces a link by a copy with the same content and metadata. Other processes see either the link
+/// or the copy.
 pub(crate) fn copy_up(entry: &Lower, stat: &Stat) -> io::Result<()> {
     let copy = match FileType::from_raw_mode(stat.st_mode) {
         FileType::Symlink => copy_symlink(entry)?,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What can be done in the mount, done in the lower directory.
+//! The operations of the mount, carried out in the lower directory.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -43,7 +43,7 @@ pub(crate) struct Rofiles {
     copying: Mutex<()>,
 }
 
-/// What is changed about a file.
+/// Changes to a file's attributes.
 pub(crate) struct Changes {
     pub(crate) mode: Option<u32>,
     pub(crate) uid: Option<u32>,
@@ -173,7 +173,7 @@ impl Rofiles {
                 give(&file, request, perm)?;
                 file
             }
-            // Somebody was faster.
+            // Another process was faster.
             Err(error)
                 if error.kind() == io::ErrorKind::AlreadyExists
                     && !wanted.contains(OFlags::EXCL) =>
@@ -316,7 +316,7 @@ impl Rofiles {
         Ok(Arc::new(listing))
     }
 
-    /// The entries of an open directory; read anew when somebody begins anew.
+    /// The entries of an open directory, read again when a process starts reading at the beginning.
     pub(crate) fn listing(
         &self,
         node: INodeNo,
@@ -334,13 +334,13 @@ impl Rofiles {
     }
 }
 
-/// Who is to own what is made, if that is not us.
+/// The owner of new files, if it differs from the owner of this process.
 fn other_owner(request: &Request) -> Option<(u32, u32)> {
     let ours = rustix::process::geteuid().as_raw();
     (request.uid() != ours).then(|| (request.uid(), request.gid()))
 }
 
-/// The kernel has taken the umask of who asked from the mode; ours does not count.
+/// The kernel has already applied the caller's umask to the mode; the umask of this process is ignored.
 fn give(file: &File, request: &Request, mode: Mode) -> io::Result<()> {
     if let Some((uid, gid)) = other_owner(request) {
         let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));

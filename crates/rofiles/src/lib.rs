@@ -3,7 +3,7 @@
 //! written to: what is linked to the objects of a repository stays as it is, whatever a program
 //! does in there. New files are as writable as anywhere.
 //!
-//! What is refused (`EROFS`), or, if so wished, done to a copy that takes the link's place first:
+//! These operations are refused with `EROFS`, or, if so configured, first replace the link by a copy:
 //! opening for writing, cutting off, and changing mode, owner or extended attributes of a regular
 //! file or symbolic link with more than one link. Times can be changed, names can be linked, renamed
 //! and deleted. That is what libostree's `rofiles-fuse` does.
@@ -78,7 +78,7 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// Mounts `lower` at `mountpoint`; whoever looks in there waits until [`Self::serve`] is called.
+    /// Mounts `lower` at `mountpoint`. A process that looks inside waits until [`Self::serve`] is called.
     ///
     /// # Errors
     /// `lower` cannot be opened, a mount option is unknown, or mounting is not allowed.

@@ -156,7 +156,7 @@ pub(crate) fn kind(kind: Kind) -> FileType {
     }
 }
 
-/// What the kernel is told of a file.
+/// The attributes of a file, as the kernel gets them.
 pub(crate) fn attributes(number: u64, stat: &Stat) -> FileAttr {
     let time = |seconds: i64, nanos: u64| -> SystemTime {
         let nanos = Duration::from_nanos(nanos);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the kernel knows by number: each name it has looked up. Two names of one file are two
+//! The nodes that the kernel knows by number, one for each name it has looked up. Two names of one file are two
 //! nodes, because one of them may get a copy of its own.
 
 use std::collections::HashMap;

@@ -34,8 +34,8 @@ const FLAGS: [(&str, MountOption, &str, MountOption); 6] = [
     ("sync", MountOption::Sync, "async", MountOption::Async),
 ];
 
-/// Accepted without an effect. What they ask for is the case here, or only libfuse has it, or it is for
-/// mount(8) and its relatives.
+/// Options that are accepted without an effect: they describe the behaviour of this program anyway, or
+/// concern only libfuse, or mount(8) and its relatives.
 const NO_EFFECT: &str = "async_dio async_read atomic_o_trunc auto auto_cache auto_inval_data auto_unmount big_writes \
     clone_fd debug defaults diratime hard_remove intr large_read _netdev no_async_dio no_async_read \
     no_atomic_o_trunc no_auto_inval_data no_clone_fd no_readdirplus no_remote_flock no_remote_lock \
@@ -99,7 +99,7 @@ impl Parsed {
         self
     }
 
-    /// What fuser is told. The file system is called `name` if no option says otherwise.
+    /// The configuration for fuser. The file system is called `name` if no option says otherwise.
     pub(crate) fn config(&self, name: &str) -> Config {
         let mut config = Config::default();
         let name = self.name.as_deref().unwrap_or(name);
@@ -142,7 +142,7 @@ impl Parsed {
                     ));
                 }
                 self.acl = acl;
-                // Then not only the one who may do everything looks in, so the kernel has to check.
+                // Then other users than root may look inside, so the kernel must check permissions.
                 if acl == SessionACL::All {
                     self.add(MountOption::DefaultPermissions);
                 }

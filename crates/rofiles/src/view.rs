@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the kernel is told of files, and for how long it may believe that.
+//! The file attributes that the kernel gets, and how long it may cache them.
 
 use std::io;
 use std::time::{Duration, UNIX_EPOCH};

@@ -117,7 +117,7 @@ impl Basic {
     }
 }
 
-/// What an `o` may hold: `/`, or names of letters, digits and `_`, each after a slash.
+/// Whether a string is a valid `o`: `/`, or names of letters, digits and `_`, each after a slash.
 fn is_object_path(s: &str) -> bool {
     let name = |n: &str| !n.is_empty() && n.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_');
     s == "/"
@@ -125,7 +125,7 @@ fn is_object_path(s: &str) -> bool {
             .is_some_and(|names| names.split('/').all(name))
 }
 
-/// What a `g` may hold: any number of complete types, none of them optional (D-Bus has no `m`).
+/// Checks that a string is a valid `g`: any number of complete types, none of them optional (D-Bus has no `m`).
 fn check_signature(s: &str) -> Result<()> {
     if s.len() > MAX_TYPE_STRING || s.contains('m') {
         return Err(Error::Signature);

@@ -27,8 +27,8 @@ pub(crate) enum Kind {
     Entry(Box<[DynType; 2]>),
 }
 
-/// A type that was parsed from its type string. What a reader needs to know for each element
-/// (alignment, size) is worked out once, so that a long type costs nothing per element.
+/// A type, parsed from its type string. The alignment and size of each element are computed once, so
+/// that a long type costs nothing per element.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DynType {
     kind: Kind,

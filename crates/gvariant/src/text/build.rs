@@ -34,7 +34,7 @@ fn mismatch(node: &Node<'_>, ty: &DynType) -> ParseError {
 /// Appends the bytes of the value as one of type `ty`.
 fn put(node: &Node<'_>, ty: &DynType, out: &mut Vec<u8>) -> Result<()> {
     match (&node.written, ty.kind()) {
-        // What was written decided the type already; here it does not matter any more.
+        // The written type was used when the type was inferred; it no longer matters here.
         (Written::Typed(_, value), _) => put(value, ty, out),
         (Written::Nothing, Kind::Maybe(_)) => Ok(()),
         (Written::Just(value), Kind::Maybe(inner)) => {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What type a written value has, as far as it tells.
+//! Infers the type of a written value, as far as the value determines it.
 
 use super::ast::{Node, Written};
 use super::number::looks_floating;

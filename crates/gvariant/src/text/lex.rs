@@ -10,11 +10,11 @@ pub(super) enum Token<'t> {
     Number(&'t str),
     /// Lower-case letter, then letters and digits.
     Word(&'t str),
-    /// What stands between quotes, escapes and all.
+    /// The text between quotes, with its escapes.
     Quoted(&'t str),
     /// The same with a `b` before.
     ByteQuoted(&'t str),
-    /// What follows an `@`.
+    /// The type string after an `@`.
     Type(&'t str),
     /// Any other character.
     Sign(char),
@@ -119,7 +119,7 @@ fn scan(rest: &str) -> Result<(Token<'_>, usize), Kind> {
     Ok((token, len))
 }
 
-/// What is between the quote that `rest` begins with and the next one like it.
+/// The text between the quote at the beginning of `rest` and the next quote of the same kind.
 fn quoted(rest: &str) -> Result<&str, Kind> {
     let bytes = rest.as_bytes();
     let mut i = 1;

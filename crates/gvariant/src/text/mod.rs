@@ -40,11 +40,11 @@ use crate::OwnedVariant;
 pub struct ParseError {
     /// Byte in the text at which the offending word or value begins.
     pub at: usize,
-    /// What is wrong there.
+    /// The kind of error.
     pub kind: ParseErrorKind,
 }
 
-/// What is wrong with a text.
+/// The ways in which a text can be malformed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ParseErrorKind {
