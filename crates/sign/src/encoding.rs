@@ -2,8 +2,8 @@
 //! How keys are written down: base64, one a line, or PEM blocks.
 //!
 //! A file of keys is either lines, each of which is the base64 of a key, or (when it has a line
-//! `-----BEGIN LABEL-----`) PEM blocks: base64 in lines up to `-----END LABEL-----`. What is
-//! outside the blocks does not count, and blank lines never do. PEM headers (`Proc-Type: …`) mean
+//! `-----BEGIN LABEL-----`) PEM blocks: base64 in lines up to `-----END LABEL-----`. Text
+//! outside the blocks and blank lines are ignored. PEM headers (`Proc-Type: …`) mean
 //! an encrypted key, which cannot be used.
 
 use base64::Engine as _;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What can go wrong with keys and signatures.
+//! Errors of keys and signatures.
 
 use std::io;
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ pub enum Error {
     PublicKey {
         /// The engine's name.
         engine: &'static str,
-        /// What is wrong with it.
+        /// Why it is invalid.
         reason: String,
     },
     /// A secret key that is none. (Says nothing of what it was.)
@@ -41,7 +41,7 @@ pub enum Error {
     SecretKey {
         /// The engine's name.
         engine: &'static str,
-        /// What is wrong with it.
+        /// Why it is invalid.
         reason: String,
     },
     /// A path at which keys were expected in a file.
@@ -66,7 +66,7 @@ pub enum Error {
     NotVerified {
         /// The engine's name.
         engine: &'static str,
-        /// What was tried.
+        /// The attempted operation.
         reason: String,
     },
     /// Detached metadata that cannot be read.
@@ -85,10 +85,10 @@ pub enum Error {
     OpenPgp {
         /// Where it comes from.
         what: String,
-        /// What is wrong.
+        /// Why it is invalid.
         reason: String,
     },
-    /// Too much of something, from somebody who is not to be trusted.
+    /// Untrusted input has more of something than is allowed.
     #[error("more than {max} {what}")]
     TooMany {
         /// Of what.
@@ -114,7 +114,7 @@ pub enum Error {
     /// `gpg` has no such secret key.
     #[error("No gpg key found with ID {id} (homedir: {homedir})")]
     NoGpgKey {
-        /// What the user called the key.
+        /// The user's name for the key.
         id: String,
         /// Where it was looked for.
         homedir: String,

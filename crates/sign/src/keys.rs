@@ -73,8 +73,7 @@ impl PublicKeys {
         self.add_bytes(bytes)
     }
 
-    /// Trusts the keys in a file. Those that are none do not count, as long as there is one that
-    /// is.
+    /// Trusts the keys in a file. Invalid ones are ignored if at least one is valid.
     pub fn add_file(&mut self, path: &Path) -> Result<()> {
         let mut found = false;
         for key in self.read(path)? {
@@ -90,8 +89,8 @@ impl PublicKeys {
     }
 
     /// Trusts the keys in `DIR/trusted.ENGINE` and `DIR/trusted.ENGINE.d/*`, unless they are in
-    /// `DIR/revoked.ENGINE` or `DIR/revoked.ENGINE.d/*` of any of the directories. Files that
-    /// cannot be read do not count; there has to be a key.
+    /// `DIR/revoked.ENGINE` or `DIR/revoked.ENGINE.d/*` of any of the directories. Files
+    /// that cannot be read are ignored; there must be at least one key.
     pub fn add_dirs<P: AsRef<Path>>(&mut self, dirs: &[P]) -> Result<()> {
         let mut found = false;
         for dir in dirs {

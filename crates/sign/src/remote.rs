@@ -27,7 +27,7 @@ use oxtree_repo::sign::{SignError, Subject, Verifier};
 use crate::gpg::{self, Keyring, Report, ShowTime, Verdict};
 use crate::{Engine, Error, PublicKeys, Result};
 
-/// What has to be known of the world to decide about signatures.
+/// The facts about the system that decisions about signatures need.
 #[derive(Clone, Debug)]
 pub struct Trust {
     /// The time, in seconds since 1970.
@@ -43,7 +43,7 @@ pub struct Trust {
     pub dummy: bool,
 }
 
-/// What a caller wants instead of what is configured.
+/// The caller's choices, which override the configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// Whether a GPG signature is needed.
@@ -91,7 +91,7 @@ impl Trust {
     }
 }
 
-/// Who has to be content with the commits of a remote; [`None`] if nobody cares.
+/// The verifier of a remote's commits; [`None`] if they are not verified.
 pub fn commit_verifier(
     repo: &Repo,
     remote: &RemoteName,
@@ -101,7 +101,7 @@ pub fn commit_verifier(
     verifier(repo, remote, trust, wanted, &Keys::COMMIT)
 }
 
-/// Who has to be content with the summary of a remote; [`None`] if nobody cares.
+/// The verifier of a remote's summary; [`None`] if it is not verified.
 pub fn summary_verifier(
     repo: &Repo,
     remote: &RemoteName,
@@ -126,8 +126,8 @@ pub fn keys_verifier(
     })
 }
 
-/// Who has to be content with the static deltas of a remote, whether its commits are verified or not: its keys, or
-/// else those that the system trusts.
+/// The verifier of a remote's static deltas, whether its commits are verified or not. It trusts the
+/// remote's keys, or else those that the system trusts.
 pub fn delta_verifier(
     repo: &Repo,
     remote: &RemoteName,
@@ -280,7 +280,7 @@ fn configured(
     Ok(Some(keys))
 }
 
-/// What is configured for a remote.
+/// The setting of a remote.
 fn setting(repo: &Repo, remote: &RemoteName, key: &str) -> Result<Option<String>> {
     repo.remote_setting(remote, key)
         .map_err(|error| Error::Config(error.to_string()))
@@ -327,7 +327,7 @@ impl Verifier for RemoteVerifier {
         data: &[u8],
         detached: Option<&[u8]>,
     ) -> Result<(), SignError> {
-        // What cannot be read is no signature, as with libostree.
+        // Unreadable metadata has no signatures, as with libostree.
         let detached = Detached::parse(detached.unwrap_or_default())
             .or_else(|_| Detached::parse(&[]))
             .map_err(Error::Detached)?;

@@ -25,7 +25,7 @@ pub struct Gpg {
 #[derive(Clone, Debug)]
 pub struct GpgSigner {
     gpg: Gpg,
-    /// What the user calls the key.
+    /// The user's name for the key.
     id: String,
     found: OnceLock<Found>,
 }
@@ -139,7 +139,7 @@ impl Gpg {
         let stdin = child.stdin.take();
         std::thread::scope(|scope| {
             scope.spawn(move || {
-                // If it does not want to hear the end, it says why itself.
+                // If gpg closes its input early, its own error says why.
                 if let (Some(mut stdin), Some(input)) = (stdin, input) {
                     let _ = stdin.write_all(input);
                 }

@@ -2,8 +2,8 @@
 //! Certificates (what people call public keys) out of packets, and back into the same packets.
 //!
 //! A certificate is a primary key packet; the signatures on it; user ids, each with the signatures
-//! on it; subkeys, each with the signatures on it. What belongs to nothing, what is GnuPG's own
-//! (trust packets) and secret keys are left out. Nothing is verified here.
+//! on it; subkeys, each with the signatures on it. Stray packets, GnuPG's own trust
+//! packets and secret keys are left out. Nothing is verified here.
 
 use pgp::packet::{PacketHeader, PublicKey, PublicSubkey, Signature, UserId};
 use pgp::types::{KeyDetails, Tag};
@@ -27,7 +27,7 @@ pub(crate) struct Part<T> {
     pub(crate) signatures: Vec<Sig>,
 }
 
-/// What a user id packet says; [`None`] for a picture.
+/// The content of a user id packet; [`None`] for a picture.
 pub(crate) type User = Option<UserId>;
 
 /// A certificate: a primary key with all that is bound to it.
@@ -143,7 +143,7 @@ impl<T> Part<T> {
 }
 
 impl Certificate {
-    /// Adds a packet. False if it, and the signatures that follow it, are of no use.
+    /// Adds a packet. False if the packet and the signatures that follow it are skipped.
     fn add(&mut self, packet: &RawPacket<'_>) -> bool {
         match packet.tag {
             2 => {
@@ -183,7 +183,7 @@ impl Certificate {
             .collect()
     }
 
-    /// Whether somebody means this certificate by `id`: the end of a fingerprint, 8 digits or
+    /// Whether `id` names this certificate. `id` is the end of a fingerprint, 8 digits or
     /// more, or words in a user id.
     pub fn is_meant(&self, id: &str) -> bool {
         if let Some(digits) = key_id(id) {

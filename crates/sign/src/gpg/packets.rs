@@ -4,7 +4,7 @@
 //!
 //! A packet is a header, which says what kind it is and how long, and a body. Keys and detached
 //! signatures always have definite lengths, so the others (partial and indeterminate) are refused.
-//! What a body means is for others to know.
+//! This module does not interpret bodies.
 
 use crate::encoding;
 use crate::{Error, Result};
@@ -15,9 +15,9 @@ pub(crate) const MAX_KEYRING: u64 = 64 << 20;
 /// A packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawPacket<'a> {
-    /// What kind of packet it is.
+    /// The kind of packet.
     pub tag: u8,
-    /// What is in it.
+    /// The content.
     pub body: &'a [u8],
     /// Header and body.
     pub whole: &'a [u8],
@@ -74,8 +74,8 @@ fn header(bytes: &[u8]) -> Result<(u8, usize, usize), &'static str> {
     }
 }
 
-/// What somebody wrote, in armor or not, as packets' bytes. All blocks of armor count; what is
-/// around them does not.
+/// Returns the packets' bytes of input with or without armor. All blocks of armor are read; text around
+/// them is ignored.
 pub fn dearmor(bytes: &[u8]) -> Result<Vec<u8>> {
     if bytes.first().is_none_or(|first| first & 0x80 != 0) {
         return Ok(bytes.to_vec());

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which keys of a certificate may sign at a given time, and which signatures are strong enough.
 //!
-//! What a certificate says of itself counts only where its primary key has signed it. Of several
-//! statements about the same, the newest counts. As `gpg` does it:
+//! A statement in a certificate is valid only if its primary key has signed it. Of several statements
+//! about the same thing, the newest applies. The rules are those of `gpg`:
 //! - a key is **bound** if there is such a statement: a user id or the key itself for the primary
 //!   key, a binding for a subkey. A binding that lets a subkey sign has to hold the subkey's own
-//!   signature over the primary key; or else anybody could claim somebody's key to be his;
-//! - a revocation by the primary key, of any date and for any reason, counts for ever;
+//!   signature over the primary key; or else anyone could claim another user's key;
+//! - a revocation by the primary key, of any date and for any reason, is permanent;
 //! - expiry and what the key may be used for (its flags) are in the newest statement. For the
 //!   primary key that is one about the key itself, or else about the newest user id that speaks of
 //!   it. A key without flags may do all that its algorithm can;
@@ -30,14 +30,14 @@ use super::cert::{Certificate, Part, Sig};
 /// Until then, statements of a key about itself may use SHA-1: 2023-02-01.
 const SHA1_UNTIL: u64 = 1_675_209_600;
 
-/// What is known of a key at a time.
+/// The state of a key at a time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
     /// The primary key says that it is its own.
     pub(crate) bound: bool,
-    /// It is not to be used any more.
+    /// It must no longer be used.
     pub(crate) revoked: bool,
-    /// When it ends to be of use, in seconds since 1970; [`None`] for never.
+    /// When it expires, in seconds since 1970; [`None`] for never.
     pub(crate) expires: Option<u64>,
     /// It is meant for signatures over data.
     pub(crate) may_sign: bool,
@@ -169,7 +169,7 @@ const CERTIFICATIONS: [SignatureType; 4] = [
 /// A user id that the certificate's owner has signed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BoundUser<'a> {
-    /// What it says.
+    /// The text of the user id.
     pub(crate) id: &'a [u8],
     /// Taken back by the owner.
     pub(crate) revoked: bool,
@@ -213,7 +213,7 @@ impl Certificate {
         users
     }
 
-    /// What is known of the primary key.
+    /// The state of the primary key.
     pub(crate) fn primary_at(&self, now: u64) -> State {
         let key = &self.primary.content;
         let born = born(key);
@@ -238,7 +238,7 @@ impl Certificate {
         }
     }
 
-    /// What is known of a subkey, apart from its primary key.
+    /// The state of a subkey, apart from its primary key.
     pub(crate) fn subkey_at(&self, subkey: &Part<pgp::packet::PublicSubkey>, now: u64) -> State {
         let primary = &self.primary.content;
         let key = &subkey.content;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! User ids: `Name (comment) <address>`.
 
-/// What a user id says, taken apart as GPGME does it.
+/// The parts of a user id, split as GPGME does it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UserName {
     /// The name.
@@ -11,7 +11,7 @@ pub struct UserName {
 }
 
 impl UserName {
-    /// Takes a user id apart. What is not UTF-8 is replaced.
+    /// Splits a user id. Bytes that are not UTF-8 are replaced.
     pub fn parse(id: &[u8]) -> Self {
         let id = String::from_utf8_lossy(id);
         let id = id.trim();

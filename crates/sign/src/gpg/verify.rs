@@ -29,7 +29,7 @@ pub enum Verdict {
     Bad(&'static str),
 }
 
-/// What is known of the key that has signed.
+/// The key that made a signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyReport {
     /// The key's fingerprint, in capital letters.
@@ -44,7 +44,7 @@ pub struct KeyReport {
     pub primary_expires: Option<u64>,
 }
 
-/// What is known of a signature.
+/// The result for one signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// How good it is.
@@ -55,14 +55,14 @@ pub struct Report {
     pub expires: Option<u64>,
     /// The algorithm, as GPGME names it.
     pub algorithm: &'static str,
-    /// Who it says has made it: a fingerprint or a key id, in capital letters.
+    /// The claimed signer: a fingerprint or a key id, in capital letters.
     pub issuer: String,
     /// The key, if it is in the keyring.
     pub key: Option<KeyReport>,
 }
 
-/// The keys that whoever made a signature says are his, in capital letters: fingerprints and key
-/// ids. Nothing is verified.
+/// The claimed signers of the signatures, in capital letters: fingerprints and key ids. Nothing is
+/// verified.
 pub fn issuers(blob: &[u8]) -> Vec<String> {
     let packets = split(blob).unwrap_or_default();
     let signatures = packets.iter().filter(|packet| packet.tag == 2);
