@@ -15,7 +15,7 @@ test: setup ## every check: format, lints, licences, docs, all tests, the static
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	scripts/check-deps
 	scripts/check-words docs README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md benches packaging \
-	  crates/gvariant/src crates/rofiles/src crates/sign/src crates/repo/examples
+	  crates/gvariant/src crates/rofiles/src crates/sign/src crates/format/src crates/repo/examples
 	benches/bench --list >/dev/null
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
 	cargo test --locked --workspace

@@ -149,7 +149,7 @@ pub fn content_checksum(root: &DirId) -> Checksum {
     Checksum::of(&[root.tree.as_bytes().as_slice(), root.meta.as_bytes()].concat())
 }
 
-/// What a new commit is made of.
+/// The parts of a new commit.
 #[derive(Clone, Debug)]
 pub struct NewCommit<'a> {
     /// The metadata, in the order in which it is to be written.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What can be wrong with OSTree's bytes.
+//! Errors in the bytes of OSTree's formats.
 
 /// Why some bytes are not what they should be. It does not name the object: the caller, who knows
 /// it, does.
@@ -85,7 +85,7 @@ impl From<oxtree_gvariant::Error> for Error {
     }
 }
 
-/// What is wrong with a file name, in libostree's words.
+/// The reason why a file name is invalid, in libostree's words.
 fn bad_name(name: &str) -> String {
     match name {
         "" => "Invalid empty filename".to_owned(),

@@ -31,7 +31,7 @@ pub const PREFIX_LEN: usize = 8;
 /// extended attributes (64 KiB a value).
 pub const MAX_HEADER_LEN: usize = 16 << 20;
 
-/// What a file object says of a file besides its content.
+/// The metadata of a file in its file object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileHeader {
     /// The owner.

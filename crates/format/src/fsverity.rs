@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn digests_are_those_of_the_kernel() {
-        // As the kernel measures them, and, but for no content at all, `composefs-info` 1.0.8.
+        // As the kernel measures them, and, except for empty content, `composefs-info` 1.0.8.
         for (content, digest) in [
             (
                 vec![b'1'],

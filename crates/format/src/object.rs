@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::{Checksum, Error};
 
-/// What an object is. The numbers are libostree's, used in static deltas, in `ostree.sizes` and
+/// The types of objects. The numbers are libostree's, used in static deltas, in `ostree.sizes` and
 /// on our wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -49,7 +49,7 @@ impl ObjectKind {
         Self::ALL.into_iter().find(|kind| *kind as u8 == n)
     }
 
-    /// The name that libostree prints, which is also a loose object's suffix (but for file
+    /// The name that libostree prints, which is also a loose object's suffix (except for file
     /// objects of archive repositories: `filez`).
     pub fn name(self) -> &'static str {
         match self {

@@ -146,7 +146,7 @@ impl RefName {
         Ok(())
     }
 
-    /// What stands between the slashes. Each is safe as a file name.
+    /// The parts between the slashes. Each is safe as a file name.
     pub fn components(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.0.split('/')
     }
@@ -238,7 +238,7 @@ pub fn parse_ref_file(bytes: &[u8]) -> Result<CommitId, Error> {
         .ok_or(Error::RefFile)
 }
 
-/// What the file of a ref to `commit` holds.
+/// The content of the file of a ref to `commit`.
 pub fn write_ref_file(commit: CommitId) -> String {
     format!("{commit}\n")
 }

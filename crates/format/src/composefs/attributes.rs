@@ -20,7 +20,7 @@ use twox_hash::XxHash32;
 use super::{Image, InodeId, Kind};
 use crate::Error;
 
-/// What overlayfs reads.
+/// The prefix of attributes that overlayfs reads.
 const OVERLAY: &[u8] = b"trusted.overlay.";
 /// An attribute of a file that begins with [`OVERLAY`] has this instead, so that overlayfs shows it.
 const ESCAPED: &[u8] = b"trusted.overlay.overlay.";

@@ -4,8 +4,8 @@
 //! An image is an EROFS file system (see <https://erofs.docs.kernel.org>) for the lower layer of an
 //! overlayfs: it has all directories, symbolic links, modes and extended attributes, but of each file
 //! only the size and, in attributes, where its content is and which fs-verity digest it has. The
-//! digest of the whole image vouches for all of that, so an image has to be the same to the byte
-//! whoever writes it. This is what libcomposefs writes, in its format 0:
+//! digest of the whole image vouches for all of that, so every writer must make
+//! the same bytes. This is the format 0 of libcomposefs:
 //!
 //! ```text
 //! 0     u32 0xd078629a | u32 1 | u32 flags (1: there are POSIX ACLs) | u32 format 0 | zeros
@@ -20,7 +20,7 @@
 //! what is in it, sorted by the bytes of the names, then what is in the first directory of these, and so on.
 //!
 //! The root is opaque for overlayfs, and has 256 whiteouts, `00` to `ff`, which hide the directories of the
-//! repository's objects from those who see the lower layers as one (a name that is taken has none).
+//! repository's objects from readers of the merged layers (a name in use has none).
 
 mod attributes;
 mod layout;
@@ -41,7 +41,7 @@ const S_IFCHR: u32 = 0o020_000;
 /// The most that a file can have, in bytes, to be described by one chunk of EROFS.
 const MAX_FILE_SIZE: u64 = 1 << 43;
 
-/// What a symbolic link's target is shorter than, in bytes.
+/// A symbolic link's target is shorter than this, in bytes.
 const MAX_TARGET: usize = 4096;
 
 /// So many inodes are enough for any system, and not more than memory holds.
@@ -50,7 +50,7 @@ const MAX_INODES: usize = 1 << 24;
 /// The longest name of a directory entry, in bytes.
 const MAX_NAME: usize = 255;
 
-/// What is known of a file or directory besides its name.
+/// A file or directory, without its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inode {
     /// The owner.
@@ -65,7 +65,7 @@ pub struct Inode {
     pub kind: Kind,
 }
 
-/// What an inode is.
+/// The kinds of inodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A directory.
@@ -179,7 +179,7 @@ impl Image {
         Ok(())
     }
 
-    /// Where everything has its place. What is in the image does not change after that.
+    /// Gives everything its place. The content of the image does not change after that.
     pub fn layout(mut self) -> Result<Layout, Error> {
         self.add_whiteouts()?;
         let order = self.sort()?;

@@ -22,7 +22,7 @@ use std::io::{self, Write};
 use super::layout::{BLOCK, DIRENT, FIRST_INODE, Layout};
 use super::{InodeId, Kind};
 
-/// What is at the beginning of an image.
+/// The first bytes of an image.
 const MAGIC: u32 = 0xd078_629a;
 const HAS_ACL: u32 = 1;
 const SUPERBLOCK: usize = 1024;
@@ -151,7 +151,7 @@ impl Layout {
         out
     }
 
-    /// What of an inode's data is in blocks.
+    /// Writes the part of an inode's data that is in blocks.
     fn write_blocks(&self, id: InodeId, out: &mut Output<'_, impl Write>) -> io::Result<()> {
         let blocks = self.places[id.index()].blocks as usize;
         if blocks == 0 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Names of static deltas: `TO` for one from scratch, `FROM-TO` for one between two commits, each
 //! with 64 hexadecimal digits. Summaries and delta indexes use them as keys. Paths have base64
-//! instead: without padding, and with `_` in the place of `/`.
+//! instead: without padding, and with `_` instead of `/`.
 
 use std::fmt;
 use std::str::FromStr;

@@ -31,12 +31,12 @@ impl NewOperations {
         self.put(b'o', &[mode, xattrs, size]);
     }
 
-    /// What follows is of the file object whose checksum is there in the blob.
+    /// The following operations read the file object whose checksum is at `at` in the blob.
     pub fn source(&mut self, at: u64) {
         self.put(b'r', &[at]);
     }
 
-    /// What follows is of the blob.
+    /// The following operations read the blob.
     pub fn no_source(&mut self) {
         self.put(b'R', &[]);
     }

@@ -141,11 +141,11 @@ pub fn xattrs_to_vec(sets: &[Xattrs]) -> Vec<u8> {
 pub struct Recipe<'a> {
     /// The object.
     pub object: ObjectId,
-    /// What it is made of.
+    /// How it is made.
     pub made: Made<'a>,
 }
 
-/// What an object is made of. Places in the blob are within it.
+/// How an object is made. Places in the blob are within it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Made<'a> {
     /// Metadata, all of it in the blob.
@@ -187,7 +187,7 @@ pub enum Piece {
         /// How many.
         len: u64,
     },
-    /// What a patch in the blob makes of a source.
+    /// A patch in the blob, applied to a source.
     Patch {
         /// The source.
         source: u64,

@@ -12,7 +12,7 @@ const MAGIC: u64 = 0x4F53_5453_474E_4454;
 /// A superblock and the signatures of its bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Signed<'a> {
-    /// What is signed. Not checked to be a superblock.
+    /// The signed bytes. Not checked to be a superblock.
     pub superblock: &'a [u8],
     /// The signatures, under the keys that a commit's detached metadata has for them, too.
     pub signatures: Detached<'a>,

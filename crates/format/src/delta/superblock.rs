@@ -295,7 +295,7 @@ impl<'a> Objects<'a> {
 pub struct Fallback {
     /// The object.
     pub object: ObjectId,
-    /// Its size as it is stored by whoever has made the delta, in bytes.
+    /// Its size as stored in the repository that made the delta, in bytes.
     pub size: u64,
     /// The size of its content in bytes.
     pub content_size: u64,

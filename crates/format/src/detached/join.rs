@@ -2,8 +2,8 @@
 //! The detached metadata of one commit from two places, joined so that no signature is lost.
 //!
 //! Signatures are joined by kind: the existing ones stay, new ones follow. Any other existing value stays, too, and
-//! keys are added that are not there yet. All clients that may push a commit may add to what is kept beside it, so
-//! the result is bounded.
+//! keys are added that are not there yet. All clients that may push a commit may add to its metadata, so the
+//! result is limited.
 
 use std::collections::{HashMap, HashSet};
 
@@ -46,7 +46,7 @@ impl Room {
     };
 }
 
-/// What has come of joining.
+/// The result of joining.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Joined {
     /// All of it.
@@ -75,7 +75,7 @@ fn entries(bytes: &[u8]) -> impl Iterator<Item = Entry<&str, Variant<'_>>> {
     parsed.into_iter().flat_map(|detached| detached.0.iter())
 }
 
-/// The names of all signatures and other values in detached metadata. What cannot be read is nothing.
+/// The names of all signatures and other values in detached metadata. Unreadable metadata has none.
 pub fn items(detached: &[u8]) -> HashSet<ItemId> {
     let mut items = HashSet::new();
     for Entry(key, value) in entries(detached) {
@@ -100,7 +100,7 @@ enum Value<'a> {
     Other(Variant<'a>),
 }
 
-/// What is there so far, by key, in the order of the file.
+/// The values so far, by key, in the order of the file.
 #[derive(Default)]
 struct All<'a> {
     entries: Vec<(&'a str, Value<'a>)>,
@@ -198,7 +198,7 @@ impl<'a> All<'a> {
     }
 }
 
-/// What a value counts for among those that are no signatures of the usual kinds.
+/// The size that counts for a value that is no signature of a known scheme.
 fn size(key: &str, value: &Value<'_>) -> usize {
     match value {
         _ if keys::SIGNATURES.contains(&key) => 0,
@@ -207,8 +207,8 @@ fn size(key: &str, value: &Value<'_>) -> usize {
     }
 }
 
-/// Joins the existing metadata, `ours`, with what a pusher brings, `theirs`, each the bytes of detached metadata. What cannot
-/// be read is nothing.
+/// Joins the existing metadata, `ours`, with the metadata of a pusher, `theirs`. Both are the bytes of
+/// detached metadata; unreadable bytes count as empty.
 pub fn join(ours: &[u8], theirs: &[u8], room: Room) -> Joined {
     let mut all = All::default();
     for Entry(key, value) in entries(ours) {
@@ -312,7 +312,7 @@ mod tests {
         let long = vec![0; Room::ALL.bytes + 1];
         let long = detached(&[(keys::ED25519, list(&[&long]))]);
         assert!(joined(b"", &long, Room::ALL).full.is_some());
-        // What is there is not judged, and what is not new needs no room.
+        // Existing signatures are not checked, and known ones need no room.
         let all = detached(&[(keys::GPG, list(&many))]);
         assert_eq!(joined(&all, &foreign, Room::ALL).full, None);
         let others: Vec<String> = (0..100_000).map(|n| n.to_string()).collect();

@@ -3,12 +3,12 @@
 //! `.origin` files.
 //!
 //! UTF-8 text without NUL, in lines that end with `\n` or `\r\n`. White space at the start of a
-//! line does not count. A line is
+//! line is ignored. A line is
 //! - blank or starts with `#`: a comment;
 //! - `[NAME]`, with spaces and tabs after it: the start of a group. NAME has no `[`, no `]` and no
 //!   control character, so `[remote "origin"]` is the group `remote "origin"`. A group that was
 //!   there before goes on;
-//! - `KEY=VALUE`, in a group: white space around `=` does not count, white space after VALUE does.
+//! - `KEY=VALUE`, in a group: white space around `=` is ignored, white space after VALUE is not.
 //!   KEY has no `=`, `[`, `]`, may have spaces inside, and may end with `[LOCALE]`. Of a key that is
 //!   there twice the last value counts.
 //!
@@ -16,7 +16,7 @@
 //! backslash; in a list, whose items each end with `;`, also `\;` for a semicolon. A boolean is
 //! `true`, `1`, `false` or `0`.
 //!
-//! Written, each line is as it was (but for white space around `=` and at the line's start), and a
+//! Written, each line is as it was (except for white space around `=` and at the line's start), and a
 //! blank line is put between groups where there is none. libostree throws comments and foreign
 //! translations away when it changes a file; [`KeyFile::drop_comments`] does that, and the result
 //! is then libostree's, byte for byte. One difference is on purpose: [`KeyFile::remove_key`]
@@ -45,7 +45,7 @@ pub enum Error {
     Line {
         /// The line, from 1.
         line: usize,
-        /// What it says.
+        /// Its text.
         text: String,
     },
     /// A key before the first group.
@@ -98,7 +98,7 @@ pub enum Error {
         key: String,
         /// The value as it stands in the file.
         value: String,
-        /// What was expected.
+        /// The expected form.
         why: &'static str,
     },
 }
@@ -246,8 +246,8 @@ impl KeyFile {
         let mut tail = gone.lines.split_off(gone.body_len());
         match at.checked_sub(1) {
             Some(before) => {
-                // One blank line is enough between those who are neighbours now, and none is needed
-                // at the end.
+                // One blank line is enough between the groups that are neighbours now, and none is
+                // needed at the end.
                 let is_last = at == self.groups.len();
                 let lines = &mut self.groups[before].lines;
                 if lines.last().is_some_and(Line::is_blank)

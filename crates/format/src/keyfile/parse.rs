@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::{Error, Group, KeyFile, Line};
 
-/// What a line is, borrowed from the text.
+/// A parsed line, borrowed from the text.
 enum Read<'a> {
     Comment,
     Group(&'a str),

@@ -172,7 +172,7 @@ pub struct SummaryRef<'a> {
     pub size: u64,
     /// The commit.
     pub commit: CommitId,
-    /// What the summary says about the commit.
+    /// The summary's metadata of the commit.
     pub metadata: Dict<'a>,
 }
 

@@ -18,7 +18,7 @@ pub struct NewRef {
     pub size: u64,
     /// The commit.
     pub commit: CommitId,
-    /// What to say about it, in this order.
+    /// Its metadata, in this order.
     pub metadata: Metadata,
 }
 
@@ -109,7 +109,7 @@ fn entries(metadata: &Metadata) -> Result<DictEntries<'_>, Error> {
         .collect()
 }
 
-/// What a summary says about its repository. The fields are in the order in which they are
+/// A summary's metadata of its repository. The fields are in the order in which they are
 /// written; those that are [`None`] or empty are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Info {
