@@ -17,7 +17,7 @@ pub(crate) struct Fault {
     pub(crate) retry_after: Option<u64>,
 }
 
-/// What the handlers return.
+/// The result of a handler.
 pub(crate) type Answer<T = Response> = Result<T, Fault>;
 
 impl Fault {

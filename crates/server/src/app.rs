@@ -24,7 +24,7 @@ use crate::metrics::Counters;
 use crate::proxies::Proxies;
 use crate::served::Served;
 
-/// What all requests share.
+/// The state that all requests share.
 pub(crate) struct App {
     pub(crate) repositories: Vec<Arc<Served>>,
     pub(crate) agent: String,
@@ -37,7 +37,7 @@ pub(crate) struct App {
     /// Where it is noted down that tokens were made or revoked.
     pub(crate) audit: Option<Log>,
     ending: AtomicBool,
-    /// What was away when somebody last asked whether the server is ready.
+    /// The result of the last readiness check.
     pub(crate) away: tokio::sync::Mutex<Option<(Instant, Option<String>)>>,
     /// Streams of objects that are taken in at once.
     streams: RequestSemaphore,
@@ -158,12 +158,12 @@ impl App {
         self.packing.wait(client, 1, reason).await
     }
 
-    /// Whether there is a proxy at this address that is believed.
+    /// Whether there is a trusted proxy at this address.
     pub(crate) fn trusts(&self, address: IpAddr) -> bool {
         self.proxies.believes(address)
     }
 
-    /// Goes on with new logs, where those of before were moved away.
+    /// Reopens the logs, after the old files were moved away.
     pub(crate) fn reopen_logs(&self) {
         for log in self.log.as_deref().into_iter().chain(&self.audit) {
             log.reopen();

@@ -19,7 +19,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 /// Pieces of a body that wait to be read or sent.
 const PIECES: usize = 2;
 
-/// How long a client may be silent in the middle of a body, at the most.
+/// How long a client may be silent in the middle of a body, at most.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// Whoever was waited for so long...
@@ -59,7 +59,7 @@ impl Pace {
     }
 }
 
-/// The next piece of a body. Whoever sends it too slowly is cut off.
+/// The next piece of a body. A client that sends it too slowly is cut off.
 #[derive(Debug)]
 pub(crate) struct Patient {
     body: Body,

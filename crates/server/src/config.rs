@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the server serves, and how.
+//! The configuration of a server.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ pub struct Address {
     pub tls: bool,
 }
 
-/// What is served, and where.
+/// The configuration of a server.
 #[derive(Debug)]
 pub struct Config {
     /// Where to listen, if systemd has opened no sockets.
@@ -31,15 +31,15 @@ pub struct Config {
     pub insecure: bool,
     /// The repositories.
     pub repositories: Vec<ServedConfig>,
-    /// Who the server says it is.
+    /// The server's name in answers.
     pub agent: String,
-    /// What those may do who show no token.
+    /// The permissions of clients without a token.
     pub anonymous: Client,
     /// Where the tokens are.
     pub tokens: Option<PathBuf>,
     /// Others whose tokens count.
     pub issuers: Vec<IssuerConfig>,
-    /// Proxies that are believed when they say who asks.
+    /// Proxies whose word about the client is trusted.
     pub trusted_proxies: Vec<IpNet>,
     /// A file that gets a line for each request.
     pub access_log: Option<PathBuf>,
@@ -67,6 +67,6 @@ pub struct TlsFiles {
     pub certificates: PathBuf,
     /// Its private key.
     pub key: PathBuf,
-    /// The certificates of those who sign certificates of clients; without one, nobody comes in.
+    /// The authorities that sign the certificates of clients; a client without such a certificate is refused.
     pub client_ca: Option<PathBuf>,
 }

@@ -36,20 +36,20 @@ pub enum Error {
          or say that this is meant (--insecure-http)"
     )]
     Insecure(SocketAddr),
-    /// Whoever can reach it could push.
+    /// Every client that can reach it could push.
     #[error("{0} can be reached from other machines, and pushes would need no token there")]
     OpenToAll(SocketAddr),
     /// TLS is to be spoken, and there is nothing to show.
     #[error("TLS on {0} needs a certificate and its key")]
     NoCertificate(SocketAddr),
-    /// The certificate or its key is of no use.
+    /// The certificate or its key is invalid.
     #[error("certificate {} and key {}: {reason}", certificates.display(), key.display())]
     Tls {
         /// Where the certificate is.
         certificates: PathBuf,
         /// Where the key is.
         key: PathBuf,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
     /// What certificates of clients are to be signed with is of no use.
@@ -57,7 +57,7 @@ pub enum Error {
     ClientCa {
         /// Where it is.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
     /// A log cannot be written.
@@ -71,9 +71,9 @@ pub enum Error {
     /// The system does not give what a server needs.
     #[error("{action}: {source}")]
     System {
-        /// What was tried.
+        /// The attempted operation.
         action: &'static str,
-        /// What went wrong.
+        /// The cause.
         source: std::io::Error,
     },
 }

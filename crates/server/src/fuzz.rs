@@ -16,7 +16,7 @@ use crate::proxies::{Peer, Proxies};
 /// A JSON Web Token, and a set of keys.
 pub fn json_web_token(token: &str, keys: &[u8]) {
     if issuers::is_signed(token, keys) {
-        // What was signed is all of it.
+        // The signature covers all of it.
         for at in 0..token.rfind('.').unwrap_or(0) {
             let mut other = token.as_bytes().to_vec();
             other[at] = if other[at] == b'A' { b'B' } else { b'A' };

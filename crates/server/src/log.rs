@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 
-/// Such a file. It can be moved away, and is made anew when it is [reopened](Log::reopen).
+/// A log file. It can be moved away, and is created again when it is [reopened](Log::reopen).
 #[derive(Debug)]
 pub(crate) struct Log {
     path: PathBuf,
@@ -33,7 +33,7 @@ impl Log {
         })
     }
 
-    /// Goes on with the file that has this name now. If it cannot be opened, with the one of before.
+    /// Continues with the file that has this name now, or with the previous one if it cannot be opened.
     pub(crate) fn reopen(&self) {
         match open(&self.path, self.mode) {
             Ok(file) => *self.file.write().unwrap_or_else(PoisonError::into_inner) = file,

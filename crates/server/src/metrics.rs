@@ -17,7 +17,7 @@ use crate::clock::now;
 use crate::log::Log;
 use crate::proxies::Peer;
 
-/// What kind of request something was.
+/// The class of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Class {
     /// It was refused before that was looked at.
@@ -25,11 +25,11 @@ pub(crate) enum Class {
     Refused,
     /// A file of a repository.
     Files,
-    /// The API, but for those below.
+    /// The API, except the classes below.
     Api,
     /// Objects that come in.
     Objects,
-    /// What publishes a push.
+    /// The request that publishes a push.
     Finish,
     /// Something of the server itself.
     Server,
@@ -93,7 +93,7 @@ impl Durations {
     }
 }
 
-/// Numbers that only grow, but for the connections.
+/// Numbers that only grow, except the connections.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     durations: [Durations; Class::ALL.len()],
@@ -190,7 +190,7 @@ impl Counters {
     }
 }
 
-/// A request, for the log. What came after a question mark is left out: it may be a secret.
+/// A request, for the log. The query of the URL is left out: it may be a secret.
 #[derive(Debug)]
 pub(crate) struct Seen {
     pub(crate) client: Peer,
@@ -214,7 +214,7 @@ struct Line<'a> {
     millis: u64,
 }
 
-/// What has become of a request. It is noted when its body is dropped.
+/// The outcome of a request. It is recorded when its body is dropped.
 struct Record {
     seen: Seen,
     user: Option<String>,

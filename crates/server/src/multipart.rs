@@ -55,7 +55,7 @@ fn parameter(list: &str, wanted: &str) -> Option<String> {
     None
 }
 
-/// What stands before the content of a part.
+/// The header of a part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Head {
     /// The field's name.
@@ -68,7 +68,7 @@ pub struct Head {
 #[derive(Debug)]
 pub struct Multipart<R> {
     from: R,
-    /// What ends a part: a line break, two dashes and the boundary.
+    /// The end of a part: a line break, two dashes and the boundary.
     delimiter: Vec<u8>,
     buffer: Vec<u8>,
     /// Where in the buffer that begins which nobody has read.

@@ -15,7 +15,7 @@ use ipnet::IpNet;
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Somebody who asks.
+/// The client of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Peer {
     /// From where.
@@ -24,12 +24,12 @@ pub(crate) struct Peer {
     pub(crate) tls: bool,
 }
 
-/// Proxies that are believed.
+/// The trusted proxies.
 #[derive(Debug)]
 pub(crate) struct Proxies(pub(crate) Vec<IpNet>);
 
 impl Proxies {
-    /// Who asks by a request that has come from this peer.
+    /// The client of a request from this peer.
     pub(crate) fn client(&self, peer: Peer, headers: &HeaderMap) -> Peer {
         if !self.believes(peer.address) {
             return peer;
@@ -49,7 +49,7 @@ impl Proxies {
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// The first that is no proxy of ours, seen from here; or else the last of them.
+    /// The nearest address that is no trusted proxy, or else the last one.
     fn first(&self, hops: &[Hop], peer: Peer) -> Peer {
         let mut client = peer;
         for hop in hops.iter().rev() {
@@ -67,7 +67,7 @@ impl Proxies {
     }
 }
 
-/// What a proxy says of who has asked it.
+/// A proxy's statement about its client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Hop {
     address: Option<IpAddr>,
@@ -77,7 +77,7 @@ struct Hop {
 /// All lines of a header, as the one list that they are.
 fn list(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
     let lines = headers.get_all(name).iter();
-    // What is no text is nobody.
+    // A header that is no text names no client.
     let lines = lines.map(|line| line.to_str().unwrap_or_default());
     lines
         .flat_map(|line| line.split(','))
@@ -164,7 +164,7 @@ mod tests {
             (&[][..], "http 10.0.0.1"),
             (&[(FOR, "192.0.2.1")], "http 192.0.2.1"),
             (&[(FOR, "192.0.2.1"), (PROTO, "https")], "https 192.0.2.1"),
-            // What it was told itself is not for us to believe.
+            // Statements that the client sent to the proxy are not trusted.
             (&[(FOR, "1.1.1.1, 192.0.2.1")], "http 192.0.2.1"),
             (
                 &[(FOR, "1.1.1.1"), (FOR, "192.0.2.1:4711")],
@@ -212,7 +212,7 @@ mod tests {
         fn nothing_is_too_odd(text in "[\\x20-\\x7e]{0,60}", spoofed in "[0-9.:a-f,\\[\\] ]{0,40}") {
             client(PROXY, &[(FOR, &text)]);
             client(PROXY, &[(FORWARDED, &text)]);
-            // Whatever somebody says to a proxy, it is their address that is seen.
+            // Whatever a client says to a proxy, the client's own address is used.
             let said = format!("{spoofed}, 192.0.2.1");
             prop_assert_eq!(client(PROXY, &[(FOR, &said)]), "http 192.0.2.1");
         }

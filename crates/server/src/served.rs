@@ -25,11 +25,11 @@ pub struct ServedConfig {
     pub name: String,
     /// Where it is.
     pub path: PathBuf,
-    /// What its clients push to.
+    /// The destination of pushes.
     pub open: Box<OpenDestination>,
-    /// Who wants to be told of pushes.
+    /// The webhooks.
     pub webhooks: Vec<Webhook>,
-    /// What of it is kept; [`None`] for all.
+    /// The retention; [`None`] to keep everything.
     pub retention: Option<Retention>,
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who has shown tokens that count for nothing, and how often.
+//! Counts invalid tokens per client address.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ const MAX_KNOWN: usize = 10_000;
 #[derive(Debug, Default)]
 pub(super) struct Failures(Mutex<HashMap<IpAddr, (u64, u32)>>);
 
-/// What to do about a failure.
+/// The reaction to a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Say that it failed.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! From a request's headers to who asks.
+//! Finds the client of a request by its headers.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::tokens::TokenFile;
 use super::{Client, Permission};
 use crate::answer::{Answer, Fault};
 
-/// Lets in those who show a token, and those who need none.
+/// Authenticates clients, with or without a token.
 #[derive(Debug)]
 pub(crate) struct Gate {
     anonymous: Arc<Client>,
@@ -48,12 +48,12 @@ impl Gate {
         self.tokens.is_some() || !self.issuers.is_empty()
     }
 
-    /// What those may do who show no token.
+    /// The permissions of clients without a token.
     pub(crate) fn anonymous(&self) -> &Arc<Client> {
         &self.anonymous
     }
 
-    /// Who asks. Whoever shows a token has to show one that counts, be it needed or not.
+    /// The client. A token must be valid even if the request needs none.
     pub(crate) async fn client(
         &self,
         headers: &HeaderMap,
@@ -90,7 +90,7 @@ impl Gate {
     async fn find(&self, secret: &str, now: u64) -> Answer<Result<Client, String>> {
         if let Some(tokens) = &self.tokens {
             let found = tokens.find(secret, now);
-            // What is wrong with the file is nobody else's business.
+            // The client does not learn what is wrong with the file.
             let found = found.map_err(|error| {
                 tracing::error!("{error}");
                 Fault::internal("the server's tokens cannot be read")

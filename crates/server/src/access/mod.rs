@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who asks, and what they may do.
+//! Clients and their permissions.
 
 mod failures;
 mod gate;
@@ -47,26 +47,26 @@ impl Permission {
     ];
 }
 
-/// Somebody who asks, and what they may do.
+/// A client and its permissions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Client {
-    /// What they are called; [`None`] for whoever has shown no token.
+    /// The token's name; [`None`] without a token.
     pub name: Option<String>,
     /// Tells a token from one that had its name before, and was revoked.
     pub id: Option<String>,
-    /// What they may do.
+    /// The permissions.
     pub permissions: BTreeSet<Permission>,
     /// Patterns of the repositories this holds for; [`None`] for all.
     pub repos: Option<Vec<String>>,
     /// Patterns of the refs this holds for (`*` stands for anything, `?` for one character);
     /// [`None`] for all.
     pub refs: Option<Vec<String>>,
-    /// How much a push of theirs may bring.
+    /// How much a push of this client may bring.
     pub caps: Caps,
 }
 
 impl Client {
-    /// Somebody without a name who may do these things everywhere.
+    /// A client without a token that has these permissions everywhere.
     pub fn anonymous(permissions: impl IntoIterator<Item = Permission>) -> Self {
         Self {
             permissions: permissions.into_iter().collect(),
@@ -83,7 +83,7 @@ impl Client {
     pub fn can(&self, permission: Permission) -> bool {
         let all = &self.permissions;
         let includes = match permission {
-            // Whoever may bring commits may also point at those that are there.
+            // A client that may send commits may also set refs to existing ones.
             Permission::Promote => all.contains(&Permission::Push),
             _ => false,
         };
@@ -142,7 +142,7 @@ impl Client {
     }
 }
 
-/// What those are called who have no name.
+/// The name of clients without a token.
 const ANYBODY: &str = "whoever has no token";
 
 fn matches(patterns: Option<&[String]>, name: &str) -> bool {

@@ -2,7 +2,7 @@
 //! Tokens, and the file that they are kept in: a JSON document, of which only its owner can read
 //! anything, and which holds no secret. `docs/http.md` describes it.
 //!
-//! A token is 256 bits by chance, so a fast hash of it tells nobody anything.
+//! A token is 256 random bits, so a fast hash of it reveals nothing.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -24,7 +24,7 @@ use super::{Client, Permission};
 /// The largest file that is read, in bytes.
 const MAX_FILE: u64 = 16 << 20;
 
-/// What tokens begin with, so that those who look for secrets in logs and sources find them.
+/// The prefix of tokens, so that scanners for secrets find them in logs and sources.
 const PREFIX: &str = "oxtree_";
 
 /// Why tokens cannot be read or changed.
@@ -45,7 +45,7 @@ pub enum TokenError {
     /// There is none of that name.
     #[error("there is no token called {0}")]
     NotFound(String),
-    /// Whoever may make tokens may make one for everything.
+    /// A client that may create tokens can create one for everything.
     #[error(
         "a token that allows admin is for all repositories and refs: whoever has it can make others for them"
     )]
@@ -55,11 +55,11 @@ pub enum TokenError {
     Name(String),
 }
 
-/// What is known of a token.
+/// A token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Token {
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// The SHA-256 of the secret, in hexadecimal.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -76,9 +76,9 @@ pub struct Token {
     /// Patterns of refs; all, if there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refs: Option<Vec<String>>,
-    /// What it allows.
+    /// Its permissions.
     pub permissions: Vec<Permission>,
-    /// What a push may bring at the most.
+    /// The limits of a push.
     #[serde(default, skip_serializing_if = "Caps::is_none")]
     pub limits: Caps,
 }
@@ -120,7 +120,7 @@ pub(crate) struct Document {
     tokens: Vec<Token>,
 }
 
-/// What tells one state of a file from another.
+/// Identifies one state of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     inode: u64,
@@ -130,7 +130,7 @@ struct Stamp {
 
 type Known = Option<(Stamp, Arc<Vec<Token>>)>;
 
-/// The file with the tokens. What others change in it counts from the next question on.
+/// The token file. Changes by other processes apply from the next request on.
 #[derive(Debug)]
 pub struct TokenFile {
     path: PathBuf,
@@ -182,7 +182,7 @@ impl TokenFile {
         Ok(tokens)
     }
 
-    /// The token that this is the secret of, if it still counts. Takes as long whatever the secret.
+    /// The token with this secret, if it is valid. Takes the same time for every secret.
     pub fn find(&self, secret: &str, now: u64) -> Result<Option<Token>, TokenError> {
         let hash = hash(secret);
         let mut found = None;
@@ -228,7 +228,7 @@ impl TokenFile {
         })
     }
 
-    /// Writes the file anew. Two who do so at once wait for each other.
+    /// Rewrites the file. Concurrent writers wait for each other.
     fn change(
         &self,
         change: impl FnOnce(&mut Vec<Token>) -> Result<(), TokenError>,
@@ -244,7 +244,7 @@ impl TokenFile {
         change(&mut document.tokens)?;
         let new = beside(&self.path, "new");
         let write = || -> io::Result<()> {
-            // One that somebody has stopped writing.
+            // A file whose writer was killed.
             match std::fs::remove_file(&new) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -253,7 +253,7 @@ impl TokenFile {
             file.write_all(&document.to_bytes()?)?;
             file.sync_all()?;
             std::fs::rename(&new, &self.path)?;
-            // What was revoked does not come back when the power fails.
+            // A revoked token does not come back after a power cut.
             File::open(self.folder())?.sync_all()
         };
         write().map_err(&failed)
@@ -395,7 +395,7 @@ mod tests {
         assert!(!stored.contains(&secret[PREFIX.len()..]), "{stored}");
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        // What one changes the other sees at once.
+        // Each sees the other's changes at once.
         let found = theirs.find(&secret, 99).unwrap().unwrap();
         assert_eq!((found.name.as_str(), found.refs), ("ci", token("ci").refs));
         assert_eq!(theirs.find(&secret, 100).unwrap(), None);
@@ -424,7 +424,7 @@ mod tests {
         };
         let refused = file.create(admin.clone());
         assert!(matches!(refused, Err(TokenError::AdminOfSome)));
-        // Whoever has written one by hand has not made an administrator.
+        // A token written by hand does not become an administrator.
         let client = admin.client();
         assert!(!client.can(Permission::Admin) && client.can(Permission::Delete));
         assert!(!client.sees_all());
@@ -440,7 +440,7 @@ mod tests {
     fn the_file_stays_with_whom_it_belongs_to() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tokens.json");
-        // Whoever owns the folder has something else hit.
+        // The owner of the folder has put a link there.
         let other = dir.path().join("other");
         std::fs::write(&other, "kept").unwrap();
         std::os::unix::fs::symlink(&other, beside(&path, "new")).unwrap();
@@ -458,7 +458,7 @@ mod tests {
             let stat = std::fs::symlink_metadata(path).unwrap();
             (stat.uid(), stat.gid())
         };
-        // A new one is for whom the folder is: a server that runs as somebody else.
+        // A new file gets the owner of the folder: the server may run under another account.
         let changed = chown(dir.path());
         file.create(token("a")).unwrap();
         let expected = owner(dir.path());

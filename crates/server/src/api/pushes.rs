@@ -119,7 +119,7 @@ pub(crate) async fn abort(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// An object's name as somebody has asked for it.
+/// An object's name as the client wrote it.
 struct Name {
     object: ObjectId,
     /// As an archive has it.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What there is to push to.
+//! Describes a repository to clients.
 
 use std::sync::Arc;
 
@@ -71,7 +71,7 @@ pub(crate) async fn describe(
     .await
 }
 
-/// What is done in the background.
+/// The background jobs.
 pub(crate) async fn jobs(Extension(context): Extension<Context>) -> Answer {
     let jobs = context.jobs()?;
     Ok(json(StatusCode::OK, &serde_json::json!({"jobs": jobs})))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! For those who watch the server.
+//! Health and metrics for monitoring.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,7 +21,7 @@ pub(crate) async fn healthy() -> Response {
     json(StatusCode::OK, &serde_json::json!({"status": "ok"}))
 }
 
-/// How often the server looks whether all that it needs is there, at the most.
+/// How often the server checks its files, at most.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Whether it can do what it is asked: not while it is about to end, or something that it needs is away.
@@ -47,7 +47,7 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Answer {
     }
 }
 
-/// What the server cannot do without, and cannot read.
+/// The first thing that the server needs and cannot read.
 fn away(app: &App) -> Option<String> {
     for served in &app.repositories {
         let opened = served.own_destination();

@@ -20,7 +20,7 @@ use crate::clock::now;
 use crate::context::Context;
 use crate::request::read_json;
 
-/// What is wanted of a new token.
+/// The request for a new token.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wish {
@@ -45,7 +45,7 @@ struct Made {
     about: Token,
 }
 
-/// What has become of a token, for the audit log.
+/// An event of a token, for the audit log.
 #[derive(Serialize)]
 struct Line<'a> {
     time: u64,
@@ -53,7 +53,7 @@ struct Line<'a> {
     client: IpAddr,
     result: &'static str,
     token: &'a str,
-    /// What it allows, if it is new.
+    /// Its permissions, if it is new.
     #[serde(skip_serializing_if = "Option::is_none")]
     about: Option<&'a Token>,
 }

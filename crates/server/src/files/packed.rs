@@ -18,10 +18,10 @@ use crate::app::App;
 use crate::limits::send_budget::Share;
 use crate::served::Served;
 
-/// A client that takes no piece for so long is not waited for: it keeps others from their turn.
+/// How long a client may read nothing, while its answer occupies a slot that others need.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What the repository's config would be.
+/// The config of the repository as an archive.
 pub(crate) fn config(private: bool) -> Response {
     let text = "[core]\nrepo_version=1\nmode=archive-z2\n";
     response(Body::from(text), Lasts::Short, private)
@@ -56,7 +56,7 @@ pub(crate) async fn answer(
     })
     .await?;
     let mut response = response(Body::empty(), Lasts::Forever, private);
-    // What is packed may differ, what is in it does not.
+    // The packed form may differ, the content does not.
     let etag = format!("\"{file}.filez\"");
     set(response.headers_mut(), ETAG, &format!("W/{etag}"));
     if is_known(headers, &etag, 0, Lasts::Forever) {

@@ -157,11 +157,11 @@ pub(crate) enum Wanted {
     All,
     /// From the first to before the second byte.
     Part(u64, u64),
-    /// What is not there.
+    /// A range outside of the file.
     Nothing,
 }
 
-/// What of the file is asked for. Several ranges at once are too much: then it is the whole.
+/// The requested part of the file. Several ranges at once are not supported: then it is the whole.
 pub(crate) fn wanted(headers: &HeaderMap, etag: &str, modified: Option<&str>, size: u64) -> Wanted {
     let Some(range) = text(headers, RANGE) else {
         return Wanted::All;
@@ -194,7 +194,7 @@ pub(crate) fn wanted(headers: &HeaderMap, etag: &str, modified: Option<&str>, si
     }
 }
 
-/// A part of a file. What the kernel has in memory is read at once, the rest by another thread.
+/// A part of a file. Data in the page cache is read at once, the rest by another thread.
 #[derive(Debug)]
 struct Content {
     file: Arc<File>,

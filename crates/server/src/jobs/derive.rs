@@ -163,7 +163,7 @@ impl Queue {
         let is_fresh = |job: &&DeriveJob| job.tried.error.is_none();
         match (&self.skipped, self.derive.as_ref().filter(is_fresh)) {
             (Some(_), _) => Some(now() + INTERVAL),
-            // What is not tried yet may be skipped.
+            // A job that was not tried yet may be skipped.
             (None, Some(_)) => Some(now() + 1),
             (None, None) => None,
         }

@@ -20,7 +20,7 @@ type Refs = BTreeMap<RefName, CommitId>;
 /// A ref that was set by one of our own pushes, and to what.
 type Own = (RefName, Option<CommitId>);
 
-/// What was seen last.
+/// The state seen last.
 #[derive(Debug, Default)]
 pub(super) struct KnownRefs {
     stamp: Option<RefsStamp>,
@@ -163,7 +163,7 @@ impl Jobs {
             self.repo.path().display(),
             changes.len()
         );
-        // Who has pushed by another door may have made the summary, too.
+        // A push by another transport may have made the summary, too.
         let derive = !is_derived && !self.repo.is_summary_after(&stamp)?;
         let push = PendingPush {
             user: None,
@@ -180,7 +180,7 @@ impl Jobs {
         Ok(())
     }
 
-    /// What is computed from the refs of others is up to date.
+    /// Everything derived from external changes is up to date.
     pub(super) fn derived_for_external_changes(&self) {
         let stamp = self.repo.refs_stamp().ok();
         self.seen().derived = stamp;
@@ -243,7 +243,7 @@ mod tests {
         seen.settled("x", &own, true);
         let before = std::mem::take(&mut seen.own);
         assert_eq!(names(seen.judge(now, &before)), (String::new(), true));
-        // That it was given up does not hide what others do.
+        // A push that was given up does not hide external changes.
         let own = push("a", Some(3), 4);
         seen.announced("y", &own);
         seen.settled("y", &own, false);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is known of a job.
+//! The public description of a job.
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::now;
 
-/// Something that waits, for those who ask.
+/// A waiting job, as clients see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct JobInfo {
     pub(super) kind: &'static str,

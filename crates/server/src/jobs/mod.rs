@@ -36,7 +36,7 @@ use crate::clock::now;
 /// How notes of this kind are called.
 const KIND: &str = "jobs";
 
-/// What is computed anew, and for which refs: pushes that come meanwhile are added.
+/// The job that updates derived files, and its refs: pushes of the meantime are added.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct DeriveJob {
     refs: BTreeSet<String>,
@@ -248,7 +248,7 @@ impl Jobs {
 
     /// Notes what is about to be published.
     fn announce(&self, name: &str, push: &PendingPush) -> Result<(), String> {
-        // What else is done after a push, the next one has done as well.
+        // The next push has done the rest of the work, too.
         self.write(name, push, !self.webhooks.is_empty())?;
         self.seen().announced(name, push);
         Ok(())

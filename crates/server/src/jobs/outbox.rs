@@ -39,7 +39,7 @@ impl PendingPush {
             if now == old {
                 return Ok(false);
             }
-            // Somebody may have gone on from there.
+            // Another push may have continued from there.
             let is_there = |new: CommitId| repo.has_object(&new.object());
             if now != new && !new.map_or(Ok(false), is_there)? {
                 return Ok(false);
@@ -49,7 +49,7 @@ impl PendingPush {
     }
 }
 
-/// Writes down what one request is about to publish, and what has come of it.
+/// Records what one request is about to publish, and the result.
 pub(crate) struct Outbox {
     jobs: Arc<Jobs>,
     user: Option<String>,
@@ -84,7 +84,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// It was published. What is computed from the refs can be waited for.
+    /// It was published. The caller can wait for the derived files.
     pub(crate) fn published(&self) -> Option<Ticket> {
         let (name, announced) = self.take()?;
         Some(self.jobs.published(&name, &announced))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is too old goes, by the same plan as that of `oxtree prune`.
+//! Deletes old commits, by the same plan as `oxtree prune`.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,16 +8,16 @@ use oxtree_repo::prune::{Keep, Options, Policy};
 
 use super::Tried;
 
-/// What is kept.
+/// What to keep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// For refs of a pattern; the first that fits counts. What fits none is kept.
+    /// By pattern of refs; the first match applies. Refs without a match keep everything.
     pub rules: Vec<RetentionRule>,
-    /// What came less than that ago stays in any case.
+    /// Objects younger than this always stay.
     pub grace: Duration,
 }
 
-/// What is kept of the refs of a pattern.
+/// What to keep of the refs of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetentionRule {
     /// `*` stands for anything, `?` for one character.
@@ -35,7 +35,7 @@ pub(super) const INTERVAL: u64 = 3600;
 const LONGEST: u64 = 24 * 3600;
 
 impl Retention {
-    /// When it is seen to again, if nothing changes: more often where times are short.
+    /// When retention runs next, if nothing changes: more often where times are short.
     pub(super) fn next(&self, now: u64) -> Tried {
         let ages = self.rules.iter().filter_map(|rule| rule.keep_younger_than);
         let ages = ages.chain((!self.grace.is_zero()).then_some(self.grace));

@@ -18,14 +18,14 @@ use crate::access::tokens::random;
 use crate::clock::now;
 use crate::http_client::HttpClient;
 
-/// Somebody who wants to be told.
+/// A webhook.
 #[derive(Clone)]
 pub struct Webhook {
     /// Where.
     pub url: String,
-    /// What the message is signed with; not, if it is empty.
+    /// The key that signs messages; empty for no signature.
     pub secret: Vec<u8>,
-    /// Patterns of the refs that they want to hear of; all, if there are none.
+    /// Patterns of the refs it is notified of; empty for all.
     pub refs: Option<Vec<String>>,
 }
 
@@ -38,12 +38,12 @@ impl std::fmt::Debug for Webhook {
     }
 }
 
-/// Something that somebody is to be told.
+/// A message for a webhook.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Delivery {
     pub(super) id: String,
     pub(super) url: String,
-    /// What its webhook wants to hear of: others may have the same URL, and another secret.
+    /// The patterns of its webhook: another webhook may have the same URL and another secret.
     #[serde(default)]
     refs: Option<Vec<String>>,
     body: String,
@@ -58,7 +58,7 @@ impl Delivery {
     }
 }
 
-/// What they are told.
+/// The body of the message.
 #[derive(Serialize)]
 struct Message<'a> {
     id: &'a str,
@@ -132,7 +132,7 @@ impl Webhook {
 }
 
 impl Jobs {
-    /// Tells those who want to be told, as it comes. Nobody waits for another one.
+    /// Delivers messages as they come. No webhook waits for another one.
     pub(crate) async fn call(jobs: Arc<Self>) {
         let each = jobs.webhooks.iter().zip(&jobs.calls);
         join_all(each.map(|(webhook, calls)| jobs.call_one(webhook, calls))).await;
@@ -170,7 +170,7 @@ impl Jobs {
         }
     }
 
-    /// Notes what has come of it.
+    /// Records the result.
     fn told(&self, id: &str, told: Result<(), String>) {
         let mut queue = self.lock();
         let Some(at) = queue.deliveries.iter().position(|job| job.id == id) else {
@@ -192,7 +192,7 @@ impl Jobs {
     }
 }
 
-/// What is to be done for one webhook.
+/// The messages of one webhook.
 enum Next {
     Now(Delivery),
     In(Duration),

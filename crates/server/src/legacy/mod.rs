@@ -137,7 +137,7 @@ pub(crate) async fn queue(
                 Opened::Open(_) => {
                     let noted = lists.note(&served, client, id.clone(), objects);
                     if noted.is_err() {
-                        // Without its list the push is of no use.
+                        // Without its list the push cannot continue.
                         served.pushes.abort(&id)?;
                     }
                     noted?;
@@ -163,7 +163,7 @@ fn update(name: &str, pair: &Pair) -> Answer<WireUpdate> {
         new: Some(pair.client.clone()),
         force: false,
         timestamp: 0,
-        // It has looked, and says nothing of it. What counts is the commit itself.
+        // The client has compared, and does not say so. The commit itself decides.
         fast_forward: true,
         detached: None,
     })

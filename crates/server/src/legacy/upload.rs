@@ -112,7 +112,7 @@ impl<'a> Upload<'a> {
                         self.push.put_file(self.destination, file, &mut rest)?;
                     }
                 }
-                // What comes after the object's own end.
+                // Bytes after the end of the object.
                 io::copy(&mut from, &mut io::sink()).map_err(broken)?;
             }
         }

@@ -34,7 +34,7 @@ pub(super) fn plain(fault: Fault) -> Response {
     answer
 }
 
-/// The answer to whoever has no token that counts, in the original's word where it is one of its paths.
+/// The answer to a client without a valid token, in the original's words on its paths.
 pub(crate) fn unauthorized(path: &str, answer: Response) -> Response {
     let is_old = path.ends_with("/api/v1/info") || path.contains("/api/v1/queue");
     match is_old && answer.status() == StatusCode::UNAUTHORIZED {

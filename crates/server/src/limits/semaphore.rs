@@ -77,7 +77,7 @@ impl Drop for Entry {
     }
 }
 
-/// What a request has, until this is dropped.
+/// The units that a request holds until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
     _free: OwnedSemaphorePermit,

@@ -41,7 +41,7 @@ pub(crate) const SMALL: usize = 4 << 10;
 #[derive(Debug)]
 pub(crate) struct SendBudget {
     state: Mutex<State>,
-    /// Wakes an answer of a client that holds nothing: it waits for what others give back.
+    /// Wakes an answer of a client that holds nothing and waits for memory of other clients.
     given_back: Arc<Notify>,
 }
 
@@ -52,7 +52,7 @@ struct State {
     clients: HashMap<ClientId, Holding>,
 }
 
-/// What a client holds.
+/// The memory that a client holds.
 #[derive(Debug, Default)]
 struct Holding {
     bytes: usize,
@@ -83,7 +83,7 @@ impl SendBudget {
     }
 }
 
-/// What an answer may take of the budget.
+/// An answer's access to the budget.
 #[derive(Clone, Debug)]
 pub(crate) struct Share {
     budget: Arc<SendBudget>,
@@ -125,7 +125,7 @@ impl Share {
         Some(Permit { share, len })
     }
 
-    /// What wakes an answer that finds no memory.
+    /// Wakes an answer that finds no memory.
     fn given_back(&self) -> Arc<Notify> {
         let state = self.budget.state();
         let held = state.clients.get(&self.client);

@@ -67,7 +67,7 @@ enum Stream<P, T> {
 pub(crate) struct Connection {
     service: Arc<Service>,
     app: Arc<App>,
-    /// Who talks.
+    /// The peer.
     client: Peer,
     timeouts: Timeouts,
     _place: Place,

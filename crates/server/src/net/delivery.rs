@@ -91,7 +91,7 @@ pub(crate) struct Piece {
 impl Piece {
     fn new(bytes: Bytes, delivery: Option<Arc<Delivery>>) -> Self {
         if let Some(delivery) = &delivery {
-            // What begins to wait has all the time there is.
+            // The timeout begins when the first piece waits.
             if delivery.waiting.fetch_add(1, Ordering::Relaxed) == 0 {
                 delivery.note_move();
             }

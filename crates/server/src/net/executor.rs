@@ -52,7 +52,7 @@ struct Answer {
 }
 
 impl Future for Answer {
-    /// What is left to watch when the task is done.
+    /// The delivery to watch after the task is done.
     type Output = Option<Arc<Delivery>>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {

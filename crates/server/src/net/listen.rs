@@ -38,7 +38,7 @@ pub fn run(config: Config, ready: impl FnOnce(&[Address])) -> Result<()> {
     let runtime = builder.enable_all().build();
     let runtime = runtime.map_err(system("starting threads"))?;
     let served = runtime.block_on(serve(config, ready));
-    // What is still going on may take for ever, and is taken up again by the next one.
+    // A running job may take long; the next server continues it.
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
 }
@@ -97,7 +97,7 @@ async fn serve(mut config: Config, ready: impl FnOnce(&[Address])) -> Result<()>
             accepted = accept(&sockets, &free) => match accepted {
                 Ok((stream, from, socket, permit)) => {
                     let address = from.ip().to_canonical();
-                    // A proxy of ours has many clients.
+                    // A trusted proxy has many clients.
                     let may_be_many = address.is_loopback() || app.trusts(address);
                     let counted = match may_be_many {
                         true => None,
@@ -137,7 +137,7 @@ async fn serve(mut config: Config, ready: impl FnOnce(&[Address])) -> Result<()>
             }
             _ = asked_to_stop(&mut term, &mut interrupt) => {
                 tell_system(NotifyState::Stopping);
-                // Whoever is in a hurry says it twice.
+                // A second signal ends the delay.
                 if delay.is_zero() || app.is_ending() {
                     break;
                 }
@@ -166,7 +166,7 @@ async fn asked_to_stop(term: &mut Signal, interrupt: &mut Signal) -> Option<()> 
     }
 }
 
-/// Waits until it is so late; for ever, if that is nowhen.
+/// Waits until this time; forever without one.
 async fn at(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,

@@ -123,7 +123,7 @@ fn read(files: &TlsFiles) -> Result<CertifiedKey> {
         return Err(files.wrong("there is no certificate in the first"));
     }
     let certified = CertifiedKey::new(chain, key);
-    // What has nothing to say about it may be good.
+    // A certificate without this extension may be valid.
     match certified.keys_match() {
         Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {
             Ok(certified)

@@ -47,7 +47,7 @@ impl WorkerPool {
         let load = |worker: &&Worker| worker.connections.load(Ordering::Relaxed);
         let worker = self.0.iter().min_by_key(load);
         let worker = worker.ok_or_else(|| io::Error::other("no threads"))?;
-        // What the kernel says of it is to be heard in the other thread.
+        // The other thread must get the kernel's events of this socket.
         let stream = stream.into_std()?;
         let place = Place::taken(&worker.connections);
         worker.runtime.spawn(async move {
@@ -72,7 +72,7 @@ impl Worker {
         thread.spawn(move || {
             // That the sender is gone is what it is about.
             let _ = runtime.block_on(ended);
-            // What is still going on may take for ever, and is taken up again by the next server.
+            // A running job may take long; the next server continues it.
             runtime.shutdown_background();
         })?;
         Ok(Self {

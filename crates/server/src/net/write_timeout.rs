@@ -44,7 +44,7 @@ impl<S> WriteTimeout<S> {
         }
     }
 
-    /// The timer stays what it is while things go on: it rings once in vain, and is set anew then.
+    /// The timer is not reset by each write: it expires once too early, and is set again then.
     fn wait<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         let since = *self.stuck.get_or_insert_with(Instant::now);
         let end = since + self.timeout;

@@ -32,7 +32,7 @@ pub(super) struct Unverified<'t> {
     signature: Vec<u8>,
 }
 
-/// What a token says.
+/// The content of a token.
 #[derive(Debug)]
 pub(super) struct Claims {
     pub(super) all: Map<String, Value>,

@@ -89,7 +89,7 @@ struct Jwk {
     e: Option<String>,
 }
 
-/// The keys of a set that signatures of ours can be made with.
+/// The keys of a set that fit a supported algorithm.
 pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Key>, String> {
     let set: Set = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     Ok(set.keys.iter().filter_map(key).collect())
@@ -127,7 +127,7 @@ pub(super) const SOON: Duration = Duration::from_secs(2);
 /// When keys are read again.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
-    /// So long they are believed.
+    /// How long they are trusted.
     pub(super) lasts: Duration,
     /// A key that is not known is not asked for more often, and nothing is when that has failed.
     pub(super) pause: Duration,
@@ -135,13 +135,13 @@ pub(super) struct Times {
     pub(super) first_pause: Duration,
 }
 
-/// A set that is read again when it may have changed. That keeps nobody waiting whose key is known.
+/// A set that is read again when it may have changed. Tokens signed with a cached key do not wait for it.
 #[derive(Debug)]
 pub(super) struct KeySet {
     source: KeySource,
     times: Times,
     known: Mutex<Known>,
-    /// Whoever fetches has it.
+    /// Held by the task that fetches.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -156,7 +156,7 @@ struct Known {
     tried: Option<(Instant, bool)>,
 }
 
-/// What is to be done about the keys of a server.
+/// The next step for the keys of a server.
 enum Next {
     /// These are good.
     Take(Arc<Vec<Key>>),
@@ -185,7 +185,7 @@ impl Known {
             _ if rests(times.pause) && (has_failed || !has) => Next::Take(keys),
             false => Next::Ask(None),
             true if age < times.lasts => Next::Take(keys),
-            // Nobody has asked for long, so that nobody knows whether they still count.
+            // The keys were not used for long, so they may no longer be valid.
             true if age >= 2 * times.lasts && !has_failed => Next::Ask(Some(keys)),
             true => Next::TakeAndAsk(keys),
         }
@@ -222,7 +222,7 @@ impl KeySet {
                 return Ok(keys);
             }
             Next::Fail => return Err(away()),
-            // It goes on if whoever waits for it is gone: it is for the others, too.
+            // It continues if the waiting request is gone: other requests need it, too.
             Next::Ask(None) => drop(self.ask(url).await),
             Next::Ask(Some(keys)) => {
                 if timeout(SOON, self.ask(url)).await.is_err() {
@@ -233,7 +233,7 @@ impl KeySet {
         self.known().keys.clone().ok_or_else(away)
     }
 
-    /// Fetches the keys, unless somebody else has done so meanwhile.
+    /// Fetches the keys, unless another request has done so in the meantime.
     fn ask(self: &Arc<Self>, url: &str) -> JoinHandle<()> {
         let (set, url, asked) = (Arc::clone(self), url.to_owned(), Instant::now());
         tokio::spawn(async move {
@@ -250,7 +250,7 @@ impl KeySet {
                     known.keys = Some(Arc::new(keys));
                     known.at = Some(now);
                 }
-                // Those of before go on to count while a web server is away.
+                // Cached keys stay valid while a web server is unreachable.
                 Err(error) => tracing::warn!("the keys of {url}: {error}"),
             }
         })

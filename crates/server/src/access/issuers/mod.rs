@@ -19,16 +19,16 @@ use self::jwt::{Claims, Unverified};
 use self::keys::{KeySet, Times};
 use super::{Client, Permission};
 
-/// Somebody whose tokens count.
+/// An issuer whose tokens are accepted.
 #[derive(Clone, Debug)]
 pub struct IssuerConfig {
     /// The claim `iss`.
     pub issuer: String,
-    /// What has to be in the claim `aud`: tokens made for others do not count here.
+    /// The required value of the claim `aud`: tokens made for other servers are rejected.
     pub audience: String,
     /// Where the keys are.
     pub keys: KeySource,
-    /// What is allowed; the first rule that fits counts.
+    /// The permissions; the first matching rule applies.
     pub rules: Vec<Rule>,
 }
 
@@ -41,12 +41,12 @@ pub enum KeySource {
     Url(String),
 }
 
-/// What those may do whose claims are such.
+/// The permissions of tokens with these claims.
 #[derive(Clone, Debug, Default)]
 pub struct Rule {
     /// Claims with patterns, of which one has to fit.
     pub when: Vec<(String, Vec<String>)>,
-    /// What they may do.
+    /// The permissions.
     pub permissions: Vec<Permission>,
     /// In which repositories.
     pub repos: Option<Vec<String>>,
@@ -117,7 +117,7 @@ impl Issuers {
         Self(issuers.collect())
     }
 
-    /// Who shows this token, or why it does not count; [`None`] if it is none of this kind.
+    /// The client of this token, or why the token is rejected; [`None`] if it is no JSON Web Token.
     pub(crate) async fn client(&self, token: &str, now: u64) -> Option<Result<Client, String>> {
         if self.0.is_empty() {
             return None;

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::keys::SOON;
 use super::*;
 
-/// What a server does that is asked for keys.
+/// The behaviour of a test's key server.
 enum Mood {
     /// It has this one.
     Has(String),
@@ -60,7 +60,7 @@ impl Server {
             Mood::Fails => "500 No\r\nContent-Length: 0\r\n\r\n".to_owned(),
             Mood::SaysNothing => String::new(),
         };
-        // Before the answer: whoever has that may count at once.
+        // Before the answer: a test that has the answer may count at once.
         let kept = stream.try_clone().unwrap();
         self.asked.lock().unwrap().push(kept);
         if !answer.is_empty() {
@@ -163,7 +163,7 @@ fn keys_that_change_are_asked_for_again_but_not_too_often() {
         assert!(counts(&issuers, &second).await);
         assert!(!counts(&issuers, &first).await);
         assert_eq!(server.asked(), 2);
-        // What has not been asked for for long is asked for before it is believed.
+        // Keys that were not used for long are fetched before they are trusted.
         server.is(first.set());
         nap(2100).await;
         assert!(!counts(&issuers, &second).await);
