@@ -127,8 +127,7 @@ impl App {
         })
     }
 
-    /// Waits until one more stream of objects can be taken in. What it says meanwhile waits in the
-    /// network.
+    /// Waits until one more stream of objects can be received. Its data waits in the network until then.
     pub(crate) async fn stream_permit(&self, client: &ClientId) -> Answer<Permit> {
         let reason = "too many pushes are bringing objects; try again later";
         self.streams.wait(client, 1, reason).await

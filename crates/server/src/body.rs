@@ -22,7 +22,7 @@ const PIECES: usize = 2;
 /// How long a client may be silent in the middle of a body, at most.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// Whoever was waited for so long...
+/// A body that the server has waited for this long...
 const WAITED: Duration = Duration::from_secs(30);
 
 /// ...and has sent fewer bytes than this for each second of it, is too slow: others wait.

@@ -55,8 +55,8 @@ pub struct Config {
     pub send_timeout: Duration,
     /// Connections at once.
     pub max_connections: usize,
-    /// And of those, how many of one client: an address, or a network of IPv6. Those of this machine and of proxies
-    /// that are believed are not counted.
+    /// Connections per client: an address, or a network of IPv6. Connections of this machine and of
+    /// trusted proxies are not counted.
     pub max_connections_per_client: usize,
 }
 

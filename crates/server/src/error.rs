@@ -52,7 +52,7 @@ pub enum Error {
         /// The reason.
         reason: String,
     },
-    /// What certificates of clients are to be signed with is of no use.
+    /// The certificates of the authorities for client certificates are invalid.
     #[error("tls_client_ca {}: {reason}", path.display())]
     ClientCa {
         /// Where it is.

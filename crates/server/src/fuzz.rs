@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the fuzz targets reach of this crate, and what has to hold whatever the bytes are. Nothing else uses
-//! it; what does not hold is a panic.
+//! The entry points of the fuzz targets. Each panics if a property is violated that must hold for all
+//! bytes. Nothing else uses them.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -36,7 +36,7 @@ pub fn token_file(bytes: &[u8]) {
     assert_eq!(again, document);
 }
 
-/// Lines of a head (`name: value`), for a file of this size, from a proxy that is believed.
+/// Lines of a head (`name: value`), for a file of this size, from a trusted proxy.
 pub fn head(lines: &[u8], size: u64) {
     let mut headers = HeaderMap::new();
     for line in lines.split(|byte| *byte == b'\n').take(100) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Repositories over HTTP: for clients, as any web server serves them; for those who push, an API.
+//! Repositories over HTTP: files for clients that pull, as any web server serves them, and an API for
+//! clients that push.
 //!
-//! What is decided about a push, and how it is published, is in `oxtree_transfer::receive`. Here are
-//! requests and answers. The API is described in `docs/http.md`.
+//! The rules for a push are in `oxtree_transfer::receive`. This crate has the requests and answers. The API is described in `docs/http.md`.
 
 pub mod access;
 mod answer;

@@ -83,8 +83,8 @@ impl<R: Read> Multipart<R> {
         Self {
             from,
             delimiter: format!("\r\n--{boundary}").into_bytes(),
-            // As if a line had ended before: the first delimiter may be the first that comes. What
-            // comes before it is no part.
+            // As if a line had ended before, since the body may begin with a delimiter. Bytes before
+            // the first delimiter are no part.
             buffer: b"\r\n".to_vec(),
             at: 0,
             in_part: true,
@@ -92,8 +92,8 @@ impl<R: Read> Multipart<R> {
         }
     }
 
-    /// What was wrong with the body, if that was why it could not be read: whatever was made of it until then, the
-    /// client is to blame.
+    /// The fault in the body, if that was why it could not be read: then the client is at fault, not the
+    /// code that used the body.
     pub fn failed(&self) -> Option<(io::ErrorKind, &str)> {
         let (kind, reason) = self.failed.as_ref()?;
         Some((*kind, reason))

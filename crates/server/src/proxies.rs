@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who asks, if it is a proxy that has made the connection: `Forwarded` (RFC 7239), or `X-Forwarded-For` and
+//! Finds the client behind a proxy by `Forwarded` (RFC 7239), or `X-Forwarded-For` and
 //! `X-Forwarded-Proto`.
 //!
-//! Everybody can write such a header. So only proxies that the configuration names are believed, each what it says
-//! of the one before it, which is the last in the list. Where both kinds of headers are there and disagree, the
-//! proxy has written one and passed on the other, and nobody can know which: then it is the proxy that asks.
+//! Any client can send such a header. So only proxies named by the configuration are trusted, each for
+//! its statement about the sender before it, the last in the list. If both kinds of headers exist and
+//! disagree, the proxy has written one and passed on the other, and the server cannot know which: then
+//! the proxy itself is the client.
 
 use std::net::IpAddr;
 

@@ -19,7 +19,7 @@ use crate::limits::{ClientId, Permit};
 /// The largest list in JSON that is read.
 const MAX_JSON: usize = 16 << 20;
 
-/// So many times as much memory as the text, at the most, is needed for what it says.
+/// The parsed form of a JSON text needs at most this many times the memory of the text.
 pub(crate) const JSON_TIMES: usize = 6;
 
 /// Of texts up to this length it takes no time to read what they say.

@@ -71,7 +71,7 @@ impl Book for NoPushes {
     }
 }
 
-/// What those are told who push there.
+/// The error for pushes to it.
 pub(crate) fn no_pushes() -> oxtree_transfer::Error {
     let reason = "the server cannot write to this repository, and only serves it";
     oxtree_transfer::Error::ReadOnly(reason.to_owned())

@@ -111,8 +111,8 @@ impl Client {
 }
 
 impl Client {
-    /// Narrows what the owner of a repository asks of pushes to what this client may do, who asks from
-    /// this address.
+    /// Restricts the repository owner's policy for pushes to the permissions of this client, whose
+    /// address is `from`.
     pub fn restrict(&self, policy: &mut Policy, from: IpAddr) {
         if !self.can(Permission::Force) {
             policy.force = Force::Never;

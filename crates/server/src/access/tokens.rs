@@ -84,8 +84,8 @@ pub struct Token {
 }
 
 impl Token {
-    /// Somebody who has shown it. With `admin` for some repositories or refs, which nobody can make here, they
-    /// may do all the rest there.
+    /// The client that uses it. A token with `admin` for some repositories or refs, which cannot be
+    /// created here, has all the other permissions there.
     pub fn client(&self) -> Client {
         let mut permissions: BTreeSet<Permission> = self.permissions.iter().copied().collect();
         if self.is_admin_of_some() {
@@ -265,8 +265,8 @@ impl TokenFile {
         folder.unwrap_or(Path::new("."))
     }
 
-    /// Whose the file is, or, where there is none yet, its folder: root may change it for a server that is
-    /// somebody else, who has to read it.
+    /// The owner of the file, or of its folder if the file does not exist: root may change it for a
+    /// server under another account, which must be able to read it.
     fn owner(&self) -> io::Result<Owner> {
         let stat = match std::fs::metadata(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -281,8 +281,8 @@ impl TokenFile {
 /// A user and a group.
 type Owner = (u32, u32);
 
-/// A new file, which the owner alone can read. If the folder is that of somebody else, they may have put something
-/// there: nothing that is there already is opened, nor does it become theirs.
+/// Creates a file that only its owner can read. If another user owns the folder, an existing file may be
+/// a trap: no existing file is opened, or given to that user.
 fn create(path: &Path, owner: Owner) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let file = options

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is asked for when a push is opened. Unlike with messages over ssh, a key that is not known is an error:
-//! who writes it by hand, and misspells `new`, would delete the ref.
+//! The changes that a client asks for when it opens a push. Unlike in messages over SSH, an unknown key
+//! is an error: a client that misspells `new` would delete the ref.
 
 use oxtree_transfer::protocol::message::{WireCommit, WireItem, WireRef, WireUpdate};
 use serde::{Deserialize, Deserializer};

@@ -80,7 +80,7 @@ pub(crate) async fn open(
     .await
 }
 
-/// Those who may promote may set refs to what is there, and they may know of, and bring nothing.
+/// An error unless every commit exists and is visible: a client that may only promote sends none.
 fn check_is_there(destination: &LocalReceiver, updates: &[WireUpdate]) -> Answer<()> {
     let new = updates.iter().filter_map(|update| update.new.as_ref());
     let ids: Vec<ObjectId> = new.map(|commit| commit.0.object()).collect();

@@ -38,7 +38,7 @@ fn response(body: Body, lasts: Lasts, private: bool) -> Response {
     response
 }
 
-/// A file, packed. There are no parts of it to be had, as its size is not known before.
+/// Answers with a packed file. Ranges are not supported, as the size is not known before.
 pub(crate) async fn answer(
     app: &App,
     served: &Served,

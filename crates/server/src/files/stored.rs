@@ -105,8 +105,8 @@ pub(crate) fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     }
 }
 
-/// What is named after what it holds has its name for a tag, which is the same on each server. How a
-/// `.filez` is packed may differ.
+/// The tag of a file named by its content is its name, the same on each server. The tag of a `.filez`
+/// has its size, too, as the packed form may differ.
 fn etag(path: &str, found: &PublicFile) -> String {
     let (seconds, nanos) = found.modified;
     match found.lasts {

@@ -59,8 +59,8 @@ impl KnownRefs {
         self.own.clear();
     }
 
-    /// These are the refs now. Returns what others have changed, and whether all has been judged. `own`: what own pushes had
-    /// set before it was looked.
+    /// Compares with the current refs. Returns the external changes, and whether all changes are
+    /// decided. `own`: the changes of the server's own pushes before the refs were read.
     fn judge(&mut self, mut now: Refs, own: &BTreeSet<Own>) -> (Vec<RefOutcome>, bool) {
         let Some(old) = self.refs.take() else {
             self.refs = Some(now);

@@ -254,7 +254,7 @@ impl Jobs {
         Ok(())
     }
 
-    /// Finds out whether that was published of which nothing more was heard. The repository is asked.
+    /// Finds out from the repository whether a push was published whose request never ended.
     fn settle(&self, name: &str, push: &PendingPush) {
         match push.was_published(&self.repo) {
             Ok(true) => {

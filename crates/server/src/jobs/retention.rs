@@ -8,7 +8,7 @@ use oxtree_repo::prune::{Keep, Options, Policy};
 
 use super::Tried;
 
-/// What to keep.
+/// How many commits to keep, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// By pattern of refs; the first match applies. Refs without a match keep everything.
@@ -17,7 +17,7 @@ pub struct Retention {
     pub grace: Duration,
 }
 
-/// What to keep of the refs of a pattern.
+/// The rule for the refs of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetentionRule {
     /// `*` stands for anything, `?` for one character.
@@ -28,10 +28,10 @@ pub struct RetentionRule {
     pub keep_younger_than: Option<Duration>,
 }
 
-/// Not more often than once in so many seconds.
+/// At most once within this many seconds.
 pub(super) const INTERVAL: u64 = 3600;
 
-/// Not more seldom, be there a push or not: some of what is kept for a time is too old one day.
+/// At least once within this many seconds, also without a push: commits grow old by themselves.
 const LONGEST: u64 = 24 * 3600;
 
 impl Retention {

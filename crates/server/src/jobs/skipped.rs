@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What was not computed from refs on purpose: a new summary would lose the signatures of the old one. It is told
-//! of as a job until a summary is written.
+//! Updates that were skipped on purpose: a new summary would lose the signatures of the old one. Such an
+//! update is listed as a job until a summary is written.
 
 use std::collections::BTreeSet;
 

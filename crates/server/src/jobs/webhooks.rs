@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Those who want to be told of pushes: by a POST with what has changed, signed, and again until they
-//! have it.
+//! Webhooks: each push is reported to them by a signed POST with the changes, repeated until it arrives.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What clients of the Go program ostree-upload ask, with its statuses: a list of all objects, what is
-//! missing of them, and one request that brings it and publishes. Behind it are pushes as any others:
-//! each object is verified, nothing is published that is not complete, refs change if they are what the
-//! client has seen, all or none.
+//! The requests of clients of the Go program ostree-upload, with its statuses: a list of all objects,
+//! the missing ones, and one request that sends them and publishes. Behind it are pushes like any other:
+//! each object is verified, only complete commits are published, and all refs change or none, if their
+//! current commits are those that the client saw.
 
 mod lists;
 mod upload;

@@ -35,7 +35,7 @@ impl fmt::Display for ClientId {
     }
 }
 
-/// The network that counts as one client: an IPv4 address, or the first 64 bits of an IPv6 address, as
+/// The network that is treated as one client: an IPv4 address, or the first 64 bits of an IPv6 address, as
 /// providers hand those out whole.
 pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address {

@@ -79,16 +79,16 @@ fn of_repositories() -> Vec<Route> {
         get    "/api/v1/queue/{id}"                   Push    Api     legacy::missing, "Which of its objects are missing (ostree-upload)";
         put    "/api/v1/queue/{id}"                   Push    Objects legacy::upload,  "Bring all objects, and publish (ostree-upload)";
         delete "/api/v1/queue/{id}"                   Push    Api     legacy::delete,  "Give up a push (ostree-upload)";
-        get    "/api/v1/repo"                         -       Api     repo::describe,  "Who the receiver is, its limits and its refs";
-        get    "/api/v1/jobs"                         Read    Api     repo::jobs,      "What is computed from refs in the background";
+        get    "/api/v1/repo"                         -       Api     repo::describe,  "Describe the receiver, its limits and its refs";
+        get    "/api/v1/jobs"                         Read    Api     repo::jobs,      "List background jobs";
         get    "/api/v1/pushes"                       Promote Api     pushes::list,    "The pushes that are open or have ended lately";
         post   "/api/v1/pushes"                       Promote Api     pushes::open,    "Open a push";
-        get    "/api/v1/pushes/{id}"                  Promote Api     pushes::show,    "What a push is at";
+        get    "/api/v1/pushes/{id}"                  Promote Api     pushes::show,    "Show the state of a push";
         delete "/api/v1/pushes/{id}"                  Promote Api     pushes::abort,   "Give up a push";
         post   "/api/v1/pushes/{id}/missing"          Promote Api     pushes::missing, "Which of these objects are to be sent";
         post   "/api/v1/pushes/{id}/objects"          Push    Objects pushes::take,    "Send many objects";
         put    "/api/v1/pushes/{id}/objects/{object}" Push    Objects pushes::put,     "Send one object, as an archive stores it";
-        post   "/api/v1/pushes/{id}/finish"           Promote Finish  pushes::finish,  "Admit and publish what has come";
+        post   "/api/v1/pushes/{id}/finish"           Promote Finish  pushes::finish,  "Check and publish the received objects";
     }
 }
 
@@ -99,7 +99,7 @@ fn of_the_server() -> Vec<Route> {
         get    "/readyz"               -     Server status::ready,     "Whether it takes requests";
         get    "/metrics"              -     Server status::metrics,   "Numbers in the text format of Prometheus";
         get    "/api/v1/openapi.json"  -     Server openapi::document, "This document";
-        get    "/api/v1/repos"         -     Server repo::list,        "The repositories that whoever asks may read";
+        get    "/api/v1/repos"         -     Server repo::list,        "The repositories that the client may read";
         get    "/api/v1/tokens"        Admin Server tokens::list,      "All tokens, without their secrets";
         post   "/api/v1/tokens"        Admin Server tokens::create,    "Make a token";
         delete "/api/v1/tokens/{name}" Admin Server tokens::revoke,    "Revoke a token";

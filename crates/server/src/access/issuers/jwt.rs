@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! JSON Web Tokens in their compact form (RFC 7515, 7519). The algorithm is the key's, whatever the
-//! token says: one that says another does not count, and `none` is none.
+//! JSON Web Tokens in their compact form (RFC 7515, 7519). The key decides the
+//! algorithm: a token that names another algorithm, or `none`, is rejected.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
